@@ -1,0 +1,42 @@
+//! How items are ordered: keys, their codes, and the orders built from them.
+//!
+//! Merging spends its time comparing, so what is compared decides how fast it is. Every order in this
+//! library has two halves:
+//!
+//! - a **code**: a `u64` that can be copied into the nodes of the tournament and compared without touching
+//!   the item. Codes preserve order: a smaller code means a smaller item;
+//! - a **comparison** of the items themselves, which is consulted only where two codes are equal, and never
+//!   where the code is *exact*.
+//!
+//! [`SortKey`] is implemented by types that have both: integers, floats, strings, byte strings, tuples,
+//! [`Labels`](crate::Labels) and so on. It is what [`merge`](crate::merge()) uses. [`By`] orders any type by
+//! a comparator and has no code; [`ByKey`] orders items by a [`SortKey`] taken out of them; [`Reversed`]
+//! turns an order round.
+//!
+//! | order | code | comparison |
+//! |---|---|---|
+//! | [`Natural`] over `u64`, `(u32, u32)`, `[u8; 8]`, … | exact | never called |
+//! | [`Natural`] over `String`, `(u64, u64)`, `Labels`, … | a prefix of the key | on equal prefixes |
+//! | [`By`] | none | always |
+//! | [`ByKey`] | that of the key | on equal codes, if inexact |
+//!
+//! Ties are not broken here: an order says *equal*, and the tournament then prefers the source with the
+//! smaller index. That makes every merge stable.
+
+mod by;
+mod by_key;
+mod code;
+mod compound;
+mod natural;
+mod numbers;
+mod order;
+mod reversed;
+mod sort_key;
+mod text;
+
+pub use by::By;
+pub use by_key::ByKey;
+pub use natural::Natural;
+pub use order::Order;
+pub use reversed::Reversed;
+pub use sort_key::SortKey;

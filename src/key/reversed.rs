@@ -1,0 +1,34 @@
+use std::cmp::Ordering;
+
+use super::Order;
+use super::order::sealed::Sealed;
+
+/// Another order, turned round: the greatest item first.
+///
+/// Equal items still come in source order.
+///
+/// ```
+/// use losertree::key::{Natural, Reversed};
+/// use losertree::merge_with;
+///
+/// let merged: Vec<u32> = merge_with([vec![5, 1], vec![4, 2]], Reversed(Natural)).collect();
+/// assert_eq!(merged, [5, 4, 2, 1]);
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reversed<O>(pub O);
+
+impl<O> Sealed for Reversed<O> {}
+
+impl<T, O: Order<T>> Order<T> for Reversed<O> {
+    const EXACT: bool = O::EXACT;
+
+    #[inline]
+    fn code(&mut self, item: &T) -> u64 {
+        !self.0.code(item)
+    }
+
+    #[inline]
+    fn compare(&mut self, a: &T, b: &T) -> Ordering {
+        self.0.compare(b, a)
+    }
+}

@@ -1,0 +1,57 @@
+use std::cmp::Ordering;
+
+/// A type with a natural order and a code that preserves it.
+///
+/// The code is what the tournament keeps in its nodes; [`compare`](SortKey::compare) is called only where it
+/// does not decide. `SortKey` does not ask for [`Ord`], so that floats can have their total order and a
+/// record can be ordered by one of its fields.
+///
+/// # Ordering
+///
+/// An implementation must satisfy, for all `a` and `b`:
+///
+/// - `a.code() < b.code()` implies `a.compare(&b).is_lt()`;
+/// - if [`EXACT`](SortKey::EXACT), `a.code() == b.code()` implies `a.compare(&b).is_eq()`;
+/// - `a.code()` fits into the low [`CODE_BITS`](SortKey::CODE_BITS) bits;
+/// - `compare` is a total order.
+///
+/// An implementation that breaks these cannot make a merge lose items, repeat them or panic; it only makes
+/// the order of the output unspecified.
+///
+/// # Examples
+///
+/// A record ordered by its timestamp, with an exact code:
+///
+/// ```
+/// use losertree::{SortKey, merge};
+/// use std::cmp::Ordering;
+///
+/// struct Row { time_ms: u64, payload: &'static str }
+///
+/// impl SortKey for Row {
+///     const CODE_BITS: u32 = 64;
+///     const EXACT: bool = true;
+///     fn code(&self) -> u64 { self.time_ms }
+///     fn compare(&self, other: &Self) -> Ordering { self.time_ms.cmp(&other.time_ms) }
+/// }
+///
+/// let left = vec![Row { time_ms: 1, payload: "a" }, Row { time_ms: 3, payload: "c" }];
+/// let right = vec![Row { time_ms: 2, payload: "b" }];
+/// let merged: String = merge([left, right]).map(|row| row.payload).collect();
+/// assert_eq!(merged, "abc");
+/// ```
+pub trait SortKey {
+    /// How many of the low bits of [`code`](SortKey::code) are in use: 0 to 64.
+    ///
+    /// A narrow exact code leaves room for the code of the next field of a tuple.
+    const CODE_BITS: u32;
+
+    /// Whether equal codes mean equal keys.
+    const EXACT: bool;
+
+    /// Returns the code: a number that preserves the order of the keys.
+    fn code(&self) -> u64;
+
+    /// Compares two keys in full.
+    fn compare(&self, other: &Self) -> Ordering;
+}

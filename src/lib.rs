@@ -1,0 +1,16 @@
+//! K-way merge with a loser tree.
+
+pub mod error;
+pub mod key;
+pub mod merge;
+mod source_id;
+pub mod stream;
+pub mod tree;
+
+pub use error::{Phase, SourceError};
+pub use key::SortKey;
+pub use merge::{
+    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with,
+};
+pub use source_id::SourceId;
+pub use stream::{BoxSource, Source, closing, from_stream};

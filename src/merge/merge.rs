@@ -1,0 +1,215 @@
+use std::cmp::Ordering;
+use std::convert::Infallible;
+use std::fmt;
+use std::iter::FusedIterator;
+
+use super::engine::Engine;
+use super::{Coalesce, Combine, KeepFirst, KeepFirstBy, Undrained};
+use crate::key::{By, ByKey, Natural, Order, SortKey};
+
+/// An iterator that merges sorted iterators into one.
+///
+/// Made by [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`]. The [module
+/// documentation](crate::merge) says in which order items come and when they are pulled.
+///
+/// # Complexity
+///
+/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons, no allocation after construction,
+/// and `O(K)` memory. Orders with exact codes compare no items at all.
+///
+/// # Panics
+///
+/// Only where a source or the order panics. Nothing is lost then: the merge can be continued, or
+/// [`into_sources`](Self::into_sources) gives everything back.
+///
+/// # Closing
+///
+/// A source is dropped as soon as it has ended, the others when the merge is dropped, in source order.
+#[must_use = "iterators are lazy and do nothing unless consumed"]
+pub struct Merge<I: Iterator, O> {
+    engine: Engine<I, I::Item, O>,
+}
+
+/// Merges sorted sources by the natural order of their items.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::merge;
+///
+/// let merged: Vec<u64> = merge([vec![1, 4, 7], vec![2, 5], vec![3, 6]]).collect();
+/// assert_eq!(merged, [1, 2, 3, 4, 5, 6, 7]);
+/// ```
+pub fn merge<S>(sources: S) -> Merge<<S::Item as IntoIterator>::IntoIter, Natural>
+where
+    S: IntoIterator<Item: IntoIterator<Item: SortKey>>,
+{
+    merge_with(sources, Natural)
+}
+
+/// Merges sources sorted by a comparator.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::merge_by;
+///
+/// let merged: Vec<u64> = merge_by([vec![7, 4], vec![6, 5]], |a, b| b.cmp(a)).collect();
+/// assert_eq!(merged, [7, 6, 5, 4]);
+/// ```
+pub fn merge_by<S, T, F>(sources: S, compare: F) -> Merge<<S::Item as IntoIterator>::IntoIter, By<F>>
+where
+    S: IntoIterator<Item: IntoIterator<Item = T>>,
+    F: FnMut(&T, &T) -> Ordering,
+{
+    merge_with(sources, By::new(compare))
+}
+
+/// Merges sources sorted by a key of their items.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::merge_by_key;
+///
+/// let by_length = merge_by_key([vec!["a", "ccc"], vec!["bb"]], |word| word.len());
+/// assert_eq!(by_length.collect::<Vec<_>>(), ["a", "bb", "ccc"]);
+/// ```
+pub fn merge_by_key<S, T, K, F>(sources: S, key: F) -> Merge<<S::Item as IntoIterator>::IntoIter, ByKey<F>>
+where
+    S: IntoIterator<Item: IntoIterator<Item = T>>,
+    K: SortKey,
+    F: FnMut(&T) -> K,
+{
+    merge_with(sources, ByKey::new(key))
+}
+
+/// Merges sources sorted by any [`Order`].
+pub fn merge_with<S, T, O>(sources: S, order: O) -> Merge<<S::Item as IntoIterator>::IntoIter, O>
+where
+    S: IntoIterator<Item: IntoIterator<Item = T>>,
+    O: Order<T>,
+{
+    Merge { engine: Engine::new(sources.into_iter().map(IntoIterator::into_iter), order) }
+}
+
+/// Pulls from a source that cannot fail.
+#[inline]
+pub(super) fn pull<I: Iterator>(source: &mut I) -> Option<Result<I::Item, Infallible>> {
+    source.next().map(Ok)
+}
+
+impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
+    /// Takes the next item, with the index of the source that it came from.
+    #[inline]
+    pub fn next_with_source(&mut self) -> Option<(usize, I::Item)> {
+        let Ok(next) = self.engine.next(pull);
+        next
+    }
+
+    /// Returns the next item without taking it.
+    pub fn peek(&mut self) -> Option<&I::Item> {
+        let Ok(()) = self.engine.advance(pull);
+        self.engine.tree.winner().map(|(_, item)| item)
+    }
+
+    /// Gives back the sources that have not ended, each with its head if one was pulled.
+    ///
+    /// Together these are exactly the items that the merge would still have yielded.
+    ///
+    /// ```
+    /// let mut merge = losertree::merge([vec![1, 4, 5], vec![2, 3]]);
+    /// assert_eq!(merge.next(), Some(1));
+    /// assert_eq!(merge.next(), Some(2));
+    /// let rest: Vec<_> = merge
+    ///     .into_sources()
+    ///     .into_iter()
+    ///     .map(|it| (it.index, it.head, it.source.collect::<Vec<_>>()))
+    ///     .collect();
+    /// assert_eq!(rest, [(0, Some(4), vec![5]), (1, None, vec![3])]);
+    /// ```
+    pub fn into_sources(self) -> Vec<Undrained<I, I::Item>> {
+        self.engine.into_sources()
+    }
+
+    /// Keeps the first of each run of equal items: that of the smallest source index.
+    ///
+    /// ```
+    /// let merge = losertree::merge([vec![1, 1, 2], vec![1, 3]]);
+    /// assert_eq!(merge.dedup().collect::<Vec<_>>(), [1, 2, 3]);
+    /// ```
+    pub fn dedup(self) -> Coalesce<I, O, KeepFirst> {
+        Coalesce::new(self, KeepFirst)
+    }
+
+    /// Keeps the first of each run of items that are the same as it by `same`.
+    ///
+    /// ```
+    /// let merge = losertree::merge([vec![10, 21], vec![14, 29]]);
+    /// assert_eq!(merge.dedup_by(|a, b| *a / 10 == *b / 10).collect::<Vec<_>>(), [10, 21]);
+    /// ```
+    pub fn dedup_by<F>(self, same: F) -> Coalesce<I, O, KeepFirstBy<F>>
+    where
+        F: FnMut(&I::Item, &I::Item) -> bool,
+    {
+        Coalesce::new(self, KeepFirstBy(same))
+    }
+
+    /// Combines each run of equal items into one: `combine` adds an item to the first of its run.
+    ///
+    /// ```
+    /// let merge = losertree::merge_by_key([vec![("a", 1), ("b", 2)], vec![("a", 10)]], |pair| pair.0);
+    /// let sums = merge.coalesce(|sum, next| sum.1 += next.1);
+    /// assert_eq!(sums.collect::<Vec<_>>(), [("a", 11), ("b", 2)]);
+    /// ```
+    pub fn coalesce<F>(self, combine: F) -> Coalesce<I, O, Combine<F>>
+    where
+        F: FnMut(&mut I::Item, I::Item),
+    {
+        Coalesce::new(self, Combine(combine))
+    }
+
+    pub(super) const fn order_mut(&mut self) -> &mut O {
+        self.engine.tree.order_mut()
+    }
+}
+
+impl<I: Iterator, O: Order<I::Item>> Iterator for Merge<I, O> {
+    type Item = I::Item;
+
+    #[inline]
+    fn next(&mut self) -> Option<I::Item> {
+        self.next_with_source().map(|(_, item)| item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.engine.size_hint(Iterator::size_hint)
+    }
+
+    fn fold<B, F>(self, init: B, f: F) -> B
+    where
+        F: FnMut(B, I::Item) -> B,
+    {
+        self.engine.fold(init, f)
+    }
+}
+
+impl<I: Iterator, O: Order<I::Item>> FusedIterator for Merge<I, O> {}
+
+impl<I: Iterator + Clone, O: Clone> Clone for Merge<I, O>
+where
+    I::Item: Clone,
+{
+    fn clone(&self) -> Self {
+        Self { engine: self.engine.clone() }
+    }
+}
+
+impl<I: Iterator + fmt::Debug, O: fmt::Debug> fmt::Debug for Merge<I, O>
+where
+    I::Item: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Merge").field("engine", &self.engine).finish()
+    }
+}

@@ -1,0 +1,31 @@
+//! Merging of iterators, synchronously.
+//!
+//! [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`] merge sources that cannot fail;
+//! [`try_merge`] merges sources of `Result`s. [`MergeSorted`] has the same as methods of a collection of
+//! sources. All of them take the sources in the order that decides ties.
+//!
+//! # Ordering
+//!
+//! Each source must be sorted by the order of the merge. The output is then sorted by it, and equal items
+//! come in the order of their sources, and within a source in the order in which it gave them: what a stable
+//! sort of the concatenated sources gives. If a source is out of order, so is the output; nothing is lost.
+//!
+//! # Laziness
+//!
+//! Constructors pull nothing. The first item pulls one item from each source, each later one pulls one item
+//! from the source of the item before. A source is dropped as soon as it has said that it is at its end, and
+//! is not asked again.
+
+mod coalesce;
+mod engine;
+#[allow(clippy::module_inception)]
+mod merge;
+mod merge_sorted;
+mod try_merge;
+mod undrained;
+
+pub use coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy};
+pub use merge::{Merge, merge, merge_by, merge_by_key, merge_with};
+pub use merge_sorted::MergeSorted;
+pub use try_merge::{TryMerge, try_merge, try_merge_with};
+pub use undrained::Undrained;

@@ -1,0 +1,129 @@
+use std::fmt;
+use std::iter::FusedIterator;
+
+use super::Undrained;
+use super::engine::Engine;
+use crate::SourceId;
+use crate::error::{Phase, SourceError};
+use crate::key::{Natural, Order, SortKey};
+
+/// An iterator that merges sorted iterators of `Result`s into one.
+///
+/// Made by [`try_merge`], or by [`try_merge_with`](super::try_merge_with) for any order.
+///
+/// # Ordering
+///
+/// As for [`Merge`](super::Merge), by the values inside `Ok`. Errors take no part in the order.
+///
+/// # Errors
+///
+/// The first error that a source gives ends the merge. It is yielded at once, naming the source; all
+/// sources and heads are dropped before it is, and after it comes `None`. Items that were pulled and not
+/// yielded by then are dropped too: what was yielded before the error is a prefix of the merged sequence.
+///
+/// # Complexity, panics, closing
+///
+/// As for [`Merge`](super::Merge).
+#[must_use = "iterators are lazy and do nothing unless consumed"]
+pub struct TryMerge<I, T, O> {
+    engine: Engine<I, T, O>,
+    has_pulled: bool,
+}
+
+/// Merges sorted sources of `Result`s by the natural order of the values.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::try_merge;
+///
+/// let good = vec![Ok(1), Ok(4)];
+/// let bad = vec![Ok(2), Err("disk on fire"), Ok(3)];
+/// let mut merged = try_merge([good, bad]);
+/// assert_eq!(merged.next(), Some(Ok(1)));
+/// assert_eq!(merged.next(), Some(Ok(2)));
+/// let error = merged.next().unwrap().unwrap_err();
+/// assert_eq!((error.origin().index(), *error.error()), (1, "disk on fire"));
+/// assert_eq!(merged.next(), None);
+/// ```
+pub fn try_merge<S, T, E>(sources: S) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, Natural>
+where
+    S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
+    T: SortKey,
+{
+    try_merge_with(sources, Natural)
+}
+
+/// Merges sources of `Result`s whose values are sorted by any [`Order`].
+pub fn try_merge_with<S, T, E, O>(sources: S, order: O) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, O>
+where
+    S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
+    O: Order<T>,
+{
+    TryMerge {
+        engine: Engine::new(sources.into_iter().map(IntoIterator::into_iter), order),
+        has_pulled: false,
+    }
+}
+
+impl<I, T, E, O> TryMerge<I, T, O>
+where
+    I: Iterator<Item = Result<T, E>>,
+    O: Order<T>,
+{
+    /// Takes the next item, with the index of the source that it came from.
+    ///
+    /// # Errors
+    ///
+    /// As the iterator itself: the first error of a source, once.
+    pub fn next_with_source(&mut self) -> Option<Result<(usize, T), SourceError<E>>> {
+        let phase = if self.has_pulled { Phase::Merging } else { Phase::Filling };
+        self.has_pulled = true;
+        match self.engine.next(I::next) {
+            Ok(next) => next.map(Ok),
+            Err((index, error)) => {
+                self.engine.release();
+                Some(Err(SourceError::new(SourceId::new(index, None), phase, error)))
+            }
+        }
+    }
+
+    /// Gives back the sources that have not ended, each with its head if one was pulled.
+    ///
+    /// After an error there are none.
+    pub fn into_sources(self) -> Vec<Undrained<I, T>> {
+        self.engine.into_sources()
+    }
+}
+
+impl<I, T, E, O> Iterator for TryMerge<I, T, O>
+where
+    I: Iterator<Item = Result<T, E>>,
+    O: Order<T>,
+{
+    type Item = Result<T, SourceError<E>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_with_source().map(|next| next.map(|(_, item)| item))
+    }
+
+    /// The lower bound is 0, or 1 where an item is certain: an error may come instead of all the others.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let (low, high) = self.engine.size_hint(Iterator::size_hint);
+        (low.min(1), high)
+    }
+}
+
+impl<I, T, E, O> FusedIterator for TryMerge<I, T, O>
+where
+    I: Iterator<Item = Result<T, E>>,
+    O: Order<T>,
+{
+}
+
+impl<I: fmt::Debug, T: fmt::Debug, O: fmt::Debug> fmt::Debug for TryMerge<I, T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TryMerge").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,50 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::Source;
+
+pin_project! {
+    /// A source with a name. Made by [`Source::named`].
+    #[derive(Debug, Clone)]
+    pub struct Named<S> {
+        #[pin]
+        source: S,
+        name: Arc<str>,
+    }
+}
+
+impl<S> Named<S> {
+    pub(super) const fn new(source: S, name: Arc<str>) -> Self {
+        Self { source, name }
+    }
+
+    /// Returns the source.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.source
+    }
+}
+
+impl<S: Source> Source for Named<S> {
+    type Item = S::Item;
+    type Error = S::Error;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+        self.project().source.poll_next(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.project().source.poll_close(cx)
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
+    fn bytes_read(&self) -> Option<u64> {
+        self.source.bytes_read()
+    }
+}

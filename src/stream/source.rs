@@ -1,0 +1,187 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{BoxSource, Named};
+
+/// A sorted series of items that a merge owns and closes: the child contract.
+///
+/// A source is a stream of `Result`s with an orderly end. It is implemented by your transport, or made from
+/// a stream by [`from_stream`](super::from_stream) (nothing to close) or [`closing`](super::closing) (a
+/// future that closes it).
+///
+/// # What a source must do
+///
+/// - **Order.** Give items in the order of the merge. A source that does not makes the order of the output
+///   unspecified, unless the merge checks it.
+/// - **Wake.** When a `poll_*` method returns `Pending`, it has arranged for the waker of the context of this
+///   last call to be woken when polling again could get further. A source that forgets is never polled
+///   again. Waking more often is allowed.
+/// - **End.** Return `None`, or one error, at the end.
+/// - **Close.** Release in [`poll_close`](Self::poll_close) all that it holds: end its request, stop its
+///   tasks, give back its buffers, and complete only when that is done.
+/// - **Drop.** Release the same when dropped without being closed, as far as that can be done synchronously.
+///   It must not block.
+///
+/// # What a source may rely on
+///
+/// The merge moves a source only between polls (sources are [`Unpin`], box them if they are not), polls it
+/// from one task at a time, and calls it as this table says:
+///
+/// | after | `poll_next` | `poll_close` | drop |
+/// |---|---|---|---|
+/// | construction | once, at first | any time | any time |
+/// | `Pending` from `poll_next` | only after its waker has fired | any time | any time |
+/// | an item | when the merge has chosen that item for output | any time | any time |
+/// | an error | never | at once | any time |
+/// | `None` | never | at once | any time |
+/// | the first call of `poll_close` | never | only after its waker has fired | any time |
+/// | `Ready` from `poll_close`, be it an error | never | never | at once |
+/// | a panic | never | never | yes |
+///
+/// So a source need not be fused, need not remember that it was closed, and is never asked anything while
+/// its head waits in the tournament.
+///
+/// # Cancel safety
+///
+/// Both methods are polled again after any number of other polls, or never. A source keeps its progress in
+/// itself, not in the future that happened to poll it.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::Source;
+/// use std::convert::Infallible;
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll};
+///
+/// /// Counts up to a bound. Has nothing to release.
+/// struct Count { next: u64, end: u64 }
+///
+/// impl Source for Count {
+///     type Item = u64;
+///     type Error = Infallible;
+///
+///     fn poll_next(
+///         mut self: Pin<&mut Self>,
+///         _cx: &mut Context<'_>,
+///     ) -> Poll<Option<Result<u64, Infallible>>> {
+///         if self.next == self.end {
+///             return Poll::Ready(None);
+///         }
+///         self.next += 1;
+///         Poll::Ready(Some(Ok(self.next)))
+///     }
+///
+///     fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+///         Poll::Ready(Ok(()))
+///     }
+/// }
+/// ```
+pub trait Source {
+    /// What the source gives.
+    type Item;
+
+    /// Why the source fails.
+    type Error;
+
+    /// Attempts to get the next item; `None` is the end.
+    ///
+    /// # Errors
+    ///
+    /// After an error the source has nothing more to give. It is closed like one that has ended.
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>)
+    -> Poll<Option<Result<Self::Item, Self::Error>>>;
+
+    /// Releases all that the source holds, and completes when it is released.
+    ///
+    /// Can be called at any time, before the first item too; items not yet taken are given up.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong in releasing. The source counts as closed all the same.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
+
+    /// Returns the name of the source, for errors, warnings, statistics and the ledger.
+    ///
+    /// Asked once, when the source is handed to a merge. Default: none.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
+    /// Returns how many bytes the source has read so far, if it counts them.
+    ///
+    /// Default: not counted.
+    fn bytes_read(&self) -> Option<u64> {
+        None
+    }
+
+    /// Gives the source a name.
+    fn named(self, name: impl Into<Arc<str>>) -> Named<Self>
+    where
+        Self: Sized,
+    {
+        Named::new(self, name.into())
+    }
+
+    /// Boxes the source, so that sources of different types can be merged.
+    ///
+    /// A boxed source is [`Unpin`] whatever is inside.
+    fn boxed<'a>(self) -> BoxSource<'a, Self::Item, Self::Error>
+    where
+        Self: Sized + Send + 'a,
+    {
+        Box::pin(self)
+    }
+}
+
+macro_rules! forwarding {
+    () => {
+        type Item = S::Item;
+        type Error = S::Error;
+
+        fn name(&self) -> Option<&str> {
+            (**self).name()
+        }
+
+        fn bytes_read(&self) -> Option<u64> {
+            (**self).bytes_read()
+        }
+    };
+}
+
+impl<S: Source + Unpin + ?Sized> Source for &mut S {
+    forwarding!();
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+        Pin::new(&mut **self).poll_next(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Pin::new(&mut **self).poll_close(cx)
+    }
+}
+
+impl<S: Source + Unpin + ?Sized> Source for Box<S> {
+    forwarding!();
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+        Pin::new(&mut **self).poll_next(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Pin::new(&mut **self).poll_close(cx)
+    }
+}
+
+impl<S: Source + ?Sized> Source for Pin<Box<S>> {
+    forwarding!();
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+        self.as_deref_mut().poll_next(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.as_deref_mut().poll_close(cx)
+    }
+}

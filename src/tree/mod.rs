@@ -1,0 +1,62 @@
+//! The tournament: a tree of losers over the heads of many sources.
+//!
+//! # The problem
+//!
+//! Merging K sorted sources means asking, once for each item, which of K heads is the smallest. A binary
+//! heap answers with two comparisons a level, because an item on its way down must be compared with both
+//! children. A tournament answers with one: the heads are the players, and each inner node remembers the
+//! *loser* of the match that was played there. When the overall winner is replaced by the next item of its
+//! source, only the matches on the way from its leaf to the root can turn out differently, and the opponent
+//! in each of them is exactly the loser that is stored there.
+//!
+//! # A picture, K = 5
+//!
+//! Five sources with the heads 4, 2, 7, 3 and 9. The tree is padded to eight leaves; `-` is exhausted, and
+//! loses to everything. Each inner node shows the head of the loser it stores, and its source.
+//!
+//! ```text
+//!                        winner: 2 of s1
+//!                              │
+//!                            9 s4                 node 1
+//!               ┌──────────────┴──────────────┐
+//!             3 s3                           - s6             nodes 2, 3
+//!        ┌──────┴──────┐               ┌──────┴──────┐
+//!      4 s0          7 s2            - s5          - s7       nodes 4 to 7
+//!     ┌──┴──┐       ┌──┴──┐         ┌──┴──┐       ┌──┴──┐
+//!     4     2       7     3         9     -       -     -     leaves: the heads
+//!    s0    s1      s2    s3        s4    s5      s6    s7
+//! ```
+//!
+//! # A worked replay
+//!
+//! The winner, 2, is taken. The next item of source 1 is 5; it climbs from its leaf:
+//!
+//! ```text
+//! at node 4:  5 against 4 of s0    4 wins and goes on, 5 of s1 stays as the loser
+//! at node 2:  4 against 3 of s3    3 wins and goes on, 4 of s0 stays
+//! at node 1:  3 against 9 of s4    3 wins, 9 of s4 stays
+//! winner:     3 of s3
+//! ```
+//!
+//! Three comparisons, ⌈log2 5⌉, and nothing else has moved.
+//!
+//! # What makes it quick
+//!
+//! - A node is a code and a rank, sixteen bytes that are compared and copied as numbers. Items stay in the
+//!   leaves from when they come in until they are taken out.
+//! - For exact codes a match is decided by two integer comparisons and conditional moves; which of the two
+//!   wins is what a processor could not predict.
+//! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
+//!   code is `u64::MAX` still beats an exhausted source.
+//!
+//! # Sources
+//!
+//! D. E. Knuth, The Art of Computer Programming, vol. 3, section 5.4.1 (trees of losers; the picture there
+//! is figure 63). G. Graefe, Implementing Sorting in Database Systems, ACM Computing Surveys 38(3), 2006,
+//! section 3 (codes in the nodes, merging). The layout, a complete tree in an array with the leaves implied,
+//! is that of the Go package `pkg/losertree` of thanos-io/thanos and of `bboreham/go-loser`.
+
+mod loser_tree;
+mod node;
+
+pub use loser_tree::LoserTree;
