@@ -105,7 +105,9 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
             .into_iter()
             .zip(self.tree.into_heads())
             .enumerate()
-            .filter_map(|(index, (source, head))| Some(Undrained { index, head, source: source? }))
+            .filter_map(|(index, (source, head))| {
+                Some(Undrained { index, head, source: source?, has_ended: false })
+            })
             .collect()
     }
 }

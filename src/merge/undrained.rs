@@ -9,4 +9,7 @@ pub struct Undrained<S, T> {
     pub head: Option<T>,
     /// The source.
     pub source: S,
+    /// Whether the source has ended or failed and is only to be closed. Never for an iterator: those are
+    /// dropped at their end.
+    pub has_ended: bool,
 }

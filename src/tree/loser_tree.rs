@@ -131,6 +131,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         mem::replace(leaf, head)
     }
 
+    /// Returns whether the head of `source` is smaller than `item`.
+    pub(crate) fn is_head_before(&mut self, source: usize, item: &T) -> bool {
+        let Some(Some(head)) = self.heads.get(source) else { return false };
+        self.order.compare(head, item).is_lt()
+    }
+
     /// Adds a source and returns its index, the next one.
     ///
     /// # Complexity
@@ -141,8 +147,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if source == self.losers.len() {
             self.grow();
         }
+        let is_exhausted = head.is_none();
         self.heads.push(None);
-        self.set_head(source, head);
+        // A leaf that is exhausted from the start changes no match.
+        if !is_exhausted {
+            self.set_head(source, head);
+        }
         source
     }
 
@@ -299,6 +309,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 }
 
 impl<T, O> LoserTree<T, O> {
+    /// Takes the head of a source, when no more questions will be asked: a drop has no order to ask.
+    pub(crate) fn take_head(&mut self, source: usize) -> Option<T> {
+        self.due = Due::Everything;
+        self.heads.get_mut(source)?.take()
+    }
+
     /// Returns the number of sources, exhausted ones included.
     #[must_use]
     pub const fn sources(&self) -> usize {

@@ -1,0 +1,142 @@
+use std::fmt;
+use std::panic::Location;
+
+use super::order_checker::OrderChecker;
+use super::{ErrorPolicy, MergeError, OrderCheck, ProxyResponseLoserTree, Source};
+use crate::key::{Natural, Order};
+use crate::resource::LeakLedger;
+
+/// Sets up a [`ProxyResponseLoserTree`]. Made by [`ProxyResponseLoserTree::builder`].
+///
+/// | option | default |
+/// |---|---|
+/// | [`order`](Self::order) | the natural order of the items |
+/// | [`limit`](Self::limit) | none |
+/// | [`limit_counts`](Self::limit_counts) | every item |
+/// | [`order_check`](Self::order_check) | off |
+/// | [`on_error`](Self::on_error) | [`ErrorPolicy::Abort`] |
+/// | [`ledger`](Self::ledger) | none kept |
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder<S: Source, O = Natural> {
+    pub(super) sources: Vec<(S, &'static Location<'static>)>,
+    pub(super) options: Options<S::Item>,
+    pub(super) policy: ErrorPolicy<S::Item, S::Error>,
+    pub(super) order: O,
+}
+
+/// What a builder sets and a merge reads.
+pub(super) struct Options<T> {
+    pub(super) limit: Option<u64>,
+    pub(super) limit_counts: fn(&T) -> bool,
+    pub(super) checker: Option<OrderChecker<T>>,
+    pub(super) ledger: LeakLedger,
+}
+
+impl<S: Source> Default for Builder<S> {
+    fn default() -> Self {
+        let options =
+            Options { limit: None, limit_counts: |_| true, checker: None, ledger: LeakLedger::off() };
+        Self { sources: Vec::new(), options, policy: ErrorPolicy::Abort, order: Natural }
+    }
+}
+
+impl<S: Source, O> Builder<S, O> {
+    /// Adds a source. Its index is the number of sources added before.
+    #[track_caller]
+    pub fn source(mut self, source: S) -> Self {
+        self.sources.push((source, Location::caller()));
+        self
+    }
+
+    /// Adds sources, in order.
+    #[track_caller]
+    pub fn sources(mut self, sources: impl IntoIterator<Item = S>) -> Self {
+        let site = Location::caller();
+        self.sources.extend(sources.into_iter().map(|source| (source, site)));
+        self
+    }
+
+    /// Sets the order of the merge.
+    pub fn order<P: Order<S::Item>>(self, order: P) -> Builder<S, P> {
+        Builder { sources: self.sources, options: self.options, policy: self.policy, order }
+    }
+
+    /// Ends the merge after this many items. Then every source is closed.
+    ///
+    /// After the last item nothing more is pulled, and with a limit of 0 no source is polled but to be
+    /// closed. Warnings of the merge's own do not count.
+    pub fn limit(mut self, items: u64) -> Self {
+        self.options.limit = Some(items);
+        self
+    }
+
+    /// Says which items the limit counts. The others are yielded without counting.
+    ///
+    /// For example `|response| response.as_series().is_some()`, where warnings and hints of the stores come
+    /// in between.
+    pub fn limit_counts(mut self, counts: fn(&S::Item) -> bool) -> Self {
+        self.options.limit_counts = counts;
+        self
+    }
+
+    /// Checks that each source is in order.
+    ///
+    /// # Complexity
+    ///
+    /// One comparison and one clone for each item: the clone is kept until the successor can be compared
+    /// with it.
+    pub fn order_check(mut self, check: OrderCheck) -> Self
+    where
+        S::Item: Clone,
+    {
+        self.options.checker = Some(OrderChecker::new(check, S::Item::clone));
+        self
+    }
+
+    /// Sets what happens when a source fails.
+    pub fn on_error(mut self, policy: ErrorPolicy<S::Item, S::Error>) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Has a failing source replaced by a warning: short for [`on_error`](Self::on_error) with
+    /// [`ErrorPolicy::PartialResponse`].
+    pub fn partial_response(
+        self,
+        warning: impl FnMut(MergeError<S::Error>) -> S::Item + Send + Sync + 'static,
+    ) -> Self {
+        self.on_error(ErrorPolicy::PartialResponse(Box::new(warning)))
+    }
+
+    /// Books every source in `ledger`, from [`build`](Self::build) or
+    /// [`push`](ProxyResponseLoserTree::push) until it is released.
+    pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
+        self.options.ledger = ledger.clone();
+        self
+    }
+
+    /// Creates the merge. No source is polled before the merge is.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)` time and memory for K sources.
+    pub fn build(self) -> ProxyResponseLoserTree<S, O>
+    where
+        O: Order<S::Item>,
+    {
+        ProxyResponseLoserTree::from_builder(self)
+    }
+}
+
+impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("sources", &self.sources.len())
+            .field("order", &self.order)
+            .field("limit", &self.options.limit)
+            .field("order_check", &self.options.checker.as_ref().map(|checker| checker.check))
+            .field("on_error", &self.policy)
+            .field("ledger", &self.options.ledger)
+            .finish()
+    }
+}

@@ -1,0 +1,280 @@
+//! How a merge is driven: what one poll does.
+
+use std::task::{Context, Poll};
+
+use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
+use super::reports::Yielded;
+use super::slot::SlotState;
+use super::{CloseError, MergeError, OrderCheck, OutOfOrder, Source, SourceEnd};
+use crate::error::{Phase, SourceError};
+use crate::key::Order;
+
+/// How many sources one poll of the merge polls at most. Enough that the cost of being scheduled again is
+/// small beside it.
+const POLL_BUDGET: usize = 128;
+
+type Item<S> = Yielded<<S as Source>::Item, <S as Source>::Error>;
+
+impl<S, O> ProxyResponseLoserTree<S, O>
+where
+    S: Source + Unpin,
+    O: Order<S::Item>,
+{
+    /// Notes that code which is not ours may run from here on, and mends what it has broken if it panicked
+    /// the last time.
+    #[inline]
+    pub(super) fn enter(&mut self) {
+        if self.is_entered {
+            self.recover();
+        }
+        self.is_entered = true;
+    }
+
+    /// Releases the source that has panicked, if it was one, and has the others closed.
+    #[cold]
+    fn recover(&mut self) {
+        let called = self.slots.iter().position(|slot| slot.state == SlotState::Called);
+        self.open = self.slots.iter().filter(|slot| slot.state != SlotState::Released).count();
+        self.open -= usize::from(called.is_some());
+        self.start_closing();
+        if let Some(slot) = called.and_then(|index| self.slots.get_mut(index)) {
+            slot.release_panicked();
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<S>>> {
+        if self.stage != Stage::Merging
+            || self.awaiting > 0
+            || self.remaining == 0
+            || self.readiness.has_woken()
+            || !self.reports.is_empty()
+            || !self.due.is_empty()
+            || self.options.checker.is_some()
+        {
+            return self.poll_item_slow(cx);
+        }
+        match self.take_winner() {
+            Some(item) => Poll::Ready(Some(item)),
+            None => self.poll_item_slow(cx),
+        }
+    }
+
+    /// The whole of a poll; [`poll_item`](Self::poll_item) is the part that is enough while sources are ready.
+    fn poll_item_slow(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<S>>> {
+        if self.remaining == 0 {
+            self.start_closing();
+        }
+        self.drive(cx);
+        if let Some(source) = self.options.checker.as_mut().and_then(|checker| checker.unchecked.take()) {
+            self.check_order(source);
+        }
+        if let Some(item) = self.reports.pop() {
+            return Poll::Ready(Some(item));
+        }
+        if self.stage == Stage::Merging && self.awaiting == 0 {
+            if let Some(item) = self.take_winner() {
+                return Poll::Ready(Some(item));
+            }
+            // All sources have ended, and those still open are being closed.
+            self.start_closing();
+        }
+        if self.is_closed() {
+            return Poll::Ready(None);
+        }
+        self.yield_if_due(cx);
+        Poll::Pending
+    }
+
+    pub(super) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
+        self.reports.keep_errors();
+        self.start_closing();
+        self.drive(cx);
+        if self.is_closed() {
+            return Poll::Ready(CloseError::check(self.reports.take_errors()));
+        }
+        self.yield_if_due(cx);
+        Poll::Pending
+    }
+
+    fn is_closed(&mut self) -> bool {
+        if self.stage == Stage::Closing && self.open == 0 {
+            self.stage = Stage::Closed;
+        }
+        self.stage == Stage::Closed
+    }
+
+    /// The cooperative yield: what is due and was not reached is left to the next poll.
+    fn yield_if_due(&self, cx: &Context<'_>) {
+        if !self.due.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Registers the task and polls the sources that are due.
+    ///
+    /// A source that is woken in the meantime, even by itself, is left to the next poll: it has asked for the
+    /// executor to run something else first.
+    fn drive(&mut self, cx: &Context<'_>) {
+        self.readiness.take_woken(cx.waker(), &mut self.due);
+        for _ in 0..POLL_BUDGET {
+            let Some(source) = self.due.pop_front() else { return };
+            let Some(slot) = self.slots.get(source) else { continue };
+            if !slot.waker.take() {
+                continue;
+            }
+            match slot.state {
+                SlotState::Awaiting => self.poll_head(source),
+                SlotState::Closing => {
+                    if let Some(error) = self.poll_close_of(source) {
+                        self.report(error);
+                    }
+                }
+                SlotState::Headed | SlotState::Released | SlotState::Called => {}
+            }
+        }
+    }
+
+    /// Polls a source whose head the tournament lacks.
+    fn poll_head(&mut self, source: usize) {
+        let slot = &mut self.slots[source];
+        let phase = slot.phase();
+        let Poll::Ready(head) = slot.poll_next() else { return };
+        self.awaiting -= 1;
+        match head {
+            Some(Ok(head)) => {
+                slot.state = SlotState::Headed;
+                self.tree.set_head(source, Some(head));
+                self.check_order(source);
+            }
+            None => self.end_source(source, SourceEnd::Exhausted, None),
+            Some(Err(error)) => {
+                let error = SourceError::new(slot.origin.clone(), phase, error);
+                self.end_source(source, SourceEnd::Failed, Some(error.into()));
+            }
+        }
+    }
+
+    /// Takes the winner's item, and polls its source for the successor at once: the source's next request is
+    /// then under way while the consumer works. The item does not wait for it.
+    ///
+    /// The item stays in its leaf until the source has returned, so that a panic there does not cost it.
+    #[inline]
+    fn take_winner(&mut self) -> Option<Item<S>> {
+        let (source, head) = self.tree.winner()?;
+        let is_counted = (self.options.limit_counts)(head);
+        if let Some(checker) = &mut self.options.checker {
+            checker.note(source, head);
+        }
+        let slot = &mut self.slots[source];
+        let is_last = is_counted && self.remaining == 1;
+        let successor = if is_last { Poll::Pending } else { slot.poll_next() };
+        if let Poll::Ready(Some(Ok(successor))) = successor {
+            let (_, item) = self.tree.pop()?;
+            self.tree.set_head(source, Some(successor));
+            if let Some(checker) = &mut self.options.checker {
+                checker.unchecked = Some(source);
+            }
+            self.count(is_counted);
+            return Some(Ok((source, item)));
+        }
+        self.take_last_ready(source, is_counted, successor)
+    }
+
+    /// The rest of [`take_winner`](Self::take_winner), where the source has no successor ready.
+    fn take_last_ready(
+        &mut self,
+        source: usize,
+        is_counted: bool,
+        successor: Poll<Option<Result<S::Item, S::Error>>>,
+    ) -> Option<Item<S>> {
+        let slot = &mut self.slots[source];
+        let ended = match successor {
+            Poll::Pending => {
+                slot.state = SlotState::Awaiting;
+                self.awaiting += 1;
+                None
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = SourceError::new(slot.origin.clone(), Phase::Merging, error);
+                Some((SourceEnd::Failed, Some(error.into())))
+            }
+            Poll::Ready(_) => Some((SourceEnd::Exhausted, None)),
+        };
+        let (_, item) = self.tree.pop()?;
+        self.count(is_counted);
+        let Some((end, error)) = ended else {
+            return Some(Ok((source, item)));
+        };
+        // By way of the outbox, where the item is safe from panics and ahead of the error.
+        self.reports.put(source, item);
+        self.end_source(source, end, error);
+        self.reports.pop()
+    }
+
+    const fn count(&mut self, is_counted: bool) {
+        self.items += 1;
+        if is_counted {
+            self.remaining -= 1;
+        }
+    }
+
+    /// Closes a source that has come to its end, and reports why if that was an error.
+    fn end_source(&mut self, source: usize, end: SourceEnd, error: Option<MergeError<S::Error>>) {
+        if let Some(error) = error {
+            self.report(error);
+        }
+        self.slots[source].start_closing(end);
+        if let Some(error) = self.poll_close_of(source) {
+            self.report(error);
+        }
+    }
+
+    /// Polls the closing of a source, and returns the error if it fails.
+    fn poll_close_of(&mut self, source: usize) -> Option<MergeError<S::Error>> {
+        let slot = &mut self.slots[source];
+        let Poll::Ready(closed) = slot.poll_close() else { return None };
+        self.open -= 1;
+        let error = closed.err()?;
+        Some(SourceError::new(slot.origin.clone(), Phase::Closing, error).into())
+    }
+
+    fn report(&mut self, error: MergeError<S::Error>) {
+        if self.reports.report(error) {
+            self.start_closing();
+        }
+    }
+
+    /// Compares a new head with the item before, if the merge is to.
+    fn check_order(&mut self, source: usize) {
+        let Some(checker) = &self.options.checker else { return };
+        if !checker.is_backwards(source, &mut self.tree) {
+            return;
+        }
+        let slot = &mut self.slots[source];
+        slot.out_of_order += 1;
+        if checker.check == OrderCheck::Fail {
+            let error = OutOfOrder { origin: slot.origin.clone(), position: slot.items() - 1 };
+            drop(self.tree.set_head(source, None));
+            self.end_source(source, SourceEnd::Failed, Some(error.into()));
+        }
+    }
+
+    /// Has every source closed from now on, and drops the heads.
+    pub(super) fn start_closing(&mut self) {
+        if self.stage != Stage::Merging {
+            return;
+        }
+        self.stage = Stage::Closing;
+        self.awaiting = 0;
+        for slot in &mut self.slots {
+            if matches!(slot.state, SlotState::Awaiting | SlotState::Headed) {
+                slot.start_closing(SourceEnd::ClosedEarly);
+                slot.waker.make_due(&mut self.due);
+            }
+        }
+        for source in 0..self.slots.len() {
+            drop(self.tree.set_head(source, None));
+        }
+    }
+}

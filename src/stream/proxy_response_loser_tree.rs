@@ -1,0 +1,347 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+
+use super::builder::Options;
+use super::readiness::Readiness;
+use super::reports::{Reports, Yielded};
+use super::slot::{Slot, SlotState};
+use super::{Builder, Close, CloseError, MergeError, MergeStats, NextWithSource, PushError, Source};
+use crate::key::{Natural, Order};
+use crate::merge::Undrained;
+use crate::resource::Ending;
+use crate::tree::LoserTree;
+
+/// Merges sorted async sources into one sorted stream, owns them, and closes every one of them.
+///
+/// A [`Stream`] of `Result`s. The [module documentation](super) shows its life cycle.
+///
+/// # Ordering
+///
+/// By the order of the merge, the natural one unless the [builder](Self::builder) was told otherwise; equal
+/// items in source order. A source out of order makes the order of the output unspecified, and nothing else;
+/// [`Builder::order_check`] finds it.
+///
+/// # Complexity
+///
+/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons and `O(K)` memory. After start-up
+/// nothing is allocated for an item. A source is polled once at first, once for each item that is taken from
+/// it, and whenever its own waker has fired; start-up costs `O(K)` polls however the sources wake. No source
+/// is asked for more than one item ahead of what was yielded from it.
+///
+/// One poll of the merge polls at most 128 sources. If more are due, it yields to the executor and has
+/// itself woken: the only time that it wakes itself.
+///
+/// # Errors
+///
+/// By default the first error of any source ends the merge: it is yielded once, every other source is
+/// closed, then comes `None`. Items that are ready before the error are yielded before it, heads that still
+/// wait are dropped. With [`Builder::partial_response`] a failing source is replaced by a warning item and
+/// the others go on. Errors that come after the one that was yielded are kept for [`close`](Self::close).
+///
+/// # Panics
+///
+/// Only where a source or the order panics. The panic unwinds through the poll that met it; a source that
+/// panicked is then dropped without another call, and the merge goes on by closing the others. The sources
+/// and the heads that are left can also be taken back with [`into_sources`](Self::into_sources).
+///
+/// # Cancel safety
+///
+/// Dropping a future that waits for the next item loses nothing: the next one yields the same item.
+///
+/// # Closing
+///
+/// - A source that has ended or failed is closed at once, and dropped when its closing has completed.
+/// - The stream ends, with `None`, only after every source has been closed.
+/// - [`close`](Self::close) ends early: it closes all that are left, concurrently.
+/// - Dropping the merge drops its heads and then its sources, in source order, synchronously, and books them
+///   as dropped unclosed. It does not block, spawn or panic: should the drop of a source panic, that is
+///   caught, and the other sources are dropped all the same. What a source does asynchronously to release
+///   something may not have happened when the drop returns; only `close` waits for that.
+///
+/// # Examples
+///
+/// ```
+/// use futures::stream::{self, StreamExt, TryStreamExt};
+/// use losertree::{ProxyResponseLoserTree, from_stream};
+/// use std::convert::Infallible;
+///
+/// # futures::executor::block_on(async {
+/// let store = |items: Vec<u64>| from_stream(stream::iter(items).map(Ok::<_, Infallible>));
+/// let mut merge = ProxyResponseLoserTree::new([store(vec![1, 4]), store(vec![2, 3, 5])]);
+/// while let Some(item) = merge.try_next().await? {
+///     if item == 3 {
+///         break; // early
+///     }
+/// }
+/// merge.close().await?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "streams do nothing unless polled"]
+pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
+    pub(super) tree: LoserTree<S::Item, O>,
+    pub(super) slots: Vec<Slot<S>>,
+    pub(super) readiness: Readiness,
+    /// The sources to be polled next, by index.
+    pub(super) due: VecDeque<usize>,
+    /// How many sources the tournament lacks a head of.
+    pub(super) awaiting: usize,
+    /// How many sources have not been released.
+    pub(super) open: usize,
+    pub(super) stage: Stage,
+    /// Set while code that is not ours may be running; found set, that code has panicked.
+    pub(super) is_entered: bool,
+    pub(super) reports: Reports<S::Item, S::Error>,
+    pub(super) options: Options<S::Item>,
+    pub(super) items: u64,
+    /// How many items the limit still allows.
+    pub(super) remaining: u64,
+}
+
+/// Where in its life a merge is. It is filling for as long as a source has not given its first head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Merging,
+    Closing,
+    Closed,
+}
+
+// Nothing in here is ever pinned, neither the order nor the sources, which are `Unpin` to be polled.
+impl<S: Source, O> Unpin for ProxyResponseLoserTree<S, O> {}
+
+impl<S: Source> ProxyResponseLoserTree<S> {
+    /// Merges sources by the natural order of their items, with the default options.
+    #[track_caller]
+    pub fn new(sources: impl IntoIterator<Item = S>) -> Self
+    where
+        Natural: Order<S::Item>,
+    {
+        Self::builder().sources(sources).build()
+    }
+
+    /// Returns a builder, to set options.
+    pub fn builder() -> Builder<S> {
+        Builder::default()
+    }
+}
+
+impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
+    pub(super) fn from_builder(builder: Builder<S, O>) -> Self {
+        let Builder { sources, options, order, policy } = builder;
+        let readiness = Readiness::with_capacity(sources.len());
+        let slots: Vec<_> = sources
+            .into_iter()
+            .enumerate()
+            .map(|(index, (source, site))| Slot::new(source, index, site, &readiness, &options.ledger))
+            .collect();
+        Self {
+            tree: LoserTree::new(order, slots.iter().map(|_| None)),
+            readiness,
+            due: VecDeque::with_capacity(slots.len()),
+            awaiting: slots.len(),
+            open: slots.len(),
+            slots,
+            stage: Stage::Merging,
+            is_entered: false,
+            reports: Reports::new(policy),
+            items: 0,
+            remaining: options.limit.unwrap_or(u64::MAX),
+            options,
+        }
+    }
+
+    /// Adds a source while merging, and returns its index: the next one.
+    ///
+    /// # Ordering
+    ///
+    /// Nothing more is yielded until the source has given its first item. Items of it that come before what
+    /// was already yielded are yielded next.
+    ///
+    /// # Complexity
+    ///
+    /// Amortised `O(1)`, and at most K − 1 comparisons when its first item comes.
+    ///
+    /// # Errors
+    ///
+    /// Gives the source back if the merge is closing or closed, has reached its limit or was interrupted by
+    /// a panic.
+    #[track_caller]
+    pub fn push(&mut self, source: S) -> Result<usize, PushError<S>> {
+        if self.stage != Stage::Merging || self.is_entered || self.remaining == 0 {
+            return Err(PushError { source_not_added: source });
+        }
+        let index = self.slots.len();
+        let site = Location::caller();
+        self.slots.push(Slot::new(source, index, site, &self.readiness, &self.options.ledger));
+        self.tree.push(None);
+        self.awaiting += 1;
+        self.open += 1;
+        Ok(index)
+    }
+}
+
+impl<S, O> ProxyResponseLoserTree<S, O>
+where
+    S: Source + Unpin,
+    O: Order<S::Item>,
+{
+    /// Waits for the next item and the index of its source.
+    ///
+    /// # Errors, cancel safety
+    ///
+    /// As for the stream itself.
+    pub const fn next_with_source(&mut self) -> NextWithSource<'_, S, O> {
+        NextWithSource { merge: self }
+    }
+
+    /// Attempts to get the next item and the index of its source.
+    ///
+    /// # Errors
+    ///
+    /// As for the stream itself.
+    #[inline]
+    pub fn poll_next_with_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Yielded<S::Item, S::Error>>> {
+        self.enter();
+        let polled = self.poll_item(cx);
+        self.is_entered = false;
+        polled
+    }
+
+    /// Closes all sources that are left, concurrently, and waits until each is closed.
+    ///
+    /// Heads that wait in the tournament are dropped first. Every source is attempted, even if others fail.
+    /// Closing twice is the same as closing once, and a merge that was never polled can be closed.
+    ///
+    /// # Errors
+    ///
+    /// All errors: those of closing, and those that the merge has met and not yielded.
+    ///
+    /// # Panics
+    ///
+    /// Where a source panics. The others are closed by the next call.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped half-way, the next call resumes. No source is closed twice. A source whose
+    /// closing never completes keeps the future pending for ever: put a timeout around it, and drop the
+    /// merge.
+    pub const fn close(&mut self) -> Close<'_, S, O> {
+        Close { merge: self }
+    }
+
+    /// Attempts to close, as [`close`](Self::close) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`close`](Self::close).
+    pub fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
+        self.enter();
+        let polled = self.poll_closing(cx);
+        self.is_entered = false;
+        polled
+    }
+}
+
+impl<S: Source, O> ProxyResponseLoserTree<S, O> {
+    /// Returns what the merge and each of its sources have done so far.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)`, with one allocation.
+    #[must_use]
+    pub fn stats(&self) -> MergeStats {
+        MergeStats {
+            items: self.items,
+            is_partial: self.reports.is_partial,
+            sources: self.slots.iter().map(Slot::stats).collect(),
+        }
+    }
+}
+
+impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
+    /// Gives back all sources that have not been closed, each with its head if it has given one that was not
+    /// yielded. They are booked as handed back.
+    ///
+    /// A source whose closing is under way comes back too, with
+    /// [`has_ended`](Undrained::has_ended) set: all that may be done with it is to go on closing it. A
+    /// source that has panicked does not come back; it is dropped.
+    #[must_use = "dropping the sources releases them unclosed"]
+    pub fn into_sources(mut self) -> Vec<Undrained<S, S::Item>> {
+        let mut undrained = Vec::with_capacity(self.open);
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if slot.state == SlotState::Called {
+                continue;
+            }
+            if let Some((source, has_ended)) = slot.hand_back() {
+                let head = self.tree.take_head(index);
+                undrained.push(Undrained { index, head, source, has_ended });
+            }
+        }
+        undrained
+    }
+}
+
+impl<S, O> Stream for ProxyResponseLoserTree<S, O>
+where
+    S: Source + Unpin,
+    O: Order<S::Item>,
+{
+    type Item = Result<S::Item, MergeError<S::Error>>;
+
+    #[inline]
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_next_with_source(cx).map(|next| next.map(|item| item.map(|(_, item)| item)))
+    }
+}
+
+impl<S, O> FusedStream for ProxyResponseLoserTree<S, O>
+where
+    S: Source + Unpin,
+    O: Order<S::Item>,
+{
+    fn is_terminated(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+}
+
+impl<S: Source, O> Drop for ProxyResponseLoserTree<S, O> {
+    fn drop(&mut self) {
+        self.readiness.detach();
+        // Heads first: they may hold on to what their sources lend.
+        for index in 0..self.slots.len() {
+            let head = self.tree.take_head(index);
+            contain_panic(|| drop(head));
+        }
+        for slot in &mut self.slots {
+            contain_panic(|| slot.release(Ending::DroppedUnclosed));
+        }
+    }
+}
+
+/// Runs the drop of something that is not ours. A panic has been reported by the panic hook when it arrives
+/// here; letting it through would skip the others, and abort where a panic is unwinding already.
+fn contain_panic(release: impl FnOnce()) {
+    drop(catch_unwind(AssertUnwindSafe(release)));
+}
+
+/// Shows what the merge is doing and each source, without asking items or sources to be printed.
+impl<S: Source, O> fmt::Debug for ProxyResponseLoserTree<S, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyResponseLoserTree")
+            .field("stage", &self.stage)
+            .field("awaiting", &self.awaiting)
+            .field("open", &self.open)
+            .field("items", &self.items)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+/// Which sources of a merge are to be polled.
+///
+/// Each source has a waker of its own. When one fires, the index of its source joins the list here and the
+/// task that polls the merge is woken, so that the merge polls that source and no other. A source is in the
+/// list at most once, save for stale entries, which [`SourceWaker::take`] tells apart.
+///
+/// The task's waker is only needed while the merge is pending, so it is registered then and not before every
+/// item: a merge whose sources are always ready takes no lock.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Whether the list may not be empty: a hint that saves taking the lock.
+    has_woken: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    woken: Vec<usize>,
+    task: Option<Waker>,
+}
+
+impl Readiness {
+    pub(super) fn with_capacity(sources: usize) -> Self {
+        let state = State { woken: Vec::with_capacity(sources), task: None };
+        Self { shared: Arc::new(Shared { has_woken: AtomicBool::new(false), state: Mutex::new(state) }) }
+    }
+
+    /// Creates the waker of the source at `index`, which counts as woken: its first poll is due.
+    pub(super) fn add(&self, index: usize) -> SourceWaker {
+        let flag = Arc::new(Flag { index, is_woken: AtomicBool::new(false), shared: self.shared.clone() });
+        flag.wake_by_ref();
+        SourceWaker { waker: Waker::from(flag.clone()), flag }
+    }
+
+    /// Returns whether a source may have been woken since the list was taken.
+    #[inline]
+    pub(super) fn has_woken(&self) -> bool {
+        self.shared.has_woken.load(Ordering::Acquire)
+    }
+
+    /// Has `task` woken by the next source that is woken, and moves the list of woken sources to `due`.
+    ///
+    /// Both under one lock, so that no wake-up falls in between.
+    pub(super) fn take_woken(&self, task: &Waker, due: &mut VecDeque<usize>) {
+        let mut state = self.shared.lock();
+        let is_registered = state.task.as_ref().is_some_and(|registered| registered.will_wake(task));
+        let replaced = if is_registered { None } else { state.task.replace(task.clone()) };
+        due.extend(state.woken.drain(..));
+        self.shared.has_woken.store(false, Ordering::Release);
+        drop(state);
+        // Outside of the lock, as every call into a waker that may be the last one.
+        drop(replaced);
+    }
+
+    /// Forgets the task, so that sources which outlive the merge keep nothing of it alive.
+    pub(super) fn detach(&self) {
+        let task = self.shared.lock().task.take();
+        drop(task);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A task's waker may panic when it is cloned or dropped; the state is whole all the same.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The waker of one source.
+#[derive(Debug)]
+pub(super) struct SourceWaker {
+    waker: Waker,
+    flag: Arc<Flag>,
+}
+
+#[derive(Debug)]
+struct Flag {
+    index: usize,
+    /// Whether the waker has fired since the source was polled last.
+    is_woken: AtomicBool,
+    shared: Arc<Shared>,
+}
+
+impl SourceWaker {
+    #[inline]
+    pub(super) const fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Returns whether the waker has fired, and sets it back. To be done before the source is polled, so that
+    /// a wake-up during the poll counts for the next one.
+    #[inline]
+    pub(super) fn take(&self) -> bool {
+        // Reading first keeps the common case free of a locked instruction.
+        self.flag.is_woken.load(Ordering::Acquire) && self.flag.is_woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Puts the source on `due`, unless it is on a list already.
+    pub(super) fn make_due(&self, due: &mut VecDeque<usize>) {
+        if !self.flag.is_woken.swap(true, Ordering::AcqRel) {
+            due.push_back(self.flag.index);
+        }
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.is_woken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let task = {
+            let mut state = self.shared.lock();
+            state.woken.push(self.index);
+            self.shared.has_woken.store(true, Ordering::Release);
+            state.task.take()
+        };
+        // Outside of the lock: the task's waker is not ours.
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::readiness::{Readiness, SourceWaker};
+use super::{Source, SourceEnd, SourceStats};
+use crate::SourceId;
+use crate::error::Phase;
+use crate::resource::{Ending, LeakLedger, LedgerEntry};
+
+/// The place of one source in a merge: the source, its waker, what it is doing and its figures.
+///
+/// Upholds the contract of [`Source`]: never polled after its end, closed once, dropped when closed.
+pub(super) struct Slot<S> {
+    /// The source, until it is released.
+    source: Option<S>,
+    pub(super) state: SlotState,
+    pub(super) waker: SourceWaker,
+    pub(super) origin: SourceId,
+    entry: Option<LedgerEntry>,
+    end: Option<SourceEnd>,
+    items: u64,
+    polls: u64,
+    pub(super) out_of_order: u64,
+    bytes_read: Option<u64>,
+    first_poll: Option<Instant>,
+    time_to_first_item: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SlotState {
+    /// The merge needs an item of this source.
+    Awaiting,
+    /// The source's head is in the tournament.
+    Headed,
+    /// The source is to be closed, or closing.
+    Closing,
+    /// The source has been released.
+    Released,
+    /// A call into the source is under way; found afterwards, it has panicked.
+    Called,
+}
+
+impl<S: Source> Slot<S> {
+    pub(super) fn new(
+        source: S,
+        index: usize,
+        site: &'static Location<'static>,
+        readiness: &Readiness,
+        ledger: &LeakLedger,
+    ) -> Self {
+        let origin = SourceId::new(index, source.name().map(Into::into));
+        Self {
+            waker: readiness.add(index),
+            entry: Some(ledger.open_at(&origin, site)),
+            source: Some(source),
+            state: SlotState::Awaiting,
+            origin,
+            end: None,
+            items: 0,
+            polls: 0,
+            out_of_order: 0,
+            bytes_read: None,
+            first_poll: None,
+            time_to_first_item: None,
+        }
+    }
+
+    /// How many items the source has given.
+    pub(super) const fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// In which phase an error of this source is raised.
+    pub(super) const fn phase(&self) -> Phase {
+        if self.items == 0 { Phase::Filling } else { Phase::Merging }
+    }
+
+    /// Polls for the next item. The state stays as it is.
+    #[inline]
+    pub(super) fn poll_next(&mut self) -> Poll<Option<Result<S::Item, S::Error>>>
+    where
+        S: Unpin,
+    {
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        if self.polls == 0 {
+            self.first_poll = Some(Instant::now());
+        }
+        self.polls += 1;
+        self.waker.take();
+        let state = std::mem::replace(&mut self.state, SlotState::Called);
+        let polled = Pin::new(source).poll_next(&mut Context::from_waker(self.waker.waker()));
+        self.state = state;
+        if let Poll::Ready(Some(Ok(_))) = polled {
+            if self.items == 0 {
+                self.time_to_first_item = self.first_poll.map(|first| first.elapsed());
+            }
+            self.items += 1;
+        }
+        polled
+    }
+
+    /// Has the source closed from now on, for the reason `end`.
+    pub(super) fn start_closing(&mut self, end: SourceEnd) {
+        self.state = SlotState::Closing;
+        self.end = Some(end);
+    }
+
+    /// Polls the closing of the source, and releases it when that completes.
+    pub(super) fn poll_close(&mut self) -> Poll<Result<(), S::Error>>
+    where
+        S: Unpin,
+    {
+        let Some(source) = &mut self.source else { return Poll::Ready(Ok(())) };
+        self.polls += 1;
+        self.waker.take();
+        self.state = SlotState::Called;
+        let polled = Pin::new(source).poll_close(&mut Context::from_waker(self.waker.waker()));
+        match &polled {
+            Poll::Pending => self.state = SlotState::Closing,
+            Poll::Ready(closed) => {
+                if closed.is_err() {
+                    self.end = Some(SourceEnd::Failed);
+                }
+                let is_failed = self.end == Some(SourceEnd::Failed);
+                self.release(if is_failed { Ending::Failed } else { Ending::Closed });
+            }
+        }
+        polled
+    }
+
+    /// Drops the source, whatever it is doing, and books how it has ended.
+    pub(super) fn release(&mut self, ending: Ending) {
+        let entry = self.entry.take();
+        // Should this panic, the entry is dropped too, and so booked as dropped unclosed.
+        drop(self.take_source());
+        if let Some(entry) = entry {
+            entry.end(ending);
+        }
+    }
+
+    /// Drops a source that has panicked.
+    pub(super) fn release_panicked(&mut self) {
+        self.end = Some(SourceEnd::Panicked);
+        self.release(Ending::DroppedUnclosed);
+    }
+
+    /// Gives the source back unreleased, and whether it is being closed.
+    pub(super) fn hand_back(&mut self) -> Option<(S, bool)> {
+        let is_closing = self.state == SlotState::Closing;
+        let source = self.take_source()?;
+        if let Some(entry) = self.entry.take() {
+            entry.end(Ending::HandedBack);
+        }
+        Some((source, is_closing))
+    }
+
+    fn take_source(&mut self) -> Option<S> {
+        self.state = SlotState::Released;
+        let source = self.source.take()?;
+        self.bytes_read = source.bytes_read();
+        Some(source)
+    }
+
+    pub(super) fn stats(&self) -> SourceStats {
+        SourceStats {
+            origin: self.origin.clone(),
+            items: self.items,
+            bytes_read: self.source.as_ref().map_or(self.bytes_read, Source::bytes_read),
+            polls: self.polls,
+            time_to_first_item: self.time_to_first_item,
+            out_of_order: self.out_of_order,
+            end: self.end.filter(|_| self.state == SlotState::Released),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Slot<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("origin", &self.origin)
+            .field("state", &self.state)
+            .field("items", &self.items)
+            .field("polls", &self.polls)
+            .finish_non_exhaustive()
+    }
+}
