@@ -3,9 +3,8 @@
 use std::task::{Context, Poll};
 
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
-use super::reports::Yielded;
 use super::slot::SlotState;
-use super::{CloseError, MergeError, OrderCheck, OutOfOrder, Source, SourceEnd};
+use super::{CloseError, MergeError, OrderCheck, OutOfOrder, Source, SourceEnd, Yielded};
 use crate::error::{Phase, SourceError};
 use crate::key::Order;
 
@@ -42,7 +41,11 @@ where
         }
     }
 
-    #[inline]
+    /// The way of an item that is ready. It is inlined into the consumer, together with the replay: kept as
+    /// calls, which hand their results over in memory, it takes 16 ns instead of 11 at K = 16 (bench
+    /// `async_ready`).
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<S>>> {
         if self.stage != Stage::Merging
             || self.awaiting > 0
@@ -61,6 +64,7 @@ where
     }
 
     /// The whole of a poll; [`poll_item`](Self::poll_item) is the part that is enough while sources are ready.
+    #[inline(never)]
     fn poll_item_slow(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<S>>> {
         if self.remaining == 0 {
             self.start_closing();
@@ -159,19 +163,22 @@ where
     /// then under way while the consumer works. The item does not wait for it.
     ///
     /// The item stays in its leaf until the source has returned, so that a panic there does not cost it.
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn take_winner(&mut self) -> Option<Item<S>> {
         let (source, head) = self.tree.winner()?;
-        let is_counted = (self.options.limit_counts)(head);
+        let is_counted = self.options.limit.is_some() && (self.options.limit_counts)(head);
         if let Some(checker) = &mut self.options.checker {
             checker.note(source, head);
         }
         let slot = &mut self.slots[source];
+        if self.readiness.has_woken() {
+            slot.waker.take();
+        }
         let is_last = is_counted && self.remaining == 1;
         let successor = if is_last { Poll::Pending } else { slot.poll_next() };
         if let Poll::Ready(Some(Ok(successor))) = successor {
-            let (_, item) = self.tree.pop()?;
-            self.tree.set_head(source, Some(successor));
+            let item = self.tree.set_head(source, Some(successor))?;
             if let Some(checker) = &mut self.options.checker {
                 checker.unchecked = Some(source);
             }
@@ -182,6 +189,7 @@ where
     }
 
     /// The rest of [`take_winner`](Self::take_winner), where the source has no successor ready.
+    #[inline(never)]
     fn take_last_ready(
         &mut self,
         source: usize,
@@ -201,7 +209,7 @@ where
             }
             Poll::Ready(_) => Some((SourceEnd::Exhausted, None)),
         };
-        let (_, item) = self.tree.pop()?;
+        let item = self.tree.set_head(source, None)?;
         self.count(is_counted);
         let Some((end, error)) = ended else {
             return Some(Ok((source, item)));

@@ -37,3 +37,6 @@ pub use stats::{MergeStats, SourceEnd, SourceStats};
 
 /// Any source, boxed. Made by [`Source::boxed`].
 pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;
+
+/// What a merge yields with the source named: the source's index and the item, or an error.
+pub type Yielded<T, E> = Result<(usize, T), MergeError<E>>;

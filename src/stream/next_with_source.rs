@@ -2,7 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{MergeError, ProxyResponseLoserTree, Source};
+use super::{ProxyResponseLoserTree, Source, Yielded};
 use crate::key::Order;
 
 /// Waits for the next item and its source. Returned by [`ProxyResponseLoserTree::next_with_source`].
@@ -20,7 +20,7 @@ where
     S: Source + Unpin,
     O: Order<S::Item>,
 {
-    type Output = Option<Result<(usize, S::Item), MergeError<S::Error>>>;
+    type Output = Option<Yielded<S::Item, S::Error>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.merge.poll_next_with_source(cx)

@@ -21,6 +21,7 @@ impl<T> OrderChecker<T> {
     }
 
     /// Notes an item that is about to be yielded.
+    #[inline(never)]
     pub(super) fn note(&mut self, source: usize, item: &T) {
         let item = (self.clone)(item);
         if self.previous.len() <= source {

@@ -12,8 +12,7 @@ pub enum ErrorPolicy<T, E> {
     /// The source is closed, the error becomes an item, and the others go on.
     ///
     /// The item is yielded at once, ahead of all that waits in the tournament. It takes no part in the order,
-    /// the limit or the statistics. For a [`Response`](crate::Response) the function is
-    /// [`Response::warn`](crate::Response::warn).
+    /// the limit or the count of items.
     PartialResponse(Box<dyn FnMut(MergeError<E>) -> T + Send + Sync>),
 }
 

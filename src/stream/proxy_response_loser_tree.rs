@@ -9,9 +9,9 @@ use futures::stream::FusedStream;
 
 use super::builder::Options;
 use super::readiness::Readiness;
-use super::reports::{Reports, Yielded};
+use super::reports::Reports;
 use super::slot::{Slot, SlotState};
-use super::{Builder, Close, CloseError, MergeError, MergeStats, NextWithSource, PushError, Source};
+use super::{Builder, Close, CloseError, MergeError, MergeStats, NextWithSource, PushError, Source, Yielded};
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
 use crate::resource::Ending;

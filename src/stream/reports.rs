@@ -1,9 +1,6 @@
 use std::collections::VecDeque;
 
-use super::{ErrorPolicy, MergeError};
-
-/// What a merge yields: an item and its source, or an error.
-pub(super) type Yielded<T, E> = Result<(usize, T), MergeError<E>>;
+use super::{ErrorPolicy, MergeError, Yielded};
 
 /// What is to be told to the caller besides the merged items: warnings and errors, and which way they go.
 pub(super) struct Reports<T, E> {

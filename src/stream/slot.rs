@@ -78,7 +78,7 @@ impl<S: Source> Slot<S> {
         if self.items == 0 { Phase::Filling } else { Phase::Merging }
     }
 
-    /// Polls for the next item. The state stays as it is.
+    /// Polls for the next item. The state stays as it is. The waker must have been set back before.
     #[inline]
     pub(super) fn poll_next(&mut self) -> Poll<Option<Result<S::Item, S::Error>>>
     where
@@ -89,7 +89,6 @@ impl<S: Source> Slot<S> {
             self.first_poll = Some(Instant::now());
         }
         self.polls += 1;
-        self.waker.take();
         let state = std::mem::replace(&mut self.state, SlotState::Called);
         let polled = Pin::new(source).poll_next(&mut Context::from_waker(self.waker.waker()));
         self.state = state;

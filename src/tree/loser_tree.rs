@@ -83,6 +83,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 
     /// Returns the source that has the smallest head, and that head; `None` when all are exhausted.
+    // Inlined for the async merge; see `poll_item` there.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn winner(&mut self) -> Option<(usize, &T)> {
         self.settle();
         let source = self.winner.source();
@@ -116,6 +119,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.
+    ///
+    /// With the [`winner`](Self::winner)'s source, this takes the smallest head and brings its successor.
     ///
     /// A source that does not exist has no head to replace: `head` comes back.
     #[inline]
@@ -191,7 +196,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 
     /// Plays the matches between the leaf of `source` and the root.
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn replay(&mut self, source: usize) {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
