@@ -3,6 +3,7 @@
 pub mod error;
 pub mod key;
 pub mod merge;
+pub mod series;
 mod source_id;
 pub mod stream;
 pub mod tree;
@@ -12,5 +13,6 @@ pub use key::SortKey;
 pub use merge::{
     Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with,
 };
+pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::SourceId;
 pub use stream::{BoxSource, Source, closing, from_stream};
