@@ -40,3 +40,4 @@ pub use natural::Natural;
 pub use order::Order;
 pub use reversed::Reversed;
 pub use sort_key::SortKey;
+pub(crate) use text::first_bytes;

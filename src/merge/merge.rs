@@ -10,7 +10,7 @@ use crate::key::{By, ByKey, Natural, Order, SortKey};
 /// An iterator that merges sorted iterators into one.
 ///
 /// Made by [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`]. The [module
-/// documentation](crate::merge) says in which order items come and when they are pulled.
+/// documentation](mod@crate::merge) says in which order items come and when they are pulled.
 ///
 /// # Complexity
 ///

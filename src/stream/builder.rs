@@ -100,7 +100,7 @@ impl<S: Source, O> Builder<S, O> {
     }
 
     /// Has a failing source replaced by a warning: short for [`on_error`](Self::on_error) with
-    /// [`ErrorPolicy::PartialResponse`].
+    /// [`ErrorPolicy::PartialResponse`]. For [`Response`](crate::Response)s, `Into::into` is such a function.
     pub fn partial_response(
         self,
         warning: impl FnMut(MergeError<S::Error>) -> S::Item + Send + Sync + 'static,

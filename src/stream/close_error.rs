@@ -34,11 +34,7 @@ impl<E> CloseError<E> {
 impl<E: std::error::Error + 'static> fmt::Display for CloseError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.errors.iter().enumerate() {
-            write!(f, "{}{error}", if index == 0 { "" } else { "; " })?;
-            let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-            for cause in causes {
-                write!(f, ": {cause}")?;
-            }
+            write!(f, "{}{}", if index == 0 { "" } else { "; " }, error.with_causes())?;
         }
         Ok(())
     }

@@ -1,3 +1,6 @@
+use std::error::Error;
+
+use crate::series::{Response, Warning};
 use crate::{SourceError, SourceId};
 
 /// Why an async merge ends early, or what a warning is about.
@@ -29,6 +32,36 @@ impl<E> MergeError<E> {
             Self::Source(error) => Some(error.into_error()),
             Self::OutOfOrder(_) => None,
         }
+    }
+}
+
+impl<E: Error + 'static> MergeError<E> {
+    /// Writes the error with all its causes, separated by colons.
+    pub(super) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// The warning names the source, and its message has all causes of the error.
+impl<E: Error + 'static> From<MergeError<E>> for Warning {
+    fn from(error: MergeError<E>) -> Self {
+        let text = error.with_causes();
+        // The warning says itself which source it is about.
+        let message = text.strip_prefix(&format!("{} ", error.origin())).unwrap_or(&text);
+        Self::from_source(error.origin().clone(), message)
+    }
+}
+
+/// As a [`Warning`].
+impl<E: Error + 'static> From<MergeError<E>> for Response {
+    fn from(error: MergeError<E>) -> Self {
+        Self::Warning(error.into())
     }
 }
 

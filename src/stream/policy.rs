@@ -12,7 +12,8 @@ pub enum ErrorPolicy<T, E> {
     /// The source is closed, the error becomes an item, and the others go on.
     ///
     /// The item is yielded at once, ahead of all that waits in the tournament. It takes no part in the order,
-    /// the limit or the count of items.
+    /// the limit or the count of items. Any [`MergeError`] turns into a [`Response`](crate::Response) or
+    /// a [`Warning`](crate::Warning) by `into`.
     PartialResponse(Box<dyn FnMut(MergeError<E>) -> T + Send + Sync>),
 }
 

@@ -1,0 +1,36 @@
+use bytes::Bytes;
+
+/// A piece of a series: samples of a span of time, encoded in some way that this library does not look into.
+///
+/// Cheap to clone: clones share the data.
+///
+/// # Ordering
+///
+/// By start, then by end, then by the data, which makes chunks equal only if they are identical.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::Chunk;
+///
+/// let early = Chunk::new(0, 59_999, "…");
+/// let late = Chunk::new(60_000, 119_999, "…");
+/// assert!(early < late);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Chunk {
+    /// The time of the first sample, in milliseconds since the epoch.
+    pub min_time_ms: i64,
+    /// The time of the last sample, in milliseconds since the epoch.
+    pub max_time_ms: i64,
+    /// The encoded samples.
+    pub data: Bytes,
+}
+
+impl Chunk {
+    /// Creates a chunk.
+    #[must_use]
+    pub fn new(min_time_ms: i64, max_time_ms: i64, data: impl Into<Bytes>) -> Self {
+        Self { min_time_ms, max_time_ms, data: data.into() }
+    }
+}

@@ -1,0 +1,118 @@
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use super::packed::{self, Buffer, Pairs};
+use super::{Labels, LabelsError};
+
+/// Builds [`Labels`] from names and values that come in any order.
+///
+/// Empty values are kept as given. Prometheus treats a label with an empty value as absent; whoever wants
+/// that leaves such labels out.
+///
+/// # Complexity
+///
+/// Sorts by name, unless the labels come sorted. Up to 16 labels of together 256 packed bytes are put
+/// together on the stack, so that [`build`](Self::build) makes one allocation, that of the result.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::LabelsBuilder;
+///
+/// let mut builder = LabelsBuilder::new();
+/// for (name, value) in [("le", "0.5"), ("__name__", "latency_bucket")] {
+///     builder.label(name, value);
+/// }
+/// assert_eq!(builder.build()?.to_string(), r#"{__name__="latency_bucket", le="0.5"}"#);
+///
+/// let error = builder.label("le", "+Inf").build().unwrap_err();
+/// assert_eq!(error.to_string(), r#"label name "le" occurs twice"#);
+/// # Ok::<(), losertree::series::LabelsError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct LabelsBuilder {
+    /// The packed pairs, in the order in which they were given.
+    bytes: Buffer,
+    pairs: SmallVec<[Place; 16]>,
+}
+
+/// Where in the bytes a pair is.
+#[derive(Clone, Copy)]
+struct Place {
+    start: usize,
+    name_end: usize,
+    end: usize,
+}
+
+impl LabelsBuilder {
+    /// Creates a builder without labels.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a label.
+    pub fn label(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
+        self.push(name.as_ref(), value.as_ref());
+        self
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
+        let start = self.bytes.len();
+        packed::push(&mut self.bytes, name);
+        let name_end = self.bytes.len();
+        packed::push(&mut self.bytes, value);
+        self.pairs.push(Place { start, name_end, end: self.bytes.len() });
+    }
+
+    /// Removes all labels, so that the builder and its memory can be used again.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.pairs.clear();
+    }
+
+    /// Returns the labels given so far as a set, and keeps them.
+    ///
+    /// # Errors
+    ///
+    /// [`LabelsError::DuplicateName`] if two labels have one name, whatever their values.
+    pub fn build(&self) -> Result<Labels, LabelsError> {
+        self.pack().map_err(|(_, name)| LabelsError::DuplicateName { name })
+    }
+
+    /// Packs the set. The error is a name that occurs twice, and which label repeats it, counted as given.
+    pub(super) fn pack(&self) -> Result<Labels, (usize, String)> {
+        if self.pairs.is_sorted_by(|a, b| self.name(*a) < self.name(*b)) {
+            return Ok(Labels::from_checked(&self.bytes));
+        }
+        let mut order: SmallVec<[(usize, Place); 16]> = self.pairs.iter().copied().enumerate().collect();
+        order.sort_unstable_by(|(i, a), (j, b)| self.name(*a).cmp(self.name(*b)).then(i.cmp(j)));
+        let mut sorted = Buffer::with_capacity(self.bytes.len());
+        let mut before = None;
+        for (index, place) in order {
+            let name = self.name(place);
+            if before == Some(name) {
+                let name = name.strip_suffix(&[0]).unwrap_or(name);
+                return Err((index, packed::unescape(name).into_owned()));
+            }
+            before = Some(name);
+            sorted.extend_from_slice(&self.bytes[place.start..place.end]);
+        }
+        Ok(Labels::from_checked(&sorted))
+    }
+
+    /// The packed name with its end. The packed form preserves order, so names need not be unpacked.
+    fn name(&self, place: Place) -> &[u8] {
+        &self.bytes[place.start..place.name_end]
+    }
+}
+
+/// Shows the labels in the order in which they were given.
+impl fmt::Debug for LabelsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = Pairs::new(&self.bytes);
+        let pairs = pairs.map(|pair| (packed::unescape(pair.name), packed::unescape(pair.value)));
+        f.debug_map().entries(pairs).finish()
+    }
+}

@@ -1,0 +1,102 @@
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use super::{Labels, Series, Warning};
+use crate::key::SortKey;
+
+/// One frame of a store's answer.
+///
+/// # Ordering
+///
+/// As a [`SortKey`]: everything that is not a series comes before every series, and is equal among itself;
+/// series are ordered by their labels. A merge so passes on warnings and hints as soon as they come, in
+/// source order, and never holds one back until some series has its turn.
+///
+/// A batch counts as *not a series*: it has no labels of its own. Unpack batches before merging.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::{Labels, Response, Series, SortKey, Warning};
+///
+/// let series = Response::from(Series::default());
+/// let warning = Response::from(Warning::new("slow"));
+/// assert!(warning.compare(&series).is_lt());
+/// assert!(warning.compare(&Response::Hints("…".into())).is_eq());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Response {
+    /// One series.
+    Series(Series),
+    /// Something went wrong, and the answer goes on.
+    Warning(Warning),
+    /// Something else that the store has to say, encoded in some way that this library does not look into.
+    Hints(Bytes),
+    /// Several series in one frame, sorted by their labels.
+    Batch(Vec<Series>),
+}
+
+impl Response {
+    /// Returns the series, if this is one series.
+    #[must_use]
+    pub const fn as_series(&self) -> Option<&Series> {
+        match self {
+            Self::Series(series) => Some(series),
+            _ => None,
+        }
+    }
+
+    /// Returns the series, if this is one series.
+    #[must_use]
+    pub fn into_series(self) -> Option<Series> {
+        match self {
+            Self::Series(series) => Some(series),
+            _ => None,
+        }
+    }
+
+    /// Returns how many series this carries: 1 for a series, the length of a batch, otherwise 0.
+    #[must_use]
+    pub const fn series_count(&self) -> usize {
+        match self {
+            Self::Series(_) => 1,
+            Self::Warning(_) | Self::Hints(_) => 0,
+            Self::Batch(batch) => batch.len(),
+        }
+    }
+
+    /// What responses are ordered by. `None` before every `Some` is the order of responses.
+    fn key(&self) -> Option<&Labels> {
+        self.as_series().map(|series| &series.labels)
+    }
+}
+
+/// All that is not a series first, then series by their labels.
+impl SortKey for Response {
+    const CODE_BITS: u32 = <Option<&Labels>>::CODE_BITS;
+    const EXACT: bool = <Option<&Labels>>::EXACT;
+
+    #[inline]
+    fn code(&self) -> u64 {
+        self.key().code()
+    }
+
+    #[inline]
+    fn compare(&self, other: &Self) -> Ordering {
+        self.key().compare(&other.key())
+    }
+}
+
+impl From<Series> for Response {
+    fn from(series: Series) -> Self {
+        Self::Series(series)
+    }
+}
+
+impl From<Warning> for Response {
+    fn from(warning: Warning) -> Self {
+        Self::Warning(warning)
+    }
+}

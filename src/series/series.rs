@@ -1,0 +1,56 @@
+use std::cmp::Ordering;
+
+use super::{Chunk, Labels};
+use crate::key::SortKey;
+
+/// A set of labels with the chunks of samples found for it.
+///
+/// # Ordering
+///
+/// As a [`SortKey`], a series is ordered by its labels alone. Series with equal keys need not be equal: the
+/// answers of two stores for one series are, and they come out of a merge next to each other, in the order
+/// of the stores. There is no [`Ord`], for it would have to agree with [`Eq`], which compares chunks too.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::{Chunk, Labels, Series, SortKey};
+///
+/// let labels = Labels::from_pairs([("__name__", "up")])?;
+/// let here = Series::new(labels.clone(), vec![Chunk::new(0, 59_999, "a")]);
+/// let there = Series::new(labels, vec![Chunk::new(0, 59_999, "b")]);
+/// assert!(here.compare(&there).is_eq());
+/// assert_ne!(here, there);
+/// # Ok::<(), losertree::series::LabelsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Series {
+    /// What the series is called.
+    pub labels: Labels,
+    /// Its samples. Stores give them by time; nothing here depends on that.
+    pub chunks: Vec<Chunk>,
+}
+
+impl Series {
+    /// Creates a series.
+    #[must_use]
+    pub const fn new(labels: Labels, chunks: Vec<Chunk>) -> Self {
+        Self { labels, chunks }
+    }
+}
+
+/// By the labels alone.
+impl SortKey for Series {
+    const CODE_BITS: u32 = Labels::CODE_BITS;
+    const EXACT: bool = Labels::EXACT;
+
+    #[inline]
+    fn code(&self) -> u64 {
+        self.labels.code()
+    }
+
+    #[inline]
+    fn compare(&self, other: &Self) -> Ordering {
+        self.labels.compare(&other.labels)
+    }
+}
