@@ -1,14 +1,101 @@
-//! K-way merge with a loser tree.
+//! K-way merge with a loser tree: of iterators, and of async streams that are owned and closed.
+//!
+//! # Merge sorted iterators
+//!
+//! ```
+//! use losertree::merge;
+//!
+//! let merged: Vec<u64> = merge([vec![1, 4, 7], vec![2, 5], vec![3, 6]]).collect();
+//! assert_eq!(merged, [1, 2, 3, 4, 5, 6, 7]);
+//! ```
+//!
+//! [`merge_by`] takes a comparator and [`merge_by_key`] a key; [`try_merge`] merges iterators of `Result`s;
+//! [`MergeSorted`] has them as methods. [`Merge`] can peek, name the source of each item, give its sources
+//! back, drop duplicates and combine equal items.
+//!
+//! # Merge async sources, and have them closed
+//!
+//! ```
+//! use futures::TryStreamExt;
+//! use losertree::{LeakLedger, ProxyResponseLoserTree, closing};
+//! # use futures::stream;
+//! # use std::convert::Infallible;
+//! # futures::executor::block_on(async {
+//! # let store = |items: Vec<u64>| stream::iter(items.into_iter().map(Ok::<_, Infallible>));
+//!
+//! let ledger = LeakLedger::sites();
+//! let mut merge = ProxyResponseLoserTree::builder()
+//!     .source(closing(store(vec![1, 3, 5]), |_stream| async { Ok(()) }))
+//!     .ledger(&ledger)
+//!     .limit(2)
+//!     .build();
+//! while let Some(item) = merge.try_next().await? {
+//!     println!("{item}");
+//! }
+//! assert_eq!(ledger.snapshot().closed, 1);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! [`ProxyResponseLoserTree`] is a stream. What it merges is a [`Source`]: a stream with an orderly end.
+//! [`from_stream`] and [`closing`] make one of any stream. [`stream`] has the life cycle, and what is
+//! promised about closing.
+//!
+//! # Name series
+//!
+//! [`Labels`], [`Series`] and [`Response`] are the vocabulary of series streams, as the stores of Prometheus
+//! and Thanos speak it: label sets that are compared as bytes, chunks, warnings.
+//!
+//! ```
+//! use losertree::{Labels, merge};
+//!
+//! let a: Vec<Labels> = vec![r#"{__name__="up", job="api"}"#.parse()?];
+//! let b: Vec<Labels> = vec![r#"{__name__="down", job="api"}"#.parse()?];
+//! assert_eq!(merge([&a, &b]).next().unwrap().metric_name().as_deref(), Some("down"));
+//! # Ok::<_, losertree::series::ParseLabelsError>(())
+//! ```
+//!
+//! # Find leaks
+//!
+//! A [`LeakLedger`] knows what is open, since when, and which line opened it:
+//!
+//! ```should_panic
+//! use losertree::LeakLedger;
+//!
+//! let ledger = LeakLedger::sites();
+//! let entry = ledger.open("connection to store-a");
+//! std::mem::forget(entry); // a bug
+//! ledger.assert_balanced(); // … connection to store-a, opened at src/lib.rs:5:20, 1.2µs ago
+//! ```
+//!
+//! # Order of your own
+//!
+//! [`SortKey`] gives a type its order together with a code, a number that the tournament compares instead of
+//! the item. It is what makes merging fast, and it is two methods: see there. [`key`] has the other orders.
+//!
+//! # The floors
+//!
+//! | floor | module | what stands on it |
+//! |---|---|---|
+//! | 0 | [`key`] | how items are ordered: codes and comparisons |
+//! | 0 | [`tree`] | the tournament |
+//! | 0 | [`resource`] | the books of what is open |
+//! | 1 | [`mod@merge`] | merging of iterators |
+//! | 1 | [`series`] | labels, chunks, series, responses |
+//! | 2 | [`stream`] | sources, and the async merge that owns them |
+//!
+//! Each floor uses only what is below it, and each is public.
+
+#![forbid(unsafe_code)]
 
 pub mod error;
 pub mod key;
 pub mod merge;
 pub mod resource;
 pub mod series;
+mod source_id;
 pub mod stream;
 pub mod tree;
-
-mod source_id;
 
 pub use error::{Phase, SourceError};
 pub use key::SortKey;

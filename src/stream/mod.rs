@@ -1,4 +1,55 @@
 //! Async merging of sources that are owned and closed.
+//!
+//! # The problem
+//!
+//! A query engine asks many stores, and merges what they answer. Each answer is a stream that holds
+//! something: a connection, a file, buffers of a pool, a place among the readers of a block. When the query
+//! ends early, because of a limit, an error, a timeout or a client that went away, each must be given back,
+//! and one that is forgotten is found out days later, when the pool is empty or a block cannot be deleted.
+//!
+//! So the merge owns its sources. There is no path out of it that leaves one behind: each is closed when it
+//! ends, or by [`close`](ProxyResponseLoserTree::close), or dropped with the merge; and a
+//! [`LeakLedger`](crate::LeakLedger) shows which of these it was.
+//!
+//! # Life cycle
+//!
+//! ```text
+//!              every head is there          limit reached, all ended,
+//!                                           error, close(), panic
+//!  ┌─────────┐ ─────────────────► ┌─────────┐ ───────────────────► ┌─────────┐      ┌────────┐
+//!  │ filling │                    │ merging │                      │ closing │ ───► │ closed │
+//!  └─────────┘ ◄───────────────── └─────────┘                      └─────────┘      └────────┘
+//!       │         push(source)                                      ▲  every source has
+//!       └───────────────────────────────────────────────────────────┘  been closed: None
+//! ```
+//!
+//! and of each source in it:
+//!
+//! ```text
+//!              item          taken: polled for the next at once
+//!  ┌──────────┐ ───► ┌────────┐ ───┐
+//!  │ awaiting │      │ headed │    │     An awaiting source is polled when its own waker has fired, and
+//!  └──────────┘ ◄─── └────────┘ ◄──┘     not otherwise. While one is awaiting, nothing can be yielded: its
+//!       │   not ready    │  ready        item might be the smallest.
+//!       │                │
+//!       │ end or error   │ the merge closes
+//!       ▼                ▼
+//!  ┌─────────┐  closing is   ┌──────────┐
+//!  │ closing │ ────────────► │ released │     Dropped, and booked.
+//!  └─────────┘   complete    └──────────┘
+//! ```
+//!
+//! # Who polls what
+//!
+//! Every source has a waker of its own. When it fires, the index of the source joins a list and the task
+//! that waits for the merge is woken; the merge then polls the sources on the list, once each. So K sources
+//! that become ready one by one cost K polls, where polling all of them at each wake-up costs K²/2.
+//!
+//! # Sources
+//!
+//! Closing as an explicit operation next to dropping is modelled on `tokio::sync::mpsc::Receiver::close` and
+//! on the iterators of cockroachdb/pebble, whose documentation has the contract as a table too. Per-child
+//! wakers are those of `FuturesUnordered` in rust-lang/futures-rs, without its unsafe code.
 
 mod builder;
 mod close;

@@ -1,0 +1,95 @@
+//! Auto traits and `Debug` of the public types: a change of them is a change of the API.
+
+use std::fmt::Debug;
+use std::panic::UnwindSafe;
+
+use losertree::key::{By, ByKey, Natural, Reversed};
+use losertree::merge::{Coalesce, KeepFirst, Undrained};
+use losertree::resource::{Ending, LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry};
+use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
+use losertree::stream::{
+    Builder, Close, CloseError, Closing, ErrorPolicy, FromStream, MergeError, MergeStats, Named,
+    NextWithSource, OrderCheck, OutOfOrder, PushError, SourceEnd, SourceStats,
+};
+use losertree::tree::LoserTree;
+use losertree::{
+    BoxSource, Chunk, Labels, LabelsBuilder, LeakLedger, Merge, Phase, ProxyResponseLoserTree, Response,
+    Series, SourceError, SourceId, TryMerge, Warning,
+};
+
+fn plain<T: Send + Sync + Unpin + Debug>() {}
+fn error<T: Send + Sync + std::error::Error + 'static>() {}
+fn unwind_safe<T: UnwindSafe>() {}
+
+type Compare = fn(&u64, &u64) -> std::cmp::Ordering;
+type Iter = std::vec::IntoIter<u64>;
+type Stream = futures::stream::Iter<std::vec::IntoIter<Result<u64, std::io::Error>>>;
+type Store = FromStream<Stream>;
+type Close1 = fn(Stream) -> futures::future::Ready<Result<(), std::io::Error>>;
+
+#[test]
+fn values_can_be_sent_shared_moved_and_printed() {
+    plain::<Natural>();
+    plain::<By<Compare>>();
+    plain::<ByKey<Compare>>();
+    plain::<Reversed<Natural>>();
+    plain::<LoserTree<u64, Natural>>();
+    plain::<Merge<Iter, Natural>>();
+    plain::<TryMerge<Iter, u64, Natural>>();
+    plain::<Coalesce<Iter, Natural, KeepFirst>>();
+    plain::<Undrained<Iter, u64>>();
+    plain::<LeakLedger>();
+    plain::<LedgerEntry>();
+    plain::<LedgerSnapshot>();
+    plain::<LedgerLevel>();
+    plain::<OpenEntry>();
+    plain::<Ending>();
+    plain::<Labels>();
+    plain::<LabelsBuilder>();
+    plain::<LabelsIter<'_>>();
+    plain::<Chunk>();
+    plain::<Series>();
+    plain::<Response>();
+    plain::<Warning>();
+    plain::<SourceId>();
+    plain::<Phase>();
+    plain::<MergeStats>();
+    plain::<SourceStats>();
+    plain::<SourceEnd>();
+    plain::<OrderCheck>();
+    plain::<ErrorPolicy<u64, std::io::Error>>();
+}
+
+#[test]
+fn the_async_merge_can_be_sent_shared_moved_and_printed() {
+    plain::<Store>();
+    plain::<Named<Store>>();
+    plain::<Closing<Stream, Close1, futures::future::Ready<Result<(), std::io::Error>>>>();
+    plain::<Builder<Store>>();
+    plain::<ProxyResponseLoserTree<Store>>();
+    plain::<ProxyResponseLoserTree<Store, By<Compare>>>();
+    plain::<Close<'_, Store, Natural>>();
+    plain::<NextWithSource<'_, Store, Natural>>();
+
+    fn sendable<T: Send + Unpin>() {}
+    sendable::<BoxSource<'_, u64, std::io::Error>>();
+    sendable::<ProxyResponseLoserTree<BoxSource<'_, u64, std::io::Error>>>();
+}
+
+#[test]
+fn errors_are_errors() {
+    error::<SourceError<std::io::Error>>();
+    error::<MergeError<std::io::Error>>();
+    error::<CloseError<std::io::Error>>();
+    error::<OutOfOrder>();
+    error::<PushError<Store>>();
+    error::<LabelsError>();
+    error::<ParseLabelsError>();
+}
+
+#[test]
+fn books_and_errors_cross_a_caught_panic() {
+    unwind_safe::<LeakLedger>();
+    unwind_safe::<LedgerEntry>();
+    unwind_safe::<MergeError<String>>();
+}
