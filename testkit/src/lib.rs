@@ -1,24 +1,45 @@
 //! What the tests, benchmarks and fuzz targets of `losertree` have in common.
 
 mod bell;
+mod checked;
+mod counting_waker;
+mod driver;
+mod event;
+mod figures;
 pub mod inputs;
 mod item;
+mod log;
 mod oracle;
+mod poll_times;
 mod random;
+mod record;
+mod run;
 mod runs;
 mod script;
 mod scripted;
+mod stage;
 mod test_error;
 mod test_key;
+mod violation;
 mod wake;
 
 pub use bell::Bell;
+pub use checked::Checked;
+pub use counting_waker::CountingWaker;
+pub use driver::Driver;
+pub use event::{Event, Outcome};
+pub use figures::{Closing, Ending, Figures};
 pub use item::Item;
+pub use log::Log;
 pub use oracle::{assert_merged, assert_merged_by, assert_same, merged, merged_by};
+pub use poll_times::poll_times;
 pub use random::Random;
+pub use run::{End, Run};
 pub use runs::Runs;
 pub use script::{CloseStep, Script, Step};
 pub use scripted::ScriptedSource;
+pub use stage::Stage;
 pub use test_error::{At, TestError};
 pub use test_key::{Domain, TestKey};
+pub use violation::{Misuse, Violation};
 pub use wake::Wake;
