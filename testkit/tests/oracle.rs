@@ -28,6 +28,15 @@ fn equal_keys_come_in_source_order() {
 }
 
 #[test]
+fn the_identity_breaks_ties_and_not_the_place() {
+    let runs = Runs::from_keys(vec![vec![1_u64, 1], vec![1]]);
+    let mut turned = runs.clone().into_vec();
+    turned.reverse();
+    turned[1].reverse();
+    assert_eq!(merged(&turned), merged(runs.as_slice()));
+}
+
+#[test]
 fn the_order_is_that_of_sort_key() {
     let runs = Runs::from_keys(vec![vec![f64::NAN, 0.0, -0.0], vec![-f64::NAN, -0.0]]);
     let merged = merged(runs.as_slice());
