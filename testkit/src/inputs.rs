@@ -1,0 +1,91 @@
+//! Inputs for benchmarks, from fixed seeds: sorted runs of plain keys.
+//!
+//! All of them make `items` keys in total, out of which each source has a sorted part.
+
+use crate::Random;
+
+/// Makes uniform random numbers: each item is as likely to come from any source.
+#[must_use]
+pub fn uniform(seed: u64, sources: usize, items: usize) -> Vec<Vec<u64>> {
+    let mut random = Random::seed(seed);
+    dealt(sources, items, |runs| {
+        for index in 0..items {
+            runs[index % sources].push(random.next_u64());
+        }
+    })
+}
+
+/// Makes numbers of which one source has 64 in a row on average before another takes over.
+#[must_use]
+pub fn long_runs(seed: u64, sources: usize, items: usize) -> Vec<Vec<u64>> {
+    let mut random = Random::seed(seed);
+    dealt(sources, items, |runs| {
+        let mut numbers: Vec<_> = (0..items).map(|_| random.next_u64()).collect();
+        numbers.sort_unstable();
+        let mut source = 0;
+        for number in numbers {
+            runs[source].push(number);
+            // To one of the others, so that a run is not prolonged by chance.
+            if random.chance(1.0 / 64.0) {
+                source = (source + 1 + random.below(sources.saturating_sub(1))) % sources;
+            }
+        }
+    })
+}
+
+/// Makes numbers of which only 16 are distinct, spread over all of `u64`.
+#[must_use]
+pub fn duplicates(seed: u64, sources: usize, items: usize) -> Vec<Vec<u64>> {
+    let mut random = Random::seed(seed);
+    let distinct: Vec<_> = (0..16).map(|_| random.next_u64()).collect();
+    dealt(sources, items, |runs| {
+        for index in 0..items {
+            runs[index % sources].push(distinct[random.below(distinct.len())]);
+        }
+    })
+}
+
+/// Makes strings like label sets: about 238 bytes long, neighbours in the order share about 174.
+///
+/// Each string is given to `replicas` sources, or to all if there are fewer: 1 makes unique series, 2 what a
+/// pair of replicas would send. `items` counts the copies too, and is rounded
+/// down to whole series.
+#[must_use]
+pub fn labels(seed: u64, sources: usize, items: usize, replicas: usize) -> Vec<Vec<String>> {
+    let mut random = Random::seed(seed);
+    let replicas = replicas.clamp(1, sources.max(1));
+    let series = items / replicas;
+    dealt(sources, items, |runs| {
+        let mut serial = 0;
+        for index in 0..series {
+            // Four metrics, each with many series. Steps below ten mostly change one digit, or two.
+            serial += 1 + random.below(3);
+            let series = label(index * 4 / series, serial, &mut random);
+            let first = random.below(sources);
+            for replica in 0..replicas {
+                runs[(first + replica) % sources].push(series.clone());
+            }
+        }
+    })
+}
+
+fn label(metric: usize, serial: usize, random: &mut Random) -> String {
+    let tail = random.next_u64() >> 20;
+    format!(
+        "__name__=http_server_request_duration_seconds_{metric}\0cluster=production-eu-west-1\0\
+         container=query-frontend\0endpoint=http-metrics\0handler=/api/v1/query_range\0\
+         instance=10.128.{serial:08}\0job=monitoring/query-frontend\0pod=query-frontend-{tail:011x}\0"
+    )
+}
+
+fn dealt<T: Ord>(sources: usize, items: usize, deal: impl FnOnce(&mut [Vec<T>])) -> Vec<Vec<T>> {
+    let share = items.checked_div(sources).unwrap_or(0);
+    let mut runs: Vec<_> = (0..sources).map(|_| Vec::with_capacity(share)).collect();
+    if sources > 0 {
+        deal(&mut runs);
+    }
+    for run in &mut runs {
+        run.sort_unstable();
+    }
+    runs
+}
