@@ -58,7 +58,8 @@ impl<T, E> Reports<T, E> {
     /// Has all errors kept for `close` from now on, those that have not been yielded yet included.
     pub(super) fn keep_errors(&mut self) {
         self.keeps = true;
-        self.kept.extend(self.outbox.drain(..).filter_map(Result::err));
+        // The one that was to be yielded has been met before those that are kept.
+        self.kept.splice(0..0, self.outbox.drain(..).filter_map(Result::err));
     }
 
     /// Returns the errors that were kept.

@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
@@ -129,7 +129,8 @@ impl Driver {
         self.log.assert_clean();
         match output {
             Ok(output) => Ok(output),
-            Err(End::Panicked(message)) => panic!("{message}"),
+            // Reported already, when it was caught.
+            Err(End::Panicked(message)) => resume_unwind(Box::new(message)),
             Err(_) => Err(future),
         }
     }

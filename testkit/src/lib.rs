@@ -6,7 +6,7 @@
 //! | the expected output | [`merged`], [`assert_merged`]: the one oracle; [`Item`]s with an identity |
 //! | sources | [`Script`], [`ScriptedSource`], the [`Bell`] that wakes them; [`Stage`] puts them together |
 //! | what a merge does to them | [`Checked`], [`Log`]: each call against the table at [`losertree::Source`] |
-//! | polling | [`Driver`], [`poll_times`], [`CountingWaker`] |
+//! | polling | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`] |
 //! | counting comparisons | [`Comparisons`], [`CountedKey`]; [`panic_at`] |
 //!
 //! Every scripted source in a test is checked. What a test asserts by this crate panics by design.
@@ -76,6 +76,7 @@ mod run;
 mod runs;
 mod script;
 mod scripted;
+mod silence;
 mod stage;
 mod test_error;
 mod test_key;
@@ -99,6 +100,7 @@ pub use run::{End, Run};
 pub use runs::Runs;
 pub use script::{CloseStep, Script, Step};
 pub use scripted::ScriptedSource;
+pub use silence::silence_scripted_panics;
 pub use stage::Stage;
 pub use test_error::{At, TestError};
 pub use test_key::{Domain, TestKey};

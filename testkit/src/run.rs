@@ -57,4 +57,10 @@ impl<T: Debug, E: Debug> Run<Result<T, E>> {
         };
         self.finished().into_iter().enumerate().map(item).collect()
     }
+
+    /// Returns the items that are not errors, however the run ended.
+    #[must_use]
+    pub fn oks(self) -> Vec<T> {
+        self.items.into_iter().filter_map(Result::ok).collect()
+    }
 }

@@ -1,0 +1,123 @@
+//! P12: no single poll runs unboundedly. One poll of a merge polls each source once at most, and at most 128
+//! sources; then it yields to the executor.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures::StreamExt;
+use losertree::{ProxyResponseLoserTree, Source};
+use losertree_testkit::{CountingWaker, End, Script, Stage, Wake};
+
+const BUDGET: usize = 128;
+
+// F28, F35
+/// A source that yields to the executor by waking itself gets what it asks for: the executor runs, before it
+/// is polled again.
+#[test]
+fn a_source_that_wakes_itself_is_polled_once_a_poll() {
+    struct NeverReady(Arc<AtomicUsize>);
+    impl Source for NeverReady {
+        type Item = u64;
+        type Error = Infallible;
+        fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+    let polls = Arc::new(AtomicUsize::new(0));
+    let mut merge = ProxyResponseLoserTree::new((0..3).map(|_| NeverReady(Arc::clone(&polls))));
+    let task = CountingWaker::new();
+    let waker = task.waker();
+    let mut cx = Context::from_waker(&waker);
+    for poll in 1..=100 {
+        assert!(merge.poll_next_unpin(&mut cx).is_pending());
+        assert_eq!(polls.load(Ordering::Relaxed), 3 * poll);
+        assert!(task.take() > 0, "the sources have woken it");
+    }
+    polls.store(0, Ordering::Relaxed);
+    for poll in 1..=100 {
+        assert!(merge.poll_close_all(&mut cx).is_pending());
+        assert_eq!(polls.load(Ordering::Relaxed), 3 * poll);
+        assert!(task.take() > 0);
+    }
+}
+
+/// Counts how many polls of sources one poll of the merge makes, until it is done.
+fn most_polls_at_once(stage: &Stage, mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>) -> (usize, usize) {
+    let task = CountingWaker::new();
+    let waker = task.waker();
+    let mut cx = Context::from_waker(&waker);
+    let (mut most, mut polls) = (0, 0);
+    loop {
+        let before = stage.log().polls();
+        polls += 1;
+        let polled = poll(&mut cx);
+        most = most.max(stage.log().polls() - before);
+        if polled.is_ready() {
+            return (most, polls);
+        }
+        assert_eq!(task.take(), 1, "pending, and not woken: it would sleep for ever");
+    }
+}
+
+#[test]
+fn filling_many_sources_yields() {
+    let stage = Stage::new();
+    let mut merge = ProxyResponseLoserTree::new(stage.sources((0..1_000).map(|i| Script::of([i]))));
+    let (most, polls) = most_polls_at_once(&stage, |cx| merge.poll_next_unpin(cx).map(drop));
+    // The last poll takes an item, and so polls the winner, which ends, and closes it.
+    assert!(most <= BUDGET + 2, "{most}");
+    assert_eq!(polls, 1_000_usize.div_ceil(BUDGET));
+}
+
+#[test]
+fn closing_many_sources_yields() {
+    let stage = Stage::new();
+    let mut merge = ProxyResponseLoserTree::new(stage.sources((0..1_000).map(|i| Script::of([i]))));
+    let (most, polls) = most_polls_at_once(&stage, |cx| merge.poll_close_all(cx).map(drop));
+    assert!(most <= BUDGET, "{most}");
+    assert_eq!(polls, 1_000_usize.div_ceil(BUDGET));
+    stage.log().assert_closed();
+}
+
+/// Empty sources and failing ones are polled once for the end and once to close.
+#[test]
+fn many_sources_without_items_yield() {
+    for fails in [false, true] {
+        let stage = Stage::new();
+        let script = || if fails { Script::<u64>::new().fail() } else { Script::new() };
+        let mut merge = ProxyResponseLoserTree::builder()
+            .sources(stage.sources((0..1_000).map(|_| script())))
+            .partial_response(|_| 0)
+            .build();
+        let (most, _) = most_polls_at_once(&stage, |cx| merge.poll_next_unpin(cx).map(drop));
+        assert!(most <= 2 * BUDGET, "{most}");
+        let items = stage.driver(0).run(&mut merge).ok();
+        assert_eq!(items.len(), if fails { 999 } else { 0 });
+        stage.log().assert_closed();
+    }
+}
+
+/// Sources whose closing is due do not wait for the others to run dry.
+#[test]
+fn many_sources_that_close_slowly_do_not_starve() {
+    let stage = Stage::new();
+    let slow = (0..500).map(|_| Script::of([0]).close_pending(Wake::Later));
+    let endless = Script::of(1..2_000);
+    let mut merge = ProxyResponseLoserTree::new(stage.sources(slow.chain([endless])));
+    let mut driver = stage.driver(0);
+    assert_eq!(driver.run_up_to(&mut merge, 600).end, End::Enough);
+    stage.bell().ring_all();
+    assert_eq!(driver.run_up_to(&mut merge, 10).end, End::Enough);
+    let closed = stage.log().sources().iter().filter(|source| source.close.is_complete()).count();
+    assert_eq!(closed, 500);
+}
