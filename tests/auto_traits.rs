@@ -1,5 +1,8 @@
 //! Auto traits and `Debug` of the public types: a change of them is a change of the API.
 
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use std::fmt::Debug;
 use std::panic::UnwindSafe;
 

@@ -3,6 +3,9 @@
 //! The fault matrix: each fault in each phase, met by each way out, under both error policies and random
 //! schedules. Every source is checked against its contract, and every ledger must balance.
 
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use losertree::key::By;

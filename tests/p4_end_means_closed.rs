@@ -1,6 +1,9 @@
 //! P4: `None` comes only after every source has been closed, and a source that ends or fails is closed at
 //! that moment, not at the end.
 
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use futures::StreamExt;
 use futures::stream::FusedStream;
 use losertree::ProxyResponseLoserTree;

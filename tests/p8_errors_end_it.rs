@@ -2,6 +2,9 @@
 //! yielded once, naming the source; every other source is closed; then `None` for ever. And the other
 //! policy: a failing source is replaced by a warning, and the others go on.
 
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use losertree::stream::{MergeError, OrderCheck, OutOfOrder, SourceEnd};
 use losertree::{Phase, ProxyResponseLoserTree, Response, Series, SourceId};
 use losertree_testkit::{

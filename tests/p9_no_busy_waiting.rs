@@ -4,6 +4,9 @@
 //! That no poll is spurious is what the checker around every scripted source asserts, in all tests; here the
 //! polls are counted too.
 
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use std::task::{Context, Poll};
 
 use futures::StreamExt;

@@ -1,0 +1,53 @@
+//! Where a store's data comes from.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A file or standard input, by name; not open.
+#[derive(Debug)]
+pub(crate) struct Input {
+    name: String,
+    /// `None` is standard input.
+    path: Option<PathBuf>,
+}
+
+impl Input {
+    /// The directory of the shipped scrapes, relative to the package.
+    pub(crate) const SHIPPED: &str = "examples/data";
+
+    pub(crate) fn stdin() -> Self {
+        Self { name: "stdin".into(), path: None }
+    }
+
+    pub(crate) fn file(path: PathBuf) -> Self {
+        Self { name: path.display().to_string(), path: Some(path) }
+    }
+
+    /// Lists the shipped scrapes by name. They are found from any directory.
+    pub(crate) fn shipped() -> io::Result<Vec<Self>> {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut inputs = Vec::new();
+        for entry in fs::read_dir(package.join(Self::SHIPPED))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "prom") {
+                let name = path.strip_prefix(package).unwrap_or(&path).display().to_string();
+                inputs.push(Self { name, path: Some(path) });
+            }
+        }
+        inputs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(inputs)
+    }
+
+    /// What the input is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn open(&self) -> io::Result<Box<dyn Read>> {
+        Ok(match &self.path {
+            None => Box::new(io::stdin().lock()),
+            Some(path) => Box::new(File::open(path)?),
+        })
+    }
+}
