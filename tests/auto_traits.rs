@@ -22,6 +22,7 @@ use losertree::{
 
 fn plain<T: Send + Sync + Unpin + Debug>() {}
 fn error<T: Send + Sync + std::error::Error + 'static>() {}
+fn sendable<T: Send + Unpin>() {}
 fn unwind_safe<T: UnwindSafe>() {}
 
 type Compare = fn(&u64, &u64) -> std::cmp::Ordering;
@@ -74,7 +75,6 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
     plain::<Close<'_, Store, Natural>>();
     plain::<NextWithSource<'_, Store, Natural>>();
 
-    fn sendable<T: Send + Unpin>() {}
     sendable::<BoxSource<'_, u64, std::io::Error>>();
     sendable::<ProxyResponseLoserTree<BoxSource<'_, u64, std::io::Error>>>();
 }

@@ -107,7 +107,7 @@ fn stage_of(fault: Fault, seed: u64) -> (Stage, Vec<Store>) {
     let scripts = (0..SOURCES).map(|source| {
         let script = if source == SOURCES / 2 { faulty(fault, source) } else { script(source) };
         // Some schedules have no pauses at all: the paths of what is ready at once.
-        script.with_pauses(random, if seed % 3 == 0 { 0.0 } else { 0.4 })
+        script.with_pauses(random, if seed.is_multiple_of(3) { 0.0 } else { 0.4 })
     });
     let sources = stage.sources(scripts.collect::<Vec<_>>());
     (stage, sources)

@@ -40,10 +40,10 @@ fn a_merge_moves_between_threads() {
     let stage = Stage::new();
     let mut merge = ProxyResponseLoserTree::new(stage.sources((0..4).map(|i| Script::of([i, i + 4]))));
     for expected in 0..8 {
-        (merge, _) = thread::spawn(move || {
+        merge = thread::spawn(move || {
             let item = futures::executor::block_on(merge.next());
             assert_eq!(item, Some(Ok(expected)));
-            (merge, ())
+            merge
         })
         .join()
         .expect("the thread does not panic");

@@ -65,7 +65,7 @@ fn one_next_dropped_at_each_point_then_resumed_or_dropped() {
                         false
                     }
                 };
-                if (seed + polls as u64) % 2 == 0 {
+                if (seed + polls as u64).is_multiple_of(2) {
                     items.extend(driver.run(&mut merge).ok());
                     assert_eq!(items, expected, "seed {seed}, item {at}, dropped after {polls} polls");
                     stage.log().assert_closed();

@@ -168,9 +168,15 @@ fn a_failing_source_is_replaced_by_a_warning() {
         let stats = merge.stats();
         assert!(stats.is_partial);
         assert_eq!(stats.items, 8, "warnings are no items");
+        let expected = [
+            SourceEnd::Exhausted,
+            SourceEnd::Failed,
+            SourceEnd::Failed,
+            SourceEnd::Failed,
+            SourceEnd::Exhausted,
+        ];
         let ends: Vec<_> = stats.sources.iter().map(|source| source.end).collect();
-        use SourceEnd::{Exhausted, Failed};
-        assert_eq!(ends, [Exhausted, Failed, Failed, Failed, Exhausted].map(Some));
+        assert_eq!(ends, expected.map(Some));
     }
 }
 

@@ -166,7 +166,7 @@ quickcheck! {
         items.extend(rest);
         // Nothing is lost or repeated, and each source comes in its own order.
         for (source, run) in runs.as_slice()[..pushed].iter().enumerate() {
-            let found: Vec<_> = items.iter().filter(|item| item.source == source).cloned().collect();
+            let found: Vec<_> = items.iter().filter(|item| item.source == source).copied().collect();
             assert_eq!(&found, run);
         }
         assert_eq!(items.len(), runs.as_slice()[..pushed].iter().map(Vec::len).sum::<usize>());

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use futures::TryStreamExt;
 use losertree::stream::{CloseError, MergeError, MergeStats};
-use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response};
+use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source};
 
 use crate::args::Args;
 use crate::exposition;
@@ -64,7 +64,9 @@ pub(crate) async fn run<'a>(
     ledger: &LeakLedger,
     out: &mut impl Write,
 ) -> Outcome {
-    let mut builder = ProxyResponseLoserTree::builder().sources(stores).ledger(ledger);
+    // The stores give series; between them the merge puts warnings.
+    let sources = stores.into_iter().map(|store| store.map(Response::from));
+    let mut builder = ProxyResponseLoserTree::builder().sources(sources).ledger(ledger);
     if args.partial {
         builder = builder.partial_response(Into::into);
     }
@@ -83,7 +85,7 @@ pub(crate) async fn run<'a>(
 
 /// Takes from the merge what is part of the answer, and writes it or how many series it has.
 async fn answer(
-    merge: &mut ProxyResponseLoserTree<Store<'_>>,
+    merge: &mut ProxyResponseLoserTree<impl Source<Item = Response, Error = StoreError> + Unpin>,
     args: &Args,
     tally: &mut Tally,
     out: &mut impl Write,

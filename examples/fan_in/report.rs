@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use losertree::resource::LedgerSnapshot;
-use losertree::stream::{SourceEnd, SourceStats};
+use losertree::stream::SourceStats;
 
 use crate::merge::Outcome;
 
@@ -45,7 +45,7 @@ impl Display for Summary<'_> {
         writeln!(f, "{:width$}  {:>8}  {:>10}  ended", "store", "series", "bytes")?;
         for source in &stats.sources {
             let bytes = source.bytes_read.unwrap_or(0);
-            let end = source.end.map_or("still open", describe);
+            let end = source.end.map_or_else(|| "still open".to_owned(), |end| end.to_string());
             writeln!(f, "{:width$}  {:>8}  {bytes:>10}  {end}", name(source), source.items)?;
         }
         let series_in: u64 = stats.sources.iter().map(|source| source.items).sum();
@@ -57,15 +57,5 @@ impl Display for Summary<'_> {
         writeln!(f, "merged duplicates  {}", tally.duplicates)?;
         writeln!(f, "ledger             {}", self.books)?;
         write!(f, "time               {:.1?}", self.time)
-    }
-}
-
-const fn describe(end: SourceEnd) -> &'static str {
-    match end {
-        SourceEnd::Exhausted => "exhausted",
-        SourceEnd::Failed => "failed",
-        SourceEnd::ClosedEarly => "closed early",
-        SourceEnd::Panicked => "panicked",
-        _ => "in some other way",
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::vec;
 
-use losertree::{Response, Series, SortKey, Source};
+use losertree::{Series, SortKey, Source};
 
 use crate::exposition::{self, Malformed, Problem};
 use crate::input::Input;
@@ -78,27 +78,26 @@ impl<'a> Store<'a> {
         if self.replica_labels.is_empty() {
             return;
         }
-        let names: Vec<&str> = self.replica_labels.iter().map(String::as_str).collect();
         for series in all {
-            series.labels = series.labels.without(&names);
+            series.labels = series.labels.without(self.replica_labels);
         }
     }
 }
 
 impl Source for Store<'_> {
-    type Item = Response;
+    type Item = Series;
     type Error = StoreError;
 
     fn poll_next(
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, StoreError>>> {
+    ) -> Poll<Option<Result<Series, StoreError>>> {
         let store = &mut *self;
         let mut series = match store.series.take() {
             Some(series) => series,
             None => store.read()?.into_iter(),
         };
-        let next = series.next().map(|series| Ok(series.into()));
+        let next = series.next().map(Ok);
         store.series = Some(series);
         Poll::Ready(next)
     }

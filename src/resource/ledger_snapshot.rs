@@ -42,6 +42,12 @@ impl LedgerSnapshot {
     pub const fn is_balanced(&self) -> bool {
         self.open == 0
     }
+
+    /// Returns whether nothing is open and nothing was dropped without having been closed.
+    #[must_use]
+    pub const fn is_all_closed(&self) -> bool {
+        self.open == 0 && self.dropped_unclosed == 0
+    }
 }
 
 impl fmt::Display for LedgerSnapshot {

@@ -218,8 +218,9 @@ impl Labels {
     ///
     /// One comparison for each label and each of `names`, and one allocation, or none if nothing is removed.
     #[must_use]
-    pub fn without(&self, names: &[&str]) -> Self {
-        let names: SmallVec<[Cow<'_, [u8]>; 8]> = names.iter().map(|name| packed::escape(name)).collect();
+    pub fn without<N: AsRef<str>>(&self, names: &[N]) -> Self {
+        let names: SmallVec<[Cow<'_, [u8]>; 8]> =
+            names.iter().map(|name| packed::escape(name.as_ref())).collect();
         let mut kept = Buffer::new();
         for pair in self.pairs() {
             if !names.iter().any(|name| pair.name == &**name) {

@@ -34,7 +34,7 @@ impl<E> CloseError<E> {
 impl<E: std::error::Error + 'static> fmt::Display for CloseError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.errors.iter().enumerate() {
-            write!(f, "{}{}", if index == 0 { "" } else { "; " }, error.with_causes())?;
+            write!(f, "{}{}", if index == 0 { "" } else { "; " }, error.report())?;
         }
         Ok(())
     }

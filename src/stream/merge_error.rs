@@ -27,6 +27,15 @@ impl<E> MergeError<E> {
 
     /// Returns the source's own error, if that is what it is.
     #[must_use]
+    pub const fn source_error(&self) -> Option<&E> {
+        match self {
+            Self::Source(error) => Some(error.error()),
+            Self::OutOfOrder(_) => None,
+        }
+    }
+
+    /// Returns the source's own error, if that is what it is.
+    #[must_use]
     pub fn into_source_error(self) -> Option<E> {
         match self {
             Self::Source(error) => Some(error.into_error()),
@@ -36,8 +45,12 @@ impl<E> MergeError<E> {
 }
 
 impl<E: Error + 'static> MergeError<E> {
-    /// Writes the error with all its causes, separated by colons.
-    pub(super) fn with_causes(&self) -> String {
+    /// Writes the error and all its causes in one line, separated by colons.
+    ///
+    /// [`Display`](std::fmt::Display) writes the error alone, as is the convention for errors that have a
+    /// [`source`](Error::source).
+    #[must_use]
+    pub fn report(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
@@ -51,7 +64,7 @@ impl<E: Error + 'static> MergeError<E> {
 /// The warning names the source, and its message has all causes of the error.
 impl<E: Error + 'static> From<MergeError<E>> for Warning {
     fn from(error: MergeError<E>) -> Self {
-        let text = error.with_causes();
+        let text = error.report();
         // The warning says itself which source it is about.
         let message = text.strip_prefix(&format!("{} ", error.origin())).unwrap_or(&text);
         Self::from_source(error.origin().clone(), message)

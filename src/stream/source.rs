@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{BoxSource, Named};
+use super::{BoxSource, Map, MapErr, Named};
 
 /// A sorted series of items that a merge owns and closes: the child contract.
 ///
@@ -122,6 +122,25 @@ pub trait Source {
         Self: Sized,
     {
         Named::new(self, name.into())
+    }
+
+    /// Changes each item by a function, which must preserve the order.
+    ///
+    /// For example `source.map(Response::from)`, to merge sources of [`Series`](crate::Series) in a merge
+    /// that puts warnings between them.
+    fn map<T, F: FnMut(Self::Item) -> T>(self, change: F) -> Map<Self, F>
+    where
+        Self: Sized,
+    {
+        Map::new(self, change)
+    }
+
+    /// Changes each error by a function, those of closing too.
+    fn map_err<E, F: FnMut(Self::Error) -> E>(self, change: F) -> MapErr<Self, F>
+    where
+        Self: Sized,
+    {
+        MapErr::new(self, change)
     }
 
     /// Boxes the source, so that sources of different types can be merged.

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use crate::SourceId;
@@ -47,4 +48,15 @@ pub enum SourceEnd {
     ClosedEarly,
     /// It panicked, and was dropped.
     Panicked,
+}
+
+impl fmt::Display for SourceEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Exhausted => "exhausted",
+            Self::Failed => "failed",
+            Self::ClosedEarly => "closed early",
+            Self::Panicked => "panicked",
+        })
+    }
 }

@@ -1,0 +1,57 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::Source;
+
+pin_project! {
+    /// A source whose items are changed by a function. Made by [`Source::map`].
+    #[derive(Clone)]
+    pub struct Map<S, F> {
+        #[pin]
+        source: S,
+        change: F,
+    }
+}
+
+impl<S, F> Map<S, F> {
+    pub(super) const fn new(source: S, change: F) -> Self {
+        Self { source, change }
+    }
+
+    /// Returns the source.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.source
+    }
+}
+
+impl<S: Source, T, F: FnMut(S::Item) -> T> Source for Map<S, F> {
+    type Item = T;
+    type Error = S::Error;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T, S::Error>>> {
+        let this = self.project();
+        this.source.poll_next(cx).map_ok(this.change)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.project().source.poll_close(cx)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.source.name()
+    }
+
+    fn bytes_read(&self) -> Option<u64> {
+        self.source.bytes_read()
+    }
+}
+
+impl<S: fmt::Debug, F> fmt::Debug for Map<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").field("source", &self.source).finish_non_exhaustive()
+    }
+}
