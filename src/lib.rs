@@ -106,3 +106,8 @@ pub use resource::LeakLedger;
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::SourceId;
 pub use stream::{BoxSource, ProxyResponseLoserTree, Source, closing, from_stream};
+
+/// Runs the examples of the README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
