@@ -6,16 +6,20 @@ use crate::key::Order;
 
 /// A merge in which runs of items become one item each.
 ///
-/// Made by [`Merge::dedup`], [`Merge::dedup_by`] and [`Merge::coalesce`]. Holds one item back, until the
-/// merge shows that its run has ended.
+/// Made by [`Merge::dedup`], [`Merge::dedup_by`] and [`Merge::coalesce`]. To know that a run has ended it
+/// looks at the next item, which stays in the merge.
 ///
 /// # Complexity
 ///
 /// That of the merge, and one comparison for each item more.
+///
+/// # Panics
+///
+/// Only where the merge or the rule panics. An item is compared before it is taken, so none is lost then.
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Coalesce<I: Iterator, O, R> {
     merge: Merge<I, O>,
-    /// What the run at hand has become so far.
+    /// What the run at hand has become so far. Kept from one call to the next only if something panicked.
     held: Option<I::Item>,
     rule: R,
 }
@@ -35,24 +39,25 @@ where
     type Item = I::Item;
 
     fn next(&mut self) -> Option<I::Item> {
-        loop {
-            let Some(item) = self.merge.next() else {
-                return self.held.take();
-            };
-            let Some(held) = &mut self.held else {
-                self.held = Some(item);
-                continue;
-            };
-            if let Some(next) = self.rule.absorb(self.merge.order_mut(), held, item) {
-                return self.held.replace(next);
+        if self.held.is_none() {
+            self.held = self.merge.next();
+        }
+        while let Some(held) = &mut self.held {
+            let rule = &mut self.rule;
+            if self.merge.with_next(|order, next| rule.is_same(order, held, next)) != Some(true) {
+                break;
+            }
+            if let Some(next) = self.merge.next() {
+                self.rule.absorb(held, next);
             }
         }
+        self.held.take()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let (low, high) = self.merge.size_hint();
         let held = usize::from(self.held.is_some());
-        ((low + held).min(1), high.and_then(|high| high.checked_add(held)))
+        (low.max(held).min(1), high.and_then(|high| high.checked_add(held)))
     }
 }
 
@@ -76,10 +81,13 @@ where
     }
 }
 
-/// What becomes of an item and its successor. Not nameable outside of this crate, so sealed.
+/// Which items form a run, and what becomes of it. Not nameable outside of this crate, so sealed.
 pub trait Rule<T, O> {
-    /// Takes `item` into the run of `held`, or gives it back if it starts a run of its own.
-    fn absorb(&mut self, order: &mut O, held: &mut T, item: T) -> Option<T>;
+    /// Returns whether `next` belongs to the run of `held`.
+    fn is_same(&mut self, order: &mut O, held: &T, next: &T) -> bool;
+
+    /// Takes `next` into the run.
+    fn absorb(&mut self, held: &mut T, next: T);
 }
 
 /// The rule of [`Merge::dedup`].
@@ -87,8 +95,12 @@ pub trait Rule<T, O> {
 pub struct KeepFirst;
 
 impl<T, O: Order<T>> Rule<T, O> for KeepFirst {
-    fn absorb(&mut self, order: &mut O, held: &mut T, item: T) -> Option<T> {
-        order.compare(held, &item).is_ne().then_some(item)
+    fn is_same(&mut self, order: &mut O, held: &T, next: &T) -> bool {
+        order.compare(held, next).is_eq()
+    }
+
+    fn absorb(&mut self, _held: &mut T, next: T) {
+        drop(next);
     }
 }
 
@@ -96,8 +108,12 @@ impl<T, O: Order<T>> Rule<T, O> for KeepFirst {
 pub struct KeepFirstBy<F>(pub(super) F);
 
 impl<T, O, F: FnMut(&T, &T) -> bool> Rule<T, O> for KeepFirstBy<F> {
-    fn absorb(&mut self, _order: &mut O, held: &mut T, item: T) -> Option<T> {
-        (!(self.0)(held, &item)).then_some(item)
+    fn is_same(&mut self, _order: &mut O, held: &T, next: &T) -> bool {
+        (self.0)(held, next)
+    }
+
+    fn absorb(&mut self, _held: &mut T, next: T) {
+        drop(next);
     }
 }
 
@@ -111,12 +127,12 @@ impl<F> fmt::Debug for KeepFirstBy<F> {
 pub struct Combine<F>(pub(super) F);
 
 impl<T, O: Order<T>, F: FnMut(&mut T, T)> Rule<T, O> for Combine<F> {
-    fn absorb(&mut self, order: &mut O, held: &mut T, item: T) -> Option<T> {
-        if order.compare(held, &item).is_ne() {
-            return Some(item);
-        }
-        (self.0)(held, item);
-        None
+    fn is_same(&mut self, order: &mut O, held: &T, next: &T) -> bool {
+        order.compare(held, next).is_eq()
+    }
+
+    fn absorb(&mut self, held: &mut T, next: T) {
+        (self.0)(held, next);
     }
 }
 

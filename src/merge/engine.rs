@@ -89,15 +89,17 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         })
     }
 
-    /// Drops all heads and sources.
+    /// Whether some source has not given its first head, or said that it has none.
+    pub(super) fn is_filling(&self) -> bool {
+        self.filled < self.sources.len()
+    }
+
+    /// Drops all heads and sources. Should a drop panic, the others are dropped all the same.
     #[cold]
     pub(super) fn release(&mut self) {
         self.owed = None;
-        let sources = std::mem::take(&mut self.sources);
-        for source in 0..self.tree.sources() {
-            self.tree.set_head(source, None);
-        }
-        drop(sources);
+        let _sources = std::mem::take(&mut self.sources);
+        drop(self.tree.take_heads());
     }
 
     pub(super) fn into_sources(self) -> Vec<Undrained<I, T>> {

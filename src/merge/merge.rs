@@ -169,8 +169,10 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
         Coalesce::new(self, Combine(combine))
     }
 
-    pub(super) const fn order_mut(&mut self) -> &mut O {
-        self.engine.tree.order_mut()
+    /// Calls `ask` with the order and the next item, which stays where it is.
+    pub(super) fn with_next<R>(&mut self, ask: impl FnOnce(&mut O, &I::Item) -> R) -> Option<R> {
+        let Ok(()) = self.engine.advance(pull);
+        self.engine.tree.with_winner(ask)
     }
 }
 

@@ -27,7 +27,6 @@ use crate::key::{Natural, Order, SortKey};
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct TryMerge<I, T, O> {
     engine: Engine<I, T, O>,
-    has_pulled: bool,
 }
 
 /// Merges sorted sources of `Result`s by the natural order of the values.
@@ -60,10 +59,7 @@ where
     S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
     O: Order<T>,
 {
-    TryMerge {
-        engine: Engine::new(sources.into_iter().map(IntoIterator::into_iter), order),
-        has_pulled: false,
-    }
+    TryMerge { engine: Engine::new(sources.into_iter().map(IntoIterator::into_iter), order) }
 }
 
 impl<I, T, E, O> TryMerge<I, T, O>
@@ -77,11 +73,10 @@ where
     ///
     /// As the iterator itself: the first error of a source, once.
     pub fn next_with_source(&mut self) -> Option<Result<(usize, T), SourceError<E>>> {
-        let phase = if self.has_pulled { Phase::Merging } else { Phase::Filling };
-        self.has_pulled = true;
         match self.engine.next(I::next) {
             Ok(next) => next.map(Ok),
             Err((index, error)) => {
+                let phase = if self.engine.is_filling() { Phase::Filling } else { Phase::Merging };
                 self.engine.release();
                 Some(Err(SourceError::new(SourceId::new(index, None), phase, error)))
             }
@@ -124,6 +119,6 @@ where
 
 impl<I: fmt::Debug, T: fmt::Debug, O: fmt::Debug> fmt::Debug for TryMerge<I, T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TryMerge").field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("TryMerge").field("engine", &self.engine).finish()
     }
 }

@@ -36,6 +36,8 @@ where
         self.open = self.slots.iter().filter(|slot| slot.state != SlotState::Released).count();
         self.open -= usize::from(called.is_some());
         self.start_closing();
+        // The panic may have come between the end of a source and its first poll to close.
+        self.close_open_sources();
         if let Some(slot) = called.and_then(|index| self.slots.get_mut(index)) {
             slot.release_panicked();
         }
@@ -70,8 +72,10 @@ where
             self.start_closing();
         }
         self.drive(cx);
-        if let Some(source) = self.options.checker.as_mut().and_then(|checker| checker.unchecked.take()) {
-            self.check_order(source);
+        if let Some(source) = self.options.checker.as_mut().and_then(|checker| checker.unchecked.take())
+            && self.check_order(source)
+        {
+            self.start_closing();
         }
         if let Some(item) = self.reports.pop() {
             return Poll::Ready(Some(item));
@@ -127,34 +131,33 @@ where
             if !slot.waker.take() {
                 continue;
             }
-            match slot.state {
+            let must_close = match slot.state {
                 SlotState::Awaiting => self.poll_head(source),
-                SlotState::Closing => {
-                    if let Some(error) = self.poll_close_of(source) {
-                        self.report(error);
-                    }
-                }
-                SlotState::Headed | SlotState::Released | SlotState::Called => {}
+                SlotState::Ended | SlotState::Closing => self.poll_close_of(source),
+                SlotState::Headed | SlotState::Released | SlotState::Called => false,
+            };
+            if must_close {
+                self.start_closing();
             }
         }
     }
 
-    /// Polls a source whose head the tournament lacks.
-    fn poll_head(&mut self, source: usize) {
+    /// Polls a source whose head the tournament lacks. Returns whether the merge must close.
+    fn poll_head(&mut self, source: usize) -> bool {
         let slot = &mut self.slots[source];
         let phase = slot.phase();
-        let Poll::Ready(head) = slot.poll_next() else { return };
+        let Poll::Ready(head) = slot.poll_next() else { return false };
         self.awaiting -= 1;
         match head {
             Some(Ok(head)) => {
                 slot.state = SlotState::Headed;
                 self.tree.set_head(source, Some(head));
-                self.check_order(source);
+                self.check_order(source)
             }
             None => self.end_source(source, SourceEnd::Exhausted, None),
             Some(Err(error)) => {
                 let error = SourceError::new(slot.origin.clone(), phase, error);
-                self.end_source(source, SourceEnd::Failed, Some(error.into()));
+                self.end_source(source, SourceEnd::Failed, Some(error.into()))
             }
         }
     }
@@ -172,7 +175,8 @@ where
             checker.note(source, head);
         }
         let slot = &mut self.slots[source];
-        if self.readiness.has_woken() {
+        // A wake-up from before this poll is used up by it.
+        if self.readiness.has_woken() || !self.due.is_empty() {
             slot.waker.take();
         }
         let is_last = is_counted && self.remaining == 1;
@@ -197,27 +201,24 @@ where
         successor: Poll<Option<Result<S::Item, S::Error>>>,
     ) -> Option<Item<S>> {
         let slot = &mut self.slots[source];
-        let ended = match successor {
+        let must_close = match successor {
             Poll::Pending => {
                 slot.state = SlotState::Awaiting;
                 self.awaiting += 1;
-                None
+                false
             }
             Poll::Ready(Some(Err(error))) => {
                 let error = SourceError::new(slot.origin.clone(), Phase::Merging, error);
-                Some((SourceEnd::Failed, Some(error.into())))
+                self.end_source(source, SourceEnd::Failed, Some(error.into()))
             }
-            Poll::Ready(_) => Some((SourceEnd::Exhausted, None)),
+            Poll::Ready(_) => self.end_source(source, SourceEnd::Exhausted, None),
         };
         let item = self.tree.set_head(source, None)?;
         self.count(is_counted);
-        let Some((end, error)) = ended else {
-            return Some(Ok((source, item)));
-        };
-        // By way of the outbox, where the item is safe from panics and ahead of the error.
-        self.reports.put(source, item);
-        self.end_source(source, end, error);
-        self.reports.pop()
+        if must_close {
+            self.start_closing();
+        }
+        Some(Ok((source, item)))
     }
 
     const fn count(&mut self, is_counted: bool) {
@@ -227,62 +228,60 @@ where
         }
     }
 
-    /// Closes a source that has come to its end, and reports why if that was an error.
-    fn end_source(&mut self, source: usize, end: SourceEnd, error: Option<MergeError<S::Error>>) {
-        if let Some(error) = error {
-            self.report(error);
-        }
-        self.slots[source].start_closing(end);
-        if let Some(error) = self.poll_close_of(source) {
-            self.report(error);
-        }
+    /// Closes a source that has come to its end, and reports why if that was an error. Returns whether the
+    /// merge must close.
+    fn end_source(&mut self, source: usize, end: SourceEnd, error: Option<MergeError<S::Error>>) -> bool {
+        self.slots[source].end(end);
+        let must_close = error.is_some_and(|error| self.reports.report(error));
+        self.poll_close_of(source) || must_close
     }
 
-    /// Polls the closing of a source, and returns the error if it fails.
-    fn poll_close_of(&mut self, source: usize) -> Option<MergeError<S::Error>> {
+    /// Polls the closing of a source, and reports if it fails. Returns whether the merge must close.
+    fn poll_close_of(&mut self, source: usize) -> bool {
         let slot = &mut self.slots[source];
-        let Poll::Ready(closed) = slot.poll_close() else { return None };
+        let Poll::Ready(closed) = slot.poll_close() else { return false };
         self.open -= 1;
-        let error = closed.err()?;
-        Some(SourceError::new(slot.origin.clone(), Phase::Closing, error).into())
+        let Err(error) = closed else { return false };
+        self.reports.report(SourceError::new(slot.origin.clone(), Phase::Closing, error).into())
     }
 
-    fn report(&mut self, error: MergeError<S::Error>) {
-        if self.reports.report(error) {
-            self.start_closing();
-        }
-    }
-
-    /// Compares a new head with the item before, if the merge is to.
-    fn check_order(&mut self, source: usize) {
-        let Some(checker) = &self.options.checker else { return };
+    /// Compares a new head with the item before, if the merge is to. Returns whether the merge must close.
+    fn check_order(&mut self, source: usize) -> bool {
+        let Some(checker) = &self.options.checker else { return false };
         if !checker.is_backwards(source, &mut self.tree) {
-            return;
+            return false;
         }
         let slot = &mut self.slots[source];
         slot.out_of_order += 1;
-        if checker.check == OrderCheck::Fail {
-            let error = OutOfOrder { origin: slot.origin.clone(), position: slot.items() - 1 };
-            drop(self.tree.set_head(source, None));
-            self.end_source(source, SourceEnd::Failed, Some(error.into()));
+        if checker.check == OrderCheck::Report {
+            return false;
         }
+        let error = OutOfOrder { origin: slot.origin.clone(), position: slot.items() - 1 };
+        drop(self.tree.set_head(source, None));
+        self.end_source(source, SourceEnd::Failed, Some(error.into()))
     }
 
     /// Has every source closed from now on, and drops the heads.
     pub(super) fn start_closing(&mut self) {
-        if self.stage != Stage::Merging {
-            return;
-        }
-        self.stage = Stage::Closing;
-        self.awaiting = 0;
-        for slot in &mut self.slots {
-            if matches!(slot.state, SlotState::Awaiting | SlotState::Headed) {
-                slot.start_closing(SourceEnd::ClosedEarly);
-                slot.waker.make_due(&mut self.due);
+        if self.stage == Stage::Merging {
+            self.stage = Stage::Closing;
+            self.awaiting = 0;
+            self.close_open_sources();
+            for source in 0..self.slots.len() {
+                drop(self.tree.set_head(source, None));
             }
         }
-        for source in 0..self.slots.len() {
-            drop(self.tree.set_head(source, None));
+    }
+
+    /// Has the closing of every source polled that has not been asked to close.
+    fn close_open_sources(&mut self) {
+        for slot in &mut self.slots {
+            match slot.state {
+                SlotState::Awaiting | SlotState::Headed => slot.end(SourceEnd::ClosedEarly),
+                SlotState::Ended => {}
+                SlotState::Closing | SlotState::Released | SlotState::Called => continue,
+            }
+            slot.waker.make_due(&mut self.due);
         }
     }
 }

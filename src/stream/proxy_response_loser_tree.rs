@@ -271,7 +271,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     /// Gives back all sources that have not been closed, each with its head if it has given one that was not
     /// yielded. They are booked as handed back.
     ///
-    /// A source whose closing is under way comes back too, with
+    /// A source that has ended and is not closed yet comes back too, with
     /// [`has_ended`](Undrained::has_ended) set: all that may be done with it is to go on closing it. A
     /// source that has panicked does not come back; it is dropped.
     #[must_use = "dropping the sources releases them unclosed"]

@@ -2,12 +2,13 @@ use std::collections::VecDeque;
 
 use super::{ErrorPolicy, MergeError, Yielded};
 
-/// What is to be told to the caller besides the merged items: warnings and errors, and which way they go.
+/// The errors that a merge has met, and which way they go: yielded, as errors or as warnings, or returned by
+/// `close`.
 pub(super) struct Reports<T, E> {
     policy: ErrorPolicy<T, E>,
-    /// What is to be yielded before anything from the tournament.
-    outbox: VecDeque<Yielded<T, E>>,
-    /// The errors that `close` is to return.
+    /// What is to be yielded before anything more from the tournament.
+    met: VecDeque<MergeError<E>>,
+    /// What `close` is to return.
     kept: Vec<MergeError<E>>,
     /// Whether errors are kept from now on: the one that ends the merge has been met, or `close` was called.
     keeps: bool,
@@ -17,7 +18,7 @@ pub(super) struct Reports<T, E> {
 
 impl<T, E> Reports<T, E> {
     pub(super) const fn new(policy: ErrorPolicy<T, E>) -> Self {
-        Self { policy, outbox: VecDeque::new(), kept: Vec::new(), keeps: false, is_partial: false }
+        Self { policy, met: VecDeque::new(), kept: Vec::new(), keeps: false, is_partial: false }
     }
 
     /// Does with an error what the policy says. Returns whether it ends the merge.
@@ -26,40 +27,33 @@ impl<T, E> Reports<T, E> {
             self.kept.push(error);
             return false;
         }
-        match &mut self.policy {
-            ErrorPolicy::Abort => {
-                self.keeps = true;
-                self.outbox.push_back(Err(error));
-                true
-            }
-            ErrorPolicy::PartialResponse(warning) => {
-                self.is_partial = true;
-                let source = error.origin().index();
-                self.outbox.push_back(Ok((source, warning(error))));
-                false
-            }
+        self.met.push_back(error);
+        match self.policy {
+            ErrorPolicy::Abort => self.keeps = true,
+            ErrorPolicy::PartialResponse(_) => self.is_partial = true,
         }
-    }
-
-    /// Puts an item in the outbox, to keep it while code runs that may panic.
-    pub(super) fn put(&mut self, source: usize, item: T) {
-        self.outbox.push_back(Ok((source, item)));
-    }
-
-    /// Returns what is to be yielded next.
-    pub(super) fn pop(&mut self) -> Option<Yielded<T, E>> {
-        self.outbox.pop_front()
+        self.keeps
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.outbox.is_empty()
+        self.met.is_empty()
     }
 
-    /// Has all errors kept for `close` from now on, those that have not been yielded yet included.
+    /// Returns what is to be yielded next. Warnings are made here and not before, so that errors which are
+    /// not yielded any more are still errors.
+    pub(super) fn pop(&mut self) -> Option<Yielded<T, E>> {
+        let error = self.met.pop_front()?;
+        Some(match &mut self.policy {
+            ErrorPolicy::Abort => Err(error),
+            ErrorPolicy::PartialResponse(warning) => Ok((error.origin().index(), warning(error))),
+        })
+    }
+
+    /// Has all errors kept for `close` from now on, those that have not been yielded included.
     pub(super) fn keep_errors(&mut self) {
         self.keeps = true;
-        // The one that was to be yielded has been met before those that are kept.
-        self.kept.splice(0..0, self.outbox.drain(..).filter_map(Result::err));
+        // Those have been met before the ones that are kept.
+        self.kept.splice(0..0, self.met.drain(..));
     }
 
     /// Returns the errors that were kept.

@@ -35,7 +35,9 @@ pub(super) enum SlotState {
     Awaiting,
     /// The source's head is in the tournament.
     Headed,
-    /// The source is to be closed, or closing.
+    /// The source is to be closed, and has not been asked to.
+    Ended,
+    /// The source is closing.
     Closing,
     /// The source has been released.
     Released,
@@ -101,9 +103,9 @@ impl<S: Source> Slot<S> {
         polled
     }
 
-    /// Has the source closed from now on, for the reason `end`.
-    pub(super) fn start_closing(&mut self, end: SourceEnd) {
-        self.state = SlotState::Closing;
+    /// Notes that the source has come to its end, and is to be closed.
+    pub(super) fn end(&mut self, end: SourceEnd) {
+        self.state = SlotState::Ended;
         self.end = Some(end);
     }
 
@@ -146,14 +148,14 @@ impl<S: Source> Slot<S> {
         self.release(Ending::DroppedUnclosed);
     }
 
-    /// Gives the source back unreleased, and whether it is being closed.
+    /// Gives the source back unreleased, and whether it has ended and is only to be closed.
     pub(super) fn hand_back(&mut self) -> Option<(S, bool)> {
-        let is_closing = self.state == SlotState::Closing;
+        let has_ended = matches!(self.state, SlotState::Ended | SlotState::Closing);
         let source = self.take_source()?;
         if let Some(entry) = self.entry.take() {
             entry.end(Ending::HandedBack);
         }
-        Some((source, is_closing))
+        Some((source, has_ended))
     }
 
     fn take_source(&mut self) -> Option<S> {

@@ -93,6 +93,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Some((source, head))
     }
 
+    /// Calls `ask` with the order and the smallest head.
+    pub(crate) fn with_winner<R>(&mut self, ask: impl FnOnce(&mut O, &T) -> R) -> Option<R> {
+        self.settle();
+        let head = self.heads.get(self.winner.source())?.as_ref()?;
+        Some(ask(&mut self.order, head))
+    }
+
     /// Returns the source that would win if the winner were exhausted, and its head.
     ///
     /// # Complexity
@@ -315,6 +322,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 }
 
 impl<T, O> LoserTree<T, O> {
+    /// Takes all heads, and with them the sources.
+    pub(crate) fn take_heads(&mut self) -> Vec<Option<T>> {
+        self.due = Due::Everything;
+        mem::take(&mut self.heads)
+    }
+
     /// Takes the head of a source, when no more questions will be asked: a drop has no order to ask.
     pub(crate) fn take_head(&mut self, source: usize) -> Option<T> {
         self.due = Due::Everything;
