@@ -1,0 +1,275 @@
+//! P10: after start-up nothing is allocated, and a merge of K sources takes O(K) memory. Counted by a global
+//! allocator, on bare sources: what the checked ones of the testkit allocate would be counted too.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use allocation_counter::{AllocationInfo, measure};
+use futures::StreamExt;
+use losertree::key::Order;
+use losertree::{ProxyResponseLoserTree, Source, merge, merge_by, merge_by_key, try_merge};
+use losertree_testkit::{CountingWaker, inputs};
+
+const ITEMS: usize = 5_000;
+
+fn assert_none(counted: &AllocationInfo, what: &str) {
+    assert_eq!(counted.count_total, 0, "{what} allocates: {counted:?}");
+}
+
+/// Counts what `rest` allocates after the first item is out.
+fn assert_iteration_is_free<I: Iterator>(what: &str, merge: impl Fn() -> I) {
+    let mut stepwise = merge();
+    let mut items = usize::from(stepwise.next().is_some());
+    let counted = measure(|| {
+        while stepwise.next().is_some() {
+            items += 1;
+        }
+    });
+    assert_none(&counted, what);
+
+    let mut folded = merge();
+    let mut folded_items = usize::from(folded.next().is_some());
+    assert_none(&measure(|| folded_items += folded.count()), what);
+    assert_eq!((items, items > 100), (folded_items, true));
+
+    let mut dropped = merge();
+    dropped.next();
+    assert_none(&measure(|| drop(dropped)), what);
+}
+
+#[test]
+fn sync_merges_allocate_nothing_for_an_item() {
+    for sources in [1, 2, 5, 16, 100] {
+        let runs = inputs::duplicates(3, sources, ITEMS);
+        let numbers = || runs.iter().map(|run| run.iter().copied());
+        let labels = inputs::labels(3, sources, ITEMS, 2);
+        assert_iteration_is_free("a merge of numbers", || merge(numbers()));
+        assert_iteration_is_free("a merge by a comparator", || merge_by(numbers(), Ord::cmp));
+        assert_iteration_is_free("a merge by a key", || merge_by_key(numbers(), |item| *item));
+        assert_iteration_is_free("a merge of labels", || merge(&labels));
+        assert_iteration_is_free("deduplication", || merge(&labels).dedup());
+        assert_iteration_is_free("coalescing", || {
+            merge(labels.iter().map(|run| run.iter().map(|label| (label, 1)))).coalesce(|a, b| a.1 += b.1)
+        });
+        assert_iteration_is_free("a merge of results", || {
+            try_merge(numbers().map(|run| run.map(Ok::<_, Infallible>)))
+        });
+    }
+}
+
+#[test]
+fn peeking_allocates_nothing() {
+    let runs = inputs::uniform(3, 16, ITEMS);
+    let mut merge = merge(runs);
+    merge.next();
+    let counted = measure(|| {
+        while merge.peek().is_some() {
+            merge.next_with_source();
+        }
+    });
+    assert_none(&counted, "peeking");
+}
+
+/// Where sources that wait have left their wakers.
+type Bell = Rc<RefCell<Vec<Option<Waker>>>>;
+
+/// Gives numbers, and does not allocate.
+#[derive(Debug)]
+struct Bare {
+    index: usize,
+    next: u64,
+    end: u64,
+    step: u64,
+    /// Every so many polls, it has to be woken first. Never, if 0.
+    pause: u64,
+    has_paused: bool,
+    bell: Bell,
+}
+
+impl Source for Bare {
+    type Item = u64;
+    type Error = Infallible;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+        let turn = self.next / self.step;
+        if self.pause > 0 && turn.is_multiple_of(self.pause) && !self.has_paused {
+            self.has_paused = true;
+            self.bell.borrow_mut()[self.index] = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.has_paused = false;
+        if self.next >= self.end {
+            return Poll::Ready(None);
+        }
+        let item = self.next;
+        self.next += self.step;
+        Poll::Ready(Some(Ok(item)))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Makes sources, lazily, so that not even a list of them is allocated.
+fn bare(sources: usize, end: u64, pause: u64) -> (impl Iterator<Item = Bare>, Bell) {
+    let bell = Bell::new(RefCell::new((0..sources).map(|_| None).collect()));
+    let hung = Rc::clone(&bell);
+    let source = move |index: usize| {
+        // All have numbers of their own; a few are much denser than the others.
+        let step = sources as u64 * if index.is_multiple_of(4) { 1 } else { 3 };
+        Bare { index, next: index as u64, end, step, pause, has_paused: false, bell: Rc::clone(&hung) }
+    };
+    ((0..sources).map(source), bell)
+}
+
+/// Polls until `items` have come or the end, ringing for all that wait, and returns how many came.
+fn drive<O: Order<u64>>(
+    merge: &mut ProxyResponseLoserTree<Bare, O>,
+    bell: &Bell,
+    items: usize,
+    waker: &Waker,
+) -> usize {
+    let sources = bell.borrow().len();
+    let mut cx = Context::from_waker(waker);
+    let mut count = 0;
+    while count < items {
+        match merge.poll_next_unpin(&mut cx) {
+            Poll::Ready(Some(item)) => count += usize::from(item.is_ok()),
+            Poll::Ready(None) => break,
+            Poll::Pending => {
+                for index in 0..sources {
+                    let waiting = bell.borrow_mut()[index].take();
+                    if let Some(waiting) = waiting {
+                        waiting.wake();
+                    }
+                }
+            }
+        }
+    }
+    count
+}
+
+#[test]
+fn async_merges_allocate_nothing_for_an_item() {
+    for sources in [1, 2, 5, 16, 100, 1000] {
+        for pause in [0, 1, 3] {
+            let (children, bell) = bare(sources, u64::MAX, pause);
+            let mut merge = ProxyResponseLoserTree::new(children);
+            let counting = CountingWaker::new();
+            let waker = counting.waker();
+            assert_eq!(drive(&mut merge, &bell, 1, &waker), 1);
+            let mut count = 0;
+            let counted = measure(|| count = drive(&mut merge, &bell, ITEMS, &waker));
+            assert_eq!((count, counting.wakes() > 0), (ITEMS, pause > 0 || sources > 128));
+            assert_none(&counted, "an async merge");
+        }
+    }
+}
+
+/// A task that is polled with another waker each time, as under `select`, costs nothing either.
+#[test]
+fn changing_wakers_allocate_nothing() {
+    let (children, bell) = bare(16, u64::MAX, 2);
+    let mut merge = ProxyResponseLoserTree::new(children);
+    let wakers: Vec<_> = (0..10).map(|_| CountingWaker::new().waker()).collect();
+    drive(&mut merge, &bell, 1, &wakers[0]);
+    let counted = measure(|| {
+        for round in 0..ITEMS {
+            drive(&mut merge, &bell, 1, &wakers[round % wakers.len()]);
+        }
+    });
+    assert_none(&counted, "an async merge");
+}
+
+/// The part of the life of a merge in which its sources end: what that allocates must not grow with them.
+#[test]
+fn sources_that_end_allocate_next_to_nothing() {
+    for sources in [1, 16, 1000] {
+        for pause in [0, 2] {
+            let (children, bell) = bare(sources, 20_000, pause);
+            let mut merge = ProxyResponseLoserTree::new(children);
+            let counting = CountingWaker::new();
+            let waker = counting.waker();
+            drive(&mut merge, &bell, 1, &waker);
+            let counted = measure(|| {
+                drive(&mut merge, &bell, usize::MAX, &waker);
+            });
+            // The queue of what is to be yielded first, where the last item of a source passes through.
+            assert!(counted.count_total <= 1, "{counted:?}");
+            assert_none(&measure(|| drop(merge)), "dropping a merge that has ended");
+        }
+    }
+}
+
+#[test]
+fn closing_and_dropping_allocate_nothing() {
+    for sources in [0, 1, 16, 1000] {
+        for taken in [0, 1, 50] {
+            let merge = || {
+                let (children, bell) = bare(sources, u64::MAX, 2);
+                let mut merge = ProxyResponseLoserTree::new(children);
+                drive(&mut merge, &bell, taken, Waker::noop());
+                merge
+            };
+            let dropped = merge();
+            assert_none(&measure(|| drop(dropped)), "dropping");
+            let mut closed = merge();
+            let mut is_closed = false;
+            let counted = measure(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                while !is_closed {
+                    is_closed = closed.poll_close_all(&mut cx).is_ready();
+                }
+            });
+            assert_none(&counted, "closing");
+            assert_none(&measure(|| drop(closed)), "dropping a closed merge");
+        }
+    }
+}
+
+/// The bytes that stay allocated, and the most there were meanwhile, for each of K sources.
+fn per_source<T>(sources: usize, make: impl FnOnce() -> T) -> (usize, usize) {
+    let mut result = None;
+    let counted = measure(|| result = Some(make()));
+    drop(result);
+    // Small merges have something constant too.
+    let each = |bytes: usize| bytes.saturating_sub(256) / sources;
+    (each(usize::try_from(counted.bytes_current).unwrap()), each(usize::try_from(counted.bytes_max).unwrap()))
+}
+
+#[test]
+fn memory_is_proportional_to_the_number_of_sources() {
+    for sources in [1, 16, 100, 1024, 10_000] {
+        // The source and its head; 16 bytes for a node, of which there may be almost two for each source.
+        let ranges = (0..sources).map(|start| start as u64..u64::MAX);
+        let most = size_of::<Option<std::ops::Range<u64>>>() + size_of::<Option<u64>>() + 2 * 16;
+        let (kept, peak) = per_source(sources, || merge(ranges));
+        assert!(kept <= most && peak <= most, "{kept}, at most {peak}, for each of {sources}");
+
+        // The source with its head, node, waker, figures and entry in the ledger.
+        let most = size_of::<Bare>() + 300;
+        let (children, _bell) = bare(sources, u64::MAX, 0);
+        let (kept, peak) = per_source(sources, || ProxyResponseLoserTree::new(children));
+        assert!(kept <= most && peak <= most, "{kept}, at most {peak}, for each of {sources}");
+    }
+}
+
+#[test]
+fn all_that_is_allocated_is_freed() {
+    let counted = measure(|| {
+        let runs = inputs::uniform(1, 20, ITEMS);
+        assert_eq!(merge(runs).dedup().count(), ITEMS);
+        let (children, bell) = bare(40, 20_000, 2);
+        let mut merge = ProxyResponseLoserTree::new(children);
+        assert!(drive(&mut merge, &bell, usize::MAX, Waker::noop()) > 1_000);
+        let (children, bell) = bare(40, 20_000, 2);
+        let mut dropped = ProxyResponseLoserTree::new(children);
+        drive(&mut dropped, &bell, 100, Waker::noop());
+    });
+    assert_eq!((counted.count_current, counted.bytes_current), (0, 0));
+}
