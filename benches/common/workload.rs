@@ -10,6 +10,9 @@ pub(crate) const SOURCES: [usize; 6] = [2, 4, 16, 64, 256, 1024];
 
 /// How many items are merged, so that one merge takes a few milliseconds.
 const NUMBERS: usize = 1 << 16;
+
+/// Four megabytes of label sets do not fit into a second-level cache, nor would they in a service. So their
+/// figures vary more than those of numbers, with whatever else uses the memory.
 const LABEL_SETS: usize = 1 << 14;
 
 /// A key that each contender can merge.
