@@ -1,0 +1,10 @@
+//! What the fuzz targets have in common. They are described in `README.md`.
+
+mod keys;
+mod panics;
+pub mod schedule;
+mod unfused;
+
+pub use keys::{Counted, Key, Kind, stretched};
+pub use panics::{let_scripted_panics_unwind, scripted_panic, unless_it_panics};
+pub use unfused::Unfused;

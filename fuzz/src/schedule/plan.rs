@@ -1,0 +1,187 @@
+use arbitrary::{Arbitrary, Result, Unstructured};
+use losertree::stream::OrderCheck;
+use losertree_testkit::{CloseStep, Item, Random, Script, Step, Wake};
+
+use crate::stretched;
+
+/// What a merge is made of, what is done with it, and in which order its sources become ready.
+#[derive(Debug, Arbitrary)]
+pub struct Plan {
+    pub(super) sources: Vec<SourcePlan>,
+    /// Up to 240 adds nothing; each above adds 16 sources out of the seed, to go beyond the number of sources
+    /// that one poll of the merge reaches.
+    crowd: u8,
+    pub(super) order: OrderPlan,
+    pub(super) check: CheckPlan,
+    pub(super) is_partial: bool,
+    pub(super) limit: Option<u8>,
+    /// Whether the limit counts even keys only.
+    pub(super) limits_even: bool,
+    /// Whether the merge is also polled when nobody woke it.
+    pub(super) is_restless: bool,
+    pub(super) seed: u64,
+    pub(super) acts: Vec<Act>,
+    pub(super) end: EndPlan,
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(super) enum OrderPlan {
+    Natural,
+    By,
+    /// A comparator that panics in this call.
+    Panicking(u8),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+pub(super) enum CheckPlan {
+    Off,
+    Report,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(super) enum EndPlan {
+    RunOut,
+    Close,
+    /// Drops the future of the close after so many polls.
+    CloseInPart {
+        polls: u8,
+        then: Then,
+    },
+    Drop,
+    IntoSources,
+}
+
+/// What comes after a close that was dropped half-way.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(super) enum Then {
+    Close,
+    RunOut,
+    Drop,
+    IntoSources,
+}
+
+#[derive(Debug, Arbitrary)]
+pub(super) enum Act {
+    Next,
+    Take(u8),
+    /// Polls the future of the next item so often, then drops it.
+    NextInPart(u8),
+    Push(SourcePlan),
+    /// Wakes one that waits.
+    Ring,
+    Stats,
+}
+
+#[derive(Debug, Clone, Arbitrary)]
+pub(super) struct SourcePlan {
+    steps: Vec<StepPlan>,
+    close: Vec<ClosePlan>,
+    is_unsorted: bool,
+    pub(super) is_noisy: bool,
+    is_named: bool,
+    ends_badly: EndsBadly,
+}
+
+/// Whether the drop of a source panics: of every sixteenth.
+#[derive(Debug, Clone)]
+struct EndsBadly(bool);
+
+#[derive(Debug, Clone)]
+enum StepPlan {
+    Item(u8),
+    Other(Step<Item<u64>>),
+}
+
+#[derive(Debug, Clone)]
+struct ClosePlan(CloseStep);
+
+impl<'a> Arbitrary<'a> for EndsBadly {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(Self(u8::arbitrary(u)? >= 240))
+    }
+}
+
+impl<'a> Arbitrary<'a> for StepPlan {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(match u8::arbitrary(u)? {
+            0..160 => Self::Item(u.arbitrary()?),
+            pending @ 160..242 => Self::Other(Step::Pending(wake(pending))),
+            242..244 => Self::Other(Step::Pending(Wake::Never)),
+            244..250 => Self::Other(Step::Fail),
+            _ => Self::Other(Step::Panic),
+        })
+    }
+}
+
+impl<'a> Arbitrary<'a> for ClosePlan {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(Self(match u8::arbitrary(u)? {
+            pending @ 0..190 => CloseStep::Pending(wake(pending)),
+            190..200 => CloseStep::Pending(Wake::Never),
+            200..235 => CloseStep::Fail,
+            _ => CloseStep::Panic,
+        }))
+    }
+}
+
+const fn wake(byte: u8) -> Wake {
+    [Wake::AtOnce, Wake::Later, Wake::Twice][byte as usize % 3]
+}
+
+impl SourcePlan {
+    /// Makes the script of the source at `index`.
+    pub(super) fn script(&self, index: usize) -> Script<Item<u64>> {
+        let mut keys: Vec<_> = self
+            .steps
+            .iter()
+            .filter_map(|step| if let StepPlan::Item(byte) = step { Some(stretched(*byte)) } else { None })
+            .collect();
+        if !self.is_unsorted {
+            keys.sort_unstable();
+        }
+        let mut items = keys.into_iter().enumerate().map(|(sequence, key)| Item::new(key, index, sequence));
+        let steps = self.steps.iter().filter_map(|step| match step {
+            StepPlan::Item(_) => items.next().map(Step::Item),
+            StepPlan::Other(step) => Some(step.clone()),
+        });
+        Script {
+            steps: steps.collect(),
+            close: self.close.iter().map(|step| step.0).collect(),
+            drop_panics: self.ends_badly.0,
+            name: self.is_named.then(|| format!("store-{index}")),
+        }
+    }
+}
+
+impl Plan {
+    /// Makes the scripts that the merge begins with, and says which sources are noisy.
+    pub(super) fn scripts(&self) -> Vec<(Script<Item<u64>>, bool)> {
+        let mut scripts: Vec<_> = self
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(index, source)| (source.script(index), source.is_noisy))
+            .collect();
+        let mut random = Random::seed(self.seed);
+        for _ in 0..usize::from(self.crowd.saturating_sub(240)) * 16 {
+            let index = scripts.len();
+            let first = random.next_u64() % 3;
+            let length = random.below(4);
+            let items = (first..).zip(0..length).map(|(key, sequence)| Item::new(key, index, sequence));
+            let script = Script::of(items).with_pauses(&mut random, 0.25);
+            scripts.push((script, random.chance(0.5)));
+        }
+        scripts
+    }
+}
+
+impl CheckPlan {
+    pub(super) const fn option(self) -> Option<OrderCheck> {
+        match self {
+            Self::Off => None,
+            Self::Report => Some(OrderCheck::Report),
+            Self::Fail => Some(OrderCheck::Fail),
+        }
+    }
+}
