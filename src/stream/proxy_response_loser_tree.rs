@@ -211,9 +211,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Yielded<S::Item, S::Error>>> {
         self.enter();
-        let polled = self.poll_item(cx);
-        self.is_entered = false;
-        polled
+        self.poll_item(cx)
     }
 
     /// Closes all sources that are left, concurrently, and waits until each is closed.
