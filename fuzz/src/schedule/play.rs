@@ -236,7 +236,7 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
     }
 
     fn close(&mut self) {
-        self.verdict.has_begun_to_close = true;
+        self.verdict.is_asked_to_close = true;
         for _ in 0..MOST_QUESTIONS {
             match self.driver.complete(self.merge.close()) {
                 Ok(closed) => {
@@ -255,12 +255,15 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
 
     /// Drops the future of a close after so many polls, each after a wake-up.
     fn close_in_part(&mut self, polls: usize) {
-        self.verdict.has_begun_to_close |= polls > 0;
+        self.verdict.is_asked_to_close |= polls > 0;
         let mut driver = self.stage.driver(!self.plan.seed).max_polls(polls);
         match driver.complete(self.merge.close()) {
             Ok(closed) => self.verdict.closed(closed.err()),
-            Err(End::OutOfPolls) => {}
-            Err(end) => drop(self.interrupted(&end)),
+            Err(End::OutOfPolls) => self.verdict.has_begun_to_close |= polls > 0,
+            Err(end) => {
+                let got = self.interrupted(&end);
+                self.verdict.has_begun_to_close |= got == Got::Stuck;
+            }
         }
     }
 

@@ -22,6 +22,9 @@ pub(super) struct Verdict<'a> {
     /// How many items the limit counts.
     counted: u64,
     pub(super) has_panicked: bool,
+    /// Whether a close was polled, even if all that it did was to panic.
+    pub(super) is_asked_to_close: bool,
+    /// Whether a poll of a close has returned, so that nothing more may be yielded.
     pub(super) has_begun_to_close: bool,
     has_ended: bool,
     /// Whether it has ended as a stream, before any close.
@@ -44,6 +47,7 @@ impl<'a> Verdict<'a> {
             items: 0,
             counted: 0,
             has_panicked: false,
+            is_asked_to_close: false,
             has_begun_to_close: false,
             has_ended: false,
             has_run_out: false,
@@ -111,8 +115,8 @@ impl<'a> Verdict<'a> {
     pub(super) fn ended(&mut self) {
         self.check_all_closed();
         self.has_ended = true;
-        self.has_run_out |= !self.has_begun_to_close;
-        if !(self.has_panicked || self.has_begun_to_close || self.errors > 0 || self.is_at_limit()) {
+        self.has_run_out |= !self.is_asked_to_close;
+        if !(self.has_panicked || self.is_asked_to_close || self.errors > 0 || self.is_at_limit()) {
             self.model.check_complete();
         }
     }
@@ -120,6 +124,7 @@ impl<'a> Verdict<'a> {
     pub(super) fn closed(&mut self, error: Option<CloseError<TestError>>) {
         self.check_all_closed();
         self.has_closed = true;
+        self.has_begun_to_close = true;
         self.told.extend(error.into_iter().flat_map(CloseError::into_errors));
     }
 
