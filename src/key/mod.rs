@@ -15,7 +15,7 @@
 //!
 //! | order | code | comparison |
 //! |---|---|---|
-//! | [`Natural`] over `u64`, `(u32, u32)`, `[u8; 8]`, … | exact | never called |
+//! | [`Natural`] over `u64`, `(u32, u32)`, `[u8; 8]`, … | exact | not called by the tournament |
 //! | [`Natural`] over `String`, `(u64, u64)`, `Labels`, … | a prefix of the key | on equal prefixes |
 //! | [`By`] | none | always |
 //! | [`ByKey`] | that of the key | on equal codes, if inexact |

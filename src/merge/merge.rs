@@ -157,6 +157,8 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
 
     /// Combines each run of equal items into one: `combine` adds an item to the first of its run.
     ///
+    /// It must not change what the first is ordered by, since the next item is compared with the result.
+    ///
     /// ```
     /// let merge = losertree::merge_by_key([vec![("a", 1), ("b", 2)], vec![("a", 10)]], |pair| pair.0);
     /// let sums = merge.coalesce(|sum, next| sum.1 += next.1);

@@ -47,8 +47,9 @@ use crate::tree::LoserTree;
 /// # Panics
 ///
 /// Only where a source or the order panics. The panic unwinds through the poll that met it; a source that
-/// panicked is then dropped without another call, and the merge goes on by closing the others. The sources
-/// and the heads that are left can also be taken back with [`into_sources`](Self::into_sources).
+/// panicked is then dropped without another call, and the merge goes on by closing the others. Whoever catches
+/// the panic and goes on polling gets `None` when they are closed, which is then not the end of the data. The
+/// sources and the heads that are left can also be taken back with [`into_sources`](Self::into_sources).
 ///
 /// # Cancel safety
 ///
@@ -271,7 +272,8 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     ///
     /// A source that has ended and is not closed yet comes back too, with
     /// [`has_ended`](Undrained::has_ended) set: all that may be done with it is to go on closing it. A
-    /// source that has panicked does not come back; it is dropped.
+    /// source that has panicked does not come back; it is dropped. So are errors that were met and not
+    /// yielded; [`close`](Self::close) is what returns those.
     #[must_use = "dropping the sources releases them unclosed"]
     pub fn into_sources(mut self) -> Vec<Undrained<S, S::Item>> {
         let mut undrained = Vec::with_capacity(self.open);
