@@ -56,7 +56,8 @@ where
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<S>>> {
-        if self.has_work() && !self.work(cx) {
+        let has_work = self.has_work();
+        if has_work && !self.work(cx) {
             return self.poll_rest(cx);
         }
         let Some((source, head)) = self.tree.winner() else { return self.poll_end(cx) };
@@ -65,8 +66,8 @@ where
             checker.note(source, head);
         }
         let slot = &mut self.slots[source];
-        // A wake-up from before this poll is used up by it.
-        if self.readiness.has_woken() || !self.due.is_empty() {
+        // A wake-up from before this poll is used up by it. Without work, none has come.
+        if has_work {
             slot.waker.take();
         }
         let is_last = is_counted && self.remaining == 1;
