@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
-use super::byte_pool::Charge;
+use super::pool_state::Charge;
 use super::{BytePool, Ending, LedgerEntry, PoolError};
 
 /// A buffer of a [`BytePool`], which returns itself when it is dropped.
@@ -130,10 +130,11 @@ impl ByteLease {
 
 impl Drop for ByteLease {
     fn drop(&mut self) {
-        self.pool.put(mem::take(&mut self.buffer), self.charge);
+        // The books first: whoever is let in by the return may look at them.
         if let Some(entry) = self.entry.take() {
             entry.end(Ending::Closed);
         }
+        self.pool.put(mem::take(&mut self.buffer), self.charge);
     }
 }
 

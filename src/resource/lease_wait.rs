@@ -3,7 +3,6 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::byte_pool::Charge;
 use super::{ByteLease, BytePool, PoolError};
 
 /// Waits for a lease. Returned by [`BytePool::lease_wait`], which says what cancelling does.
@@ -16,7 +15,7 @@ pub struct LeaseWait {
     len: usize,
     site: &'static Location<'static>,
     /// The place in the queue.
-    ticket: Option<(u64, Charge)>,
+    ticket: Option<u64>,
 }
 
 impl LeaseWait {
@@ -29,8 +28,8 @@ impl Future for LeaseWait {
     type Output = Result<ByteLease, PoolError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some((ticket, charge)) = self.ticket {
-            let lease = self.pool.redeem(ticket, charge, cx.waker(), self.site);
+        if let Some(ticket) = self.ticket {
+            let lease = self.pool.redeem(ticket, cx.waker(), self.site);
             if lease.is_some() {
                 self.ticket = None;
             }
@@ -40,7 +39,7 @@ impl Future for LeaseWait {
         match self.pool.enqueue(charge, cx.waker(), self.site) {
             Ok(lease) => Poll::Ready(Ok(lease)),
             Err(ticket) => {
-                self.ticket = Some((ticket, charge));
+                self.ticket = Some(ticket);
                 Poll::Pending
             }
         }
@@ -49,8 +48,8 @@ impl Future for LeaseWait {
 
 impl Drop for LeaseWait {
     fn drop(&mut self) {
-        if let Some((ticket, charge)) = self.ticket.take() {
-            self.pool.cancel(ticket, charge);
+        if let Some(ticket) = self.ticket.take() {
+            self.pool.cancel(ticket);
         }
     }
 }

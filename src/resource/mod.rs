@@ -14,8 +14,10 @@ mod ledger_entry;
 mod ledger_snapshot;
 mod pool_error;
 mod pool_snapshot;
+mod pool_state;
 mod reader_gate;
 mod size_classes;
+mod wake_all;
 
 pub use byte_lease::{ByteLease, LeaseFull};
 pub use byte_pool::BytePool;

@@ -8,7 +8,7 @@ pub enum PoolError {
          {waiting} are waiting"
     )]
     Exhausted {
-        /// What the lease would be charged: the capacity of the buffer.
+        /// What the lease would be charged: the capacity of the buffer, or what it was to grow by.
         charge_bytes: usize,
         /// What the budget had left.
         available_bytes: usize,
@@ -31,9 +31,10 @@ pub enum PoolError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolConfigError {
-    /// The smallest size is 0 or above the largest.
+    /// The smallest size is 0 or above the largest, or the largest is above `isize::MAX`.
     #[error(
-        "buffers of {smallest} to {largest} bytes: the smallest must be at least 1 and not above the largest"
+        "buffers of {smallest} to {largest} bytes: the smallest must be at least 1 and not above the largest, \
+         the largest at most isize::MAX"
     )]
     Sizes {
         /// The smallest size asked for.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,9 @@ use smallvec::SmallVec;
 
 #[cfg(feature = "tokio")]
 use super::CloseTimeout;
+use super::wake_all::wake_all;
 use super::{Ending, GateClosed, LeakLedger, LedgerEntry};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Counts the readers of something, and lets it be closed when the last of them has gone.
 ///
@@ -140,7 +142,13 @@ impl ReaderGate {
     #[cfg(feature = "tokio")]
     pub async fn close_timeout(&self, limit: Duration) -> Result<(), CloseTimeout> {
         let closed = tokio::time::timeout(limit, self.close()).await;
-        closed.map_err(|_| CloseTimeout { name: self.shared.name.clone(), readers: self.readers() })
+        let readers = if closed.is_ok() { Vec::new() } else { self.readers() };
+        // The last one may have left just now.
+        if readers.is_empty() {
+            Ok(())
+        } else {
+            Err(CloseTimeout { name: self.shared.name.clone(), readers })
+        }
     }
 
     /// Returns how many readers are inside.
@@ -203,7 +211,7 @@ impl ReaderGate {
             if state.readers.is_empty() { std::mem::take(&mut state.waiting) } else { SmallVec::new() };
         drop(state);
         drop(reader);
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        wake_all(woken.into_iter().map(|(_, waker)| waker));
     }
 }
 

@@ -9,7 +9,8 @@ pub(super) struct SizeClasses {
 impl SizeClasses {
     /// Lists the sizes from `smallest` up; the last one is `largest`, be it a full step or not.
     pub(super) fn new(smallest: usize, largest: usize, factor: usize) -> Result<Self, PoolConfigError> {
-        if smallest == 0 || largest < smallest {
+        // An allocation is at most `isize::MAX` bytes.
+        if smallest == 0 || largest < smallest || isize::try_from(largest).is_err() {
             return Err(PoolConfigError::Sizes { smallest, largest });
         }
         if factor < 2 {
@@ -27,8 +28,8 @@ impl SizeClasses {
         Some((class, *self.sizes.get(class)?))
     }
 
-    pub(super) const fn count(&self) -> usize {
-        self.sizes.len()
+    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.sizes.iter().copied()
     }
 
     /// Returns the capacity of the largest buffers.
