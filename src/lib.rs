@@ -95,6 +95,7 @@ pub mod resource;
 pub mod series;
 mod source_id;
 pub mod stream;
+mod sync;
 pub mod tree;
 
 pub use error::{Phase, SourceError};

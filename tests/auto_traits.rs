@@ -8,7 +8,11 @@ use std::panic::UnwindSafe;
 
 use losertree::key::{By, ByKey, Natural, Reversed};
 use losertree::merge::{Coalesce, KeepFirst, Undrained};
-use losertree::resource::{Ending, LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry};
+use losertree::resource::{
+    ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LeaseFull, LeaseWait,
+    LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, PendingReader, PoolConfigError, PoolError,
+    PoolSnapshot, ReaderGate, ReaderGuard,
+};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
     Builder, Close, CloseError, Closing, ErrorPolicy, FromStream, MergeError, MergeStats, Named,
@@ -65,6 +69,20 @@ fn values_can_be_sent_shared_moved_and_printed() {
 }
 
 #[test]
+fn resources_can_be_sent_shared_moved_and_printed() {
+    plain::<BytePool>();
+    plain::<BytePoolBuilder>();
+    plain::<ByteLease>();
+    plain::<LeaseWait>();
+    plain::<PoolSnapshot>();
+    plain::<Flow>();
+    plain::<ReaderGate>();
+    plain::<ReaderGuard>();
+    plain::<GateClose>();
+    plain::<PendingReader>();
+}
+
+#[test]
 fn the_async_merge_can_be_sent_shared_moved_and_printed() {
     plain::<Store>();
     plain::<Named<Store>>();
@@ -88,11 +106,21 @@ fn errors_are_errors() {
     error::<PushError<Store>>();
     error::<LabelsError>();
     error::<ParseLabelsError>();
+    error::<PoolError>();
+    error::<PoolConfigError>();
+    error::<LeaseFull>();
+    error::<GateClosed>();
+    #[cfg(feature = "tokio")]
+    error::<losertree::resource::CloseTimeout>();
 }
 
 #[test]
 fn books_and_errors_cross_a_caught_panic() {
     unwind_safe::<LeakLedger>();
     unwind_safe::<LedgerEntry>();
+    unwind_safe::<BytePool>();
+    unwind_safe::<ByteLease>();
+    unwind_safe::<ReaderGate>();
+    unwind_safe::<ReaderGuard>();
     unwind_safe::<MergeError<String>>();
 }

@@ -1,7 +1,7 @@
 use std::fmt;
-use std::sync::Arc;
 
 use super::ledger::Books;
+use crate::sync::Arc;
 
 /// How something that was opened has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

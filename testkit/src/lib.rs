@@ -8,6 +8,7 @@
 //! | what a merge does to them | [`Checked`], [`Log`]: each call against the table at [`losertree::Source`] |
 //! | polling | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`] |
 //! | counting comparisons | [`Comparisons`], [`CountedKey`]; [`panic_at`] |
+//! | a pool of bytes | [`PoolTrial`], which takes [`PoolStep`]s beside a model |
 //!
 //! Every scripted source in a test is checked. What a test asserts by this crate panics by design.
 //!
@@ -70,6 +71,9 @@ mod item;
 mod log;
 mod oracle;
 mod poll_times;
+mod pool_model;
+mod pool_step;
+mod pool_trial;
 mod random;
 mod record;
 mod run;
@@ -95,6 +99,8 @@ pub use item::Item;
 pub use log::Log;
 pub use oracle::{assert_merged, assert_merged_by, assert_same, merged, merged_by};
 pub use poll_times::poll_times;
+pub use pool_step::PoolStep;
+pub use pool_trial::PoolTrial;
 pub use random::Random;
 pub use run::{End, Run};
 pub use runs::Runs;

@@ -1,0 +1,247 @@
+use std::fmt;
+use std::panic::Location;
+use std::sync::PoisonError;
+use std::task::Waker;
+
+use super::pool_state::{Charge, Grant, PoolState};
+use super::size_classes::SizeClasses;
+use super::{ByteLease, BytePoolBuilder, LeakLedger, LeaseWait, PoolError, PoolSnapshot};
+use crate::sync::{Arc, Mutex, MutexGuard};
+
+/// A pool of byte buffers with a budget, whose buffers give themselves back.
+///
+/// A [`ByteLease`] is a buffer of one of the pool's sizes. Dropping it returns the buffer, on every path; there
+/// is no other way to return one, and so no way to return one twice or not at all.
+///
+/// Cloning gives another handle to the same pool.
+///
+/// # Budget
+///
+/// A lease is admitted for what it is charged, and charged for what it holds: the capacity of its buffer, not
+/// the length that was asked for. What is leased never exceeds the budget. Neither does what is held: idle
+/// buffers are kept for the next lease, and dropped, the largest first, when a buffer must be allocated and
+/// would not fit into the budget beside them.
+///
+/// # Fairness
+///
+/// [`lease_wait`](Self::lease_wait) serves in the order of arrival. While somebody waits nobody overtakes,
+/// neither another waiter who would need less nor a [`lease`](Self::lease), which is refused. So a large lease
+/// is not starved by small ones.
+///
+/// # Complexity
+///
+/// A lease and its return are one lock each, and an allocation where no buffer of that size is idle. Nothing is
+/// allocated or freed under the lock, save that the list of idle buffers grows.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::resource::BytePool;
+///
+/// let pool = BytePool::builder().smallest_bytes(1 << 10).largest_bytes(1 << 20).budget_bytes(4 << 20).build()?;
+/// let mut lease = pool.lease(1500)?;
+/// assert_eq!(lease.capacity(), 2048);
+/// lease.extend_from_slice(b"chunk")?;
+/// let bytes = lease.freeze(); // shared, read-only; the last clone gives the buffer back
+/// assert_eq!(pool.snapshot().used_bytes, 2048);
+/// drop(bytes);
+/// assert_eq!(pool.snapshot().used_bytes, 0);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The design follows `pkg/pool` of thanos-io/thanos (a bucketed pool with a maximum total), save that it has
+/// no `Put`. Waiting is modelled on the semaphore of tokio.
+#[derive(Clone)]
+pub struct BytePool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    classes: SizeClasses,
+    budget: usize,
+    ledger: LeakLedger,
+    state: Mutex<PoolState>,
+}
+
+impl BytePool {
+    /// Returns a builder, which has the options and their defaults.
+    pub fn builder() -> BytePoolBuilder {
+        BytePoolBuilder::default()
+    }
+
+    pub(super) fn new(classes: SizeClasses, budget: usize, ledger: LeakLedger) -> Self {
+        let state = Mutex::new(PoolState::new(&classes, budget));
+        Self { shared: Arc::new(Shared { classes, budget, ledger, state }) }
+    }
+
+    /// Leases an empty buffer that holds at least `len` bytes, now or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::Exhausted`] if the budget does not allow it, or somebody waits for a lease.
+    /// [`PoolError::TooLarge`] if the pool has no such buffers.
+    #[track_caller]
+    pub fn lease(&self, len: usize) -> Result<ByteLease, PoolError> {
+        let charge = self.charge_for(len)?;
+        let mut state = self.lock();
+        if !state.admits(charge.bytes) {
+            return Err(state.refuse(charge.bytes));
+        }
+        let buffer = state.charge(charge);
+        Ok(self.hand_out(state, charge, buffer, Location::caller()))
+    }
+
+    /// Waits for an empty buffer that holds at least `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TooLarge`] if the pool has no such buffers. Nothing else is an error: the budget is enough
+    /// for each size, so every wait is served once what is leased has come back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up its place in the queue, or the lease if it had been granted; nobody behind
+    /// it misses a wake-up.
+    #[track_caller]
+    pub fn lease_wait(&self, len: usize) -> LeaseWait {
+        LeaseWait::new(self.clone(), len, Location::caller())
+    }
+
+    /// Returns the figures.
+    #[must_use]
+    pub fn snapshot(&self) -> PoolSnapshot {
+        self.lock().snapshot()
+    }
+
+    /// Returns the budget in bytes.
+    #[must_use]
+    pub fn budget_bytes(&self) -> usize {
+        self.shared.budget
+    }
+
+    /// Drops all idle buffers.
+    pub fn trim(&self) {
+        let idle = self.lock().trim();
+        // Without the lock, which was released at the end of the line.
+        drop(idle);
+    }
+
+    /// Makes a lease of what has been charged, and releases the lock.
+    fn hand_out(
+        &self,
+        mut state: MutexGuard<'_, PoolState>,
+        charge: Charge,
+        buffer: Option<Vec<u8>>,
+        site: &'static Location<'static>,
+    ) -> ByteLease {
+        let buffer = if let Some(buffer) = buffer {
+            drop(state);
+            buffer
+        } else {
+            state.figures.allocations.add(charge.bytes);
+            let trimmed = state.trim_to_budget();
+            drop(state);
+            // Before the allocation, which is to have its place.
+            drop(trimmed);
+            Vec::with_capacity(charge.bytes)
+        };
+        let entry = self.shared.ledger.open_at(format_args!("lease of {} bytes", charge.bytes), site);
+        ByteLease::new(self.clone(), buffer, charge, entry)
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn put(&self, mut buffer: Vec<u8>, charge: Charge) {
+        // Nothing that was in the buffer can be seen by the next holder.
+        buffer.clear();
+        let mut state = self.lock();
+        state.discharge(charge, Some(buffer));
+        PoolState::let_in(state);
+    }
+
+    /// Takes a place in the queue, or a lease at once if nobody is in it.
+    pub(super) fn enqueue(
+        &self,
+        charge: Charge,
+        waker: &Waker,
+        site: &'static Location<'static>,
+    ) -> Result<ByteLease, u64> {
+        let mut state = self.lock();
+        if !state.admits(charge.bytes) {
+            return Err(state.enqueue(charge, waker.clone()));
+        }
+        let buffer = state.charge(charge);
+        Ok(self.hand_out(state, charge, buffer, site))
+    }
+
+    /// Takes the lease that a waiter was granted, or has `waker` woken when it is.
+    pub(super) fn redeem(
+        &self,
+        ticket: u64,
+        waker: &Waker,
+        site: &'static Location<'static>,
+    ) -> Option<ByteLease> {
+        let mut state = self.lock();
+        if let Some(Grant { charge, buffer, .. }) = state.take_grant(ticket) {
+            return Some(self.hand_out(state, charge, buffer, site));
+        }
+        let replaced = state.replace_waker(ticket, waker);
+        // The old waker is dropped after the lock is released: it is not ours.
+        drop(state);
+        drop(replaced);
+        None
+    }
+
+    /// Leaves the queue.
+    pub(super) fn cancel(&self, ticket: u64) {
+        let mut state = self.lock();
+        let mut left = None;
+        match state.take_grant(ticket) {
+            Some(Grant { charge, buffer, .. }) => state.discharge(charge, buffer),
+            None => left = state.dequeue(ticket),
+        }
+        // Who was behind may fit where this one did not.
+        PoolState::let_in(state);
+        drop(left);
+    }
+
+    /// Charges the difference between two sizes, for a lease that grows.
+    pub(super) fn charge_growth(&self, old: Charge, new: Charge) -> Result<(), PoolError> {
+        let growth = new.bytes - old.bytes;
+        let mut state = self.lock();
+        if !state.admits(growth) {
+            return Err(state.refuse(growth));
+        }
+        state.charge_more(growth);
+        let trimmed = state.trim_to_budget();
+        drop(state);
+        drop(trimmed);
+        Ok(())
+    }
+
+    /// Gives back the difference between two sizes, of a lease that has shrunk.
+    pub(super) fn discharge_rest(&self, old: Charge, new: Charge) {
+        let mut state = self.lock();
+        state.discharge_some(old.bytes - new.bytes);
+        PoolState::let_in(state);
+    }
+
+    /// Returns what a lease of `len` bytes is charged.
+    pub(super) fn charge_for(&self, len: usize) -> Result<Charge, PoolError> {
+        let class = self.shared.classes.class_of(len);
+        class.map(|(class, bytes)| Charge { class, bytes }).ok_or_else(|| PoolError::TooLarge {
+            requested_bytes: len,
+            largest_bytes: self.shared.classes.largest(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        // What may panic under the lock is the cloning of a waker, before anything is changed.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for BytePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BytePool").field("snapshot", &self.snapshot()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,194 @@
+use std::collections::VecDeque;
+use std::mem;
+use std::task::Waker;
+
+use smallvec::SmallVec;
+
+use super::size_classes::SizeClasses;
+use super::wake_all::wake_all;
+use super::{PoolError, PoolSnapshot};
+use crate::sync::MutexGuard;
+
+/// What a pool keeps under its lock: the figures, the idle buffers and the queue.
+pub(super) struct PoolState {
+    pub(super) figures: PoolSnapshot,
+    /// By size class.
+    idle: Vec<Idle>,
+    /// Who waits, in the order of arrival, which is the order of tickets.
+    waiters: VecDeque<Waiter>,
+    /// Those who have been let in and have not come for their buffer.
+    granted: SmallVec<[Grant; 4]>,
+    next_ticket: u64,
+}
+
+struct Idle {
+    /// The capacity of each buffer.
+    bytes: usize,
+    /// Empty ones.
+    buffers: Vec<Vec<u8>>,
+}
+
+struct Waiter {
+    ticket: u64,
+    charge: Charge,
+    waker: Waker,
+}
+
+/// What was charged is kept for the waiter, and so is the buffer: left with the idle ones, it would be held
+/// beside what was charged for it.
+pub(super) struct Grant {
+    ticket: u64,
+    pub(super) charge: Charge,
+    pub(super) buffer: Option<Vec<u8>>,
+}
+
+/// What a lease was charged: the class and capacity of its buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Charge {
+    pub(super) class: usize,
+    pub(super) bytes: usize,
+}
+
+impl PoolState {
+    pub(super) fn new(classes: &SizeClasses, budget: usize) -> Self {
+        Self {
+            figures: PoolSnapshot { budget_bytes: budget, ..PoolSnapshot::default() },
+            idle: classes.sizes().map(|bytes| Idle { bytes, buffers: Vec::new() }).collect(),
+            waiters: VecDeque::new(),
+            granted: SmallVec::new(),
+            next_ticket: 0,
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> PoolSnapshot {
+        PoolSnapshot { waiting: self.waiters.len(), ..self.figures }
+    }
+
+    /// Whether so much can be charged now, with nobody in front.
+    pub(super) fn admits(&self, bytes: usize) -> bool {
+        self.waiters.is_empty() && bytes <= self.available()
+    }
+
+    /// What is left of the budget. What is used has been admitted, so it is never more than the budget.
+    const fn available(&self) -> usize {
+        self.figures.budget_bytes - self.figures.used_bytes
+    }
+
+    /// Refuses to charge so much.
+    pub(super) fn refuse(&mut self, bytes: usize) -> PoolError {
+        self.figures.refusals.add(bytes);
+        PoolError::Exhausted {
+            charge_bytes: bytes,
+            available_bytes: self.available(),
+            budget_bytes: self.figures.budget_bytes,
+            waiting: self.waiters.len(),
+        }
+    }
+
+    /// Charges a lease, and takes a buffer for it if one is idle.
+    pub(super) fn charge(&mut self, charge: Charge) -> Option<Vec<u8>> {
+        self.figures.gets.count += 1;
+        self.figures.outstanding += 1;
+        self.charge_more(charge.bytes);
+        let buffer = self.idle[charge.class].buffers.pop();
+        if buffer.is_some() {
+            self.figures.idle_bytes -= charge.bytes;
+        }
+        buffer
+    }
+
+    /// Charges what a lease grows by.
+    pub(super) fn charge_more(&mut self, bytes: usize) {
+        self.figures.gets.bytes += bytes as u64;
+        self.figures.used_bytes += bytes;
+        self.figures.peak_bytes = self.figures.peak_bytes.max(self.figures.used_bytes);
+    }
+
+    /// The charge is that of a lease or a grant, which has it only once: this cannot underflow.
+    pub(super) fn discharge(&mut self, charge: Charge, buffer: Option<Vec<u8>>) {
+        self.figures.puts.count += 1;
+        self.figures.outstanding -= 1;
+        self.discharge_some(charge.bytes);
+        if let Some(buffer) = buffer {
+            self.figures.idle_bytes += charge.bytes;
+            self.idle[charge.class].buffers.push(buffer);
+        }
+    }
+
+    /// Gives back what a lease has shrunk by.
+    pub(super) const fn discharge_some(&mut self, bytes: usize) {
+        self.figures.puts.bytes += bytes as u64;
+        self.figures.used_bytes -= bytes;
+    }
+
+    pub(super) fn enqueue(&mut self, charge: Charge, waker: Waker) -> u64 {
+        self.figures.waits.add(charge.bytes);
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiters.push_back(Waiter { ticket, charge, waker });
+        ticket
+    }
+
+    /// Has `waker` woken when the waiter is let in, and returns the one it replaces.
+    pub(super) fn replace_waker(&mut self, ticket: u64, waker: &Waker) -> Option<Waker> {
+        let place = self.place_of(ticket)?;
+        let registered = &mut self.waiters.get_mut(place)?.waker;
+        (!registered.will_wake(waker)).then(|| mem::replace(registered, waker.clone()))
+    }
+
+    /// Takes a waiter out of the queue, who has this waker.
+    pub(super) fn dequeue(&mut self, ticket: u64) -> Option<Waker> {
+        let place = self.place_of(ticket)?;
+        self.waiters.remove(place).map(|waiter| waiter.waker)
+    }
+
+    fn place_of(&self, ticket: u64) -> Option<usize> {
+        self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+    }
+
+    /// Takes what a waiter was granted, if it was.
+    pub(super) fn take_grant(&mut self, ticket: u64) -> Option<Grant> {
+        let place = self.granted.iter().position(|grant| grant.ticket == ticket)?;
+        Some(self.granted.swap_remove(place))
+    }
+
+    /// Charges those who wait, in order, for as long as the first of them fits. Releases the lock and wakes
+    /// them.
+    pub(super) fn let_in(mut state: MutexGuard<'_, Self>) {
+        if state.waiters.is_empty() {
+            return;
+        }
+        let mut woken: SmallVec<[Waker; 4]> = SmallVec::new();
+        while state.waiters.front().is_some_and(|waiter| waiter.charge.bytes <= state.available()) {
+            let Some(Waiter { ticket, charge, waker }) = state.waiters.pop_front() else { break };
+            let buffer = state.charge(charge);
+            state.granted.push(Grant { ticket, charge, buffer });
+            woken.push(waker);
+        }
+        let trimmed = state.trim_to_budget();
+        drop(state);
+        drop(trimmed);
+        wake_all(woken);
+    }
+
+    /// Takes out idle buffers, the largest first, until what is used and what is idle fit into the budget. The
+    /// caller drops them without the lock.
+    pub(super) fn trim_to_budget(&mut self) -> Vec<Vec<u8>> {
+        let mut trimmed = Vec::new();
+        let most = self.available();
+        for idle in self.idle.iter_mut().rev() {
+            while self.figures.idle_bytes > most {
+                let Some(buffer) = idle.buffers.pop() else { break };
+                self.figures.idle_bytes -= idle.bytes;
+                trimmed.push(buffer);
+            }
+        }
+        trimmed
+    }
+
+    /// Takes out all idle buffers.
+    pub(super) fn trim(&mut self) -> Vec<Vec<Vec<u8>>> {
+        self.figures.idle_bytes = 0;
+        self.idle.iter_mut().map(|idle| mem::take(&mut idle.buffers)).collect()
+    }
+}

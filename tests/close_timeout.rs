@@ -1,0 +1,92 @@
+//! Closing a gate within a time, on a clock that is paused.
+#![cfg(all(feature = "tokio", not(loom)))]
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use losertree::resource::ReaderGate;
+use tokio::time::{Instant, sleep};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_gate_closes_without_waiting() {
+    let start = Instant::now();
+    ReaderGate::new("block 7").close_timeout(Duration::ZERO).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_completes_when_the_last_reader_leaves() {
+    let gate = ReaderGate::new("block 7");
+    let start = Instant::now();
+    for seconds in [3, 20, 7] {
+        let reader = gate.enter().unwrap();
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(seconds)).await;
+            drop(reader);
+        });
+    }
+    gate.close_timeout(LIMIT).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(20));
+}
+
+// F2: a hang that says who it hangs on.
+#[tokio::test(start_paused = true)]
+async fn who_is_stuck_is_reported_and_it_stays_closed() {
+    let gate = ReaderGate::new("block 7");
+    let line = line!() + 1;
+    let stuck = gate.enter_as("query 12").unwrap();
+    let unnamed = gate.enter().unwrap();
+    let quick = gate.enter_as("query 13").unwrap();
+    tokio::spawn(async move {
+        sleep(LIMIT / 2).await;
+        drop(quick);
+    });
+    let start = Instant::now();
+    let error = gate.close_timeout(LIMIT).await.unwrap_err();
+    assert_eq!(start.elapsed(), LIMIT);
+    assert_eq!(&*error.name, "block 7");
+    let told: Vec<_> =
+        error.readers.iter().map(|reader| (reader.name.as_deref(), reader.location.line())).collect();
+    assert_eq!(told, [(Some("query 12"), line), (None, line + 1)]);
+    let text = error.to_string();
+    let expected = format!("\"block 7\" still has 2 readers: query 12, entered at {}:{line}:", file!());
+    assert!(text.starts_with(&expected), "{text}");
+    assert!(text.contains(&format!("; a reader, entered at {}:{}:", file!(), line + 1)), "{text}");
+
+    assert!(gate.is_closed() && gate.enter().is_err());
+    assert_eq!(gate.close_timeout(LIMIT).await.unwrap_err().readers.len(), 2);
+    drop((stuck, unnamed));
+    gate.close_timeout(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_half_way_it_stays_closed() {
+    let gate = ReaderGate::new("block 7");
+    let reader = gate.enter().unwrap();
+    let outer = tokio::time::timeout(LIMIT / 2, gate.close_timeout(LIMIT)).await;
+    assert!(outer.is_err());
+    assert!(gate.is_closed());
+    drop(reader);
+    gate.close().await;
+}
+
+// The reader leaves at the very moment at which the time is up, and when its task is run is not ours to say.
+#[tokio::test(start_paused = true)]
+async fn an_error_names_somebody() {
+    for readers in 1..4 {
+        let gate = ReaderGate::new("block 7");
+        for _ in 0..readers {
+            let reader = gate.enter().unwrap();
+            tokio::spawn(async move {
+                sleep(LIMIT).await;
+                drop(reader);
+            });
+        }
+        if let Err(error) = gate.close_timeout(LIMIT).await {
+            assert!(!error.readers.is_empty(), "{error}");
+        }
+    }
+}

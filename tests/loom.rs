@@ -1,0 +1,319 @@
+//! What threads do to each other, in every order up to a bound: models for loom.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --release --test loom
+//! ```
+//!
+//! Explored are all interleavings with at most [`PREEMPTIONS`] preemptions; `LOOM_MAX_PREEMPTIONS` sets another
+//! bound. A lost wake-up is a deadlock, which loom reports, and so is a leaked pool or ledger.
+#![cfg(loom)]
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use futures::StreamExt;
+use loom::future::block_on;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use losertree::resource::{BytePool, Ending, ReaderGate};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
+
+const PREEMPTIONS: usize = 5;
+
+fn model(run: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    builder.check(run);
+}
+
+fn join(threads: Vec<thread::JoinHandle<()>>) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// A pool of so many buffers of 16 bytes.
+fn pool(buffers: usize, ledger: &LeakLedger) -> BytePool {
+    let builder = BytePool::builder().smallest_bytes(16).largest_bytes(16).budget_bytes(16 * buffers);
+    builder.ledger(ledger).build().unwrap()
+}
+
+fn assert_all_is_back(pool: &BytePool) {
+    let figures = pool.snapshot();
+    assert_eq!((figures.used_bytes, figures.outstanding, figures.waiting), (0, 0, 0));
+    assert_eq!(figures.gets, figures.puts);
+}
+
+#[test]
+fn two_wait_for_one_buffer() {
+    model(|| {
+        let pool = pool(1, &LeakLedger::off());
+        let held = pool.lease(1).unwrap();
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || drop(block_on(pool.lease_wait(1)).unwrap()))
+            })
+            .collect();
+        drop(held);
+        join(waiting);
+        assert_all_is_back(&pool);
+        assert_eq!(pool.snapshot().allocations.count, 1);
+    });
+}
+
+#[test]
+fn leases_and_returns_of_two_threads() {
+    model(|| {
+        let pool = pool(1, &LeakLedger::off());
+        let other = {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                drop(pool.lease(1));
+                drop(block_on(pool.lease_wait(1)).unwrap());
+            })
+        };
+        drop(block_on(pool.lease_wait(1)).unwrap());
+        drop(pool.lease(1));
+        other.join().unwrap();
+        assert_all_is_back(&pool);
+        let figures = pool.snapshot();
+        assert_eq!(figures.gets.count + figures.refusals.count, 4);
+    });
+}
+
+#[test]
+fn a_cancel_races_the_grant() {
+    model(|| {
+        let pool = pool(1, &LeakLedger::off());
+        let held = pool.lease(1).unwrap();
+        let mut given_up = Box::pin(pool.lease_wait(1));
+        assert!(given_up.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let behind = {
+            let pool = pool.clone();
+            thread::spawn(move || drop(block_on(pool.lease_wait(1)).unwrap()))
+        };
+        let returns = thread::spawn(move || drop(held));
+        drop(given_up);
+        behind.join().unwrap();
+        returns.join().unwrap();
+        assert_all_is_back(&pool);
+    });
+}
+
+#[test]
+fn shrinking_lets_in_who_waits() {
+    model(|| {
+        let builder = BytePool::builder().smallest_bytes(16).largest_bytes(32).budget_bytes(32);
+        let pool = builder.build().unwrap();
+        let mut held = pool.lease(32).unwrap();
+        let waits = {
+            let pool = pool.clone();
+            thread::spawn(move || drop(block_on(pool.lease_wait(16)).unwrap()))
+        };
+        held.try_resize(16).unwrap();
+        waits.join().unwrap();
+        drop(held);
+        assert_all_is_back(&pool);
+    });
+}
+
+#[test]
+fn the_last_of_frozen_bytes_returns_the_buffer_once() {
+    model(|| {
+        let ledger = LeakLedger::counts();
+        let pool = pool(1, &ledger);
+        let bytes = pool.lease(1).unwrap().freeze();
+        let copy = bytes.clone();
+        let other = thread::spawn(move || drop(copy));
+        drop(bytes);
+        drop(block_on(pool.lease_wait(1)).unwrap());
+        other.join().unwrap();
+        assert_all_is_back(&pool);
+        assert!(ledger.snapshot().is_all_closed());
+        assert_eq!(ledger.snapshot().closed, 2);
+    });
+}
+
+#[test]
+fn closing_races_the_last_readers() {
+    model(|| {
+        let ledger = LeakLedger::counts();
+        let gate = ReaderGate::with_ledger("block", &ledger);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let guard = gate.enter().unwrap();
+                thread::spawn(move || drop(guard))
+            })
+            .collect();
+        block_on(gate.close());
+        assert_eq!((gate.pending(), ledger.snapshot().open), (0, 0));
+        join(readers);
+    });
+}
+
+#[test]
+fn a_closer_that_gives_up_races_the_last_reader() {
+    model(|| {
+        let gate = ReaderGate::new("block");
+        let guard = gate.enter().unwrap();
+        let reader = thread::spawn(move || drop(guard));
+        let other = {
+            let gate = gate.clone();
+            thread::spawn(move || block_on(gate.close()))
+        };
+        {
+            let close = pin!(gate.close());
+            let _ = close.poll(&mut Context::from_waker(Waker::noop()));
+        }
+        other.join().unwrap();
+        reader.join().unwrap();
+        assert_eq!(gate.pending(), 0);
+    });
+}
+
+#[test]
+fn entering_races_closing() {
+    model(|| {
+        let gate = ReaderGate::new("block");
+        let inside = Arc::new(AtomicUsize::new(0));
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let (gate, inside) = (gate.clone(), Arc::clone(&inside));
+                thread::spawn(move || {
+                    if let Ok(_guard) = gate.enter() {
+                        inside.fetch_add(1, Ordering::Relaxed);
+                        inside.fetch_sub(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        block_on(gate.close());
+        assert_eq!(inside.load(Ordering::Relaxed), 0, "what a reader did is seen by who has closed");
+        assert!(gate.enter().is_err());
+        join(readers);
+        assert_eq!(inside.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn entries_race_a_snapshot() {
+    for ledger in [LeakLedger::counts as fn() -> LeakLedger, LeakLedger::sites] {
+        model(move || {
+            let ledger = ledger();
+            let kept = ledger.open("kept");
+            let passed_on = ledger.open("passed on");
+            let ends = thread::spawn(move || passed_on.end(Ending::Failed));
+            let opens = {
+                let ledger = ledger.clone();
+                thread::spawn(move || ledger.open("short").end(Ending::Closed))
+            };
+            let books = ledger.snapshot();
+            assert!(books.open >= 1, "never too small: {books}");
+            assert_eq!(books.open, books.opened - books.closed - books.failed);
+            assert!(books.open_entries.len() <= 3);
+            ends.join().unwrap();
+            opens.join().unwrap();
+            assert_eq!(ledger.snapshot().open, 1);
+            drop(kept);
+            ledger.assert_balanced();
+        });
+    }
+}
+
+/// A source of one item, which another thread brings.
+struct Remote {
+    desk: Arc<Mutex<Desk>>,
+    is_taken: bool,
+}
+
+#[derive(Default)]
+struct Desk {
+    items: Vec<u64>,
+    waker: Option<Waker>,
+}
+
+impl Remote {
+    fn new(desk: &Arc<Mutex<Desk>>) -> Self {
+        Self { desk: Arc::clone(desk), is_taken: false }
+    }
+
+    fn poll_take(&self, cx: &Context<'_>) -> Poll<u64> {
+        let mut desk = self.desk.lock().unwrap();
+        if let Some(item) = desk.items.pop() {
+            return Poll::Ready(item);
+        }
+        desk.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+fn bring(desk: &Mutex<Desk>, item: u64) {
+    let waker = {
+        let mut desk = desk.lock().unwrap();
+        desk.items.push(item);
+        desk.waker.take()
+    };
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Source for Remote {
+    type Item = u64;
+    type Error = Infallible;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+        if self.is_taken {
+            return Poll::Ready(None);
+        }
+        self.poll_take(cx).map(|item| {
+            self.is_taken = true;
+            Some(Ok(item))
+        })
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.poll_take(cx).map(|_| Ok(()))
+    }
+}
+
+#[test]
+fn sources_wake_a_merge_that_goes_to_sleep() {
+    model(|| {
+        let desks: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Desk::default()))).collect();
+        let threads: Vec<_> = (0..2)
+            .map(|index| {
+                let desk = Arc::clone(&desks[index]);
+                thread::spawn(move || bring(&desk, index as u64))
+            })
+            .collect();
+        let mut merge = ProxyResponseLoserTree::new(desks.iter().map(Remote::new));
+        assert_eq!(block_on(merge.next()), Some(Ok(0)));
+        drop(merge);
+        join(threads);
+    });
+}
+
+#[test]
+fn a_source_wakes_again_and_again() {
+    model(|| {
+        let desk = Arc::new(Mutex::new(Desk::default()));
+        let other = {
+            let desk = Arc::clone(&desk);
+            thread::spawn(move || {
+                bring(&desk, 7);
+                // For the end, which closes.
+                bring(&desk, 8);
+            })
+        };
+        let merge = ProxyResponseLoserTree::new([Remote::new(&desk)]);
+        let items: Vec<_> = block_on(merge.collect());
+        other.join().unwrap();
+        assert!(items == [Ok(7)] || items == [Ok(8)]);
+    });
+}
