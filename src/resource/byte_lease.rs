@@ -1,0 +1,180 @@
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::mem;
+use std::ops::{Deref, DerefMut};
+
+use bytes::Bytes;
+
+use super::byte_pool::Charge;
+use super::{BytePool, Ending, LedgerEntry, PoolError};
+
+/// A buffer of a [`BytePool`], which returns itself when it is dropped.
+///
+/// Starts empty and can be filled up to its [`capacity`](Self::capacity); it derefs to the bytes that were
+/// filled in. Its allocation is only changed by [`try_resize`](Self::try_resize), so what it holds is always
+/// what the pool was charged.
+///
+/// # Closing
+///
+/// Dropping the lease, or the last clone of the [`Bytes`] that it was [frozen](Self::freeze) to, returns the
+/// buffer and gives back what was charged, synchronously.
+pub struct ByteLease {
+    pool: BytePool,
+    buffer: Vec<u8>,
+    charge: Charge,
+    entry: Option<LedgerEntry>,
+}
+
+/// A lease has no room for what was to be filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{excess_bytes} bytes too many for the lease")]
+#[non_exhaustive]
+pub struct LeaseFull {
+    /// How many bytes did not fit. None were filled in.
+    pub excess_bytes: usize,
+}
+
+impl ByteLease {
+    pub(super) const fn new(pool: BytePool, buffer: Vec<u8>, charge: Charge, entry: LedgerEntry) -> Self {
+        Self { pool, buffer, charge, entry: Some(entry) }
+    }
+
+    /// Returns how many bytes the lease holds at most: what the pool was charged.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.charge.bytes
+    }
+
+    /// Returns how many bytes can be filled in.
+    #[must_use]
+    pub const fn remaining(&self) -> usize {
+        self.charge.bytes - self.buffer.len()
+    }
+
+    /// Fills in bytes after those that are there.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseFull`] if they do not fit; then none are filled in.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), LeaseFull> {
+        if bytes.len() > self.remaining() {
+            return Err(LeaseFull { excess_bytes: bytes.len() - self.remaining() });
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Reads `len` bytes into the lease, after those that are there.
+    ///
+    /// # Errors
+    ///
+    /// An error of the reader; [`io::ErrorKind::UnexpectedEof`] if it ends before; [`LeaseFull`] as
+    /// [`io::ErrorKind::StorageFull`] if there is no room, and nothing is read then. What was read before an
+    /// error is filled in.
+    pub fn read_from(&mut self, reader: impl Read, len: usize) -> io::Result<()> {
+        if len > self.remaining() {
+            let error = LeaseFull { excess_bytes: len - self.remaining() };
+            return Err(io::Error::new(io::ErrorKind::StorageFull, error));
+        }
+        // Cannot grow the buffer: it ends at what there is room for.
+        let read = reader.take(len as u64).read_to_end(&mut self.buffer)?;
+        if read < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// Sets the length, within the capacity; new bytes are zero.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseFull`] if the length is above the capacity; nothing is changed then.
+    pub fn set_len(&mut self, len: usize) -> Result<(), LeaseFull> {
+        if len > self.charge.bytes {
+            return Err(LeaseFull { excess_bytes: len - self.charge.bytes });
+        }
+        self.buffer.resize(len, 0);
+        Ok(())
+    }
+
+    /// Removes all bytes. The capacity stays.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+    }
+
+    /// Changes the capacity to that of a lease of `len` bytes, and gives back or is charged the difference.
+    ///
+    /// What was filled in stays; shrinking to less than it cuts it off.
+    ///
+    /// # Errors
+    ///
+    /// As [`BytePool::lease`]. The lease is as it was then. Shrinking does not fail.
+    pub fn try_resize(&mut self, len: usize) -> Result<(), PoolError> {
+        let charge = self.pool.charge_for(len)?;
+        if charge.bytes > self.charge.bytes {
+            self.pool.charge_growth(self.charge, charge)?;
+            self.charge = charge;
+            self.buffer.reserve_exact(charge.bytes - self.buffer.len());
+        } else if charge.bytes < self.charge.bytes {
+            self.buffer.truncate(charge.bytes);
+            self.buffer.shrink_to(charge.bytes);
+            let old = mem::replace(&mut self.charge, charge);
+            self.pool.discharge_rest(old, charge);
+        }
+        Ok(())
+    }
+
+    /// Makes the bytes shared and read-only. The buffer returns to the pool when the last clone is dropped.
+    #[must_use]
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl Drop for ByteLease {
+    fn drop(&mut self) {
+        self.pool.put(mem::take(&mut self.buffer), self.charge);
+        if let Some(entry) = self.entry.take() {
+            entry.end(Ending::Closed);
+        }
+    }
+}
+
+impl Deref for ByteLease {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl DerefMut for ByteLease {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+}
+
+impl AsRef<[u8]> for ByteLease {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+/// Fills in as much as there is room for; writing to a full lease writes 0 bytes.
+impl Write for ByteLease {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fitting = bytes.len().min(self.remaining());
+        self.buffer.extend_from_slice(&bytes[..fitting]);
+        Ok(fitting)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ByteLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByteLease")
+            .field("len", &self.buffer.len())
+            .field("capacity", &self.charge.bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,58 @@
+/// Why a [`BytePool`](super::BytePool) does not lease a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The budget does not allow it now, or others are waiting for theirs.
+    #[error(
+        "the pool is exhausted: {charge_bytes} bytes are more than {available_bytes} of {budget_bytes}, \
+         {waiting} are waiting"
+    )]
+    Exhausted {
+        /// What the lease would be charged: the capacity of the buffer.
+        charge_bytes: usize,
+        /// What the budget had left.
+        available_bytes: usize,
+        /// The budget.
+        budget_bytes: usize,
+        /// How many are waiting for a lease; they come first.
+        waiting: usize,
+    },
+    /// The pool has no buffers of this size, and never will.
+    #[error("{requested_bytes} bytes are more than the largest buffers of the pool, {largest_bytes} bytes")]
+    TooLarge {
+        /// How many bytes were asked for.
+        requested_bytes: usize,
+        /// The capacity of the largest buffers.
+        largest_bytes: usize,
+    },
+}
+
+/// Why a [`BytePool`](super::BytePool) cannot be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolConfigError {
+    /// The smallest size is 0 or above the largest.
+    #[error(
+        "buffers of {smallest} to {largest} bytes: the smallest must be at least 1 and not above the largest"
+    )]
+    Sizes {
+        /// The smallest size asked for.
+        smallest: usize,
+        /// The largest size asked for.
+        largest: usize,
+    },
+    /// Sizes would not grow.
+    #[error("the growth factor {factor} is below 2")]
+    GrowthFactor {
+        /// The factor asked for.
+        factor: usize,
+    },
+    /// The largest buffers could never be leased.
+    #[error("the budget of {budget} bytes does not allow for one buffer of {largest} bytes")]
+    Budget {
+        /// The budget asked for.
+        budget: usize,
+        /// The largest size asked for.
+        largest: usize,
+    },
+}

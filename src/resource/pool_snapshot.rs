@@ -1,0 +1,48 @@
+/// The figures of a [`BytePool`](super::BytePool) at one moment, taken under one lock: they fit together.
+///
+/// `gets.bytes - puts.bytes` is `used_bytes`, `gets.count - puts.count` is `outstanding`, and `used_bytes +
+/// idle_bytes` is at most `budget_bytes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolSnapshot {
+    /// What the pool may hold.
+    pub budget_bytes: usize,
+    /// What is charged: the capacity of all buffers that are leased, or granted to a waiter who has not come
+    /// for it yet.
+    pub used_bytes: usize,
+    /// The most that was ever charged.
+    pub peak_bytes: usize,
+    /// What is kept for the next lease: the capacity of all idle buffers.
+    pub idle_bytes: usize,
+    /// How many leases are out.
+    pub outstanding: usize,
+    /// How many leases are being waited for.
+    pub waiting: usize,
+    /// How many leases were granted, and what they were charged in bytes.
+    pub gets: Flow,
+    /// How many leases came back, and what they had been charged in bytes.
+    pub puts: Flow,
+    /// How many leases were refused, and what they would have been charged in bytes.
+    pub refusals: Flow,
+    /// How many leases had to wait, and what they were or would have been charged in bytes.
+    pub waits: Flow,
+    /// How many buffers were allocated because none was idle, and their capacity in bytes.
+    pub allocations: Flow,
+}
+
+/// How often something has happened, and how many bytes it came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flow {
+    /// How often.
+    pub count: u64,
+    /// How many bytes in all.
+    pub bytes: u64,
+}
+
+impl Flow {
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes as u64;
+    }
+}

@@ -1,0 +1,300 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+#[cfg(feature = "tokio")]
+use super::CloseTimeout;
+use super::{Ending, GateClosed, LeakLedger, LedgerEntry};
+
+/// Counts the readers of something, and lets it be closed when the last of them has gone.
+///
+/// A block of a store is read by many queries, and can be deleted only when none reads it any more. Each query
+/// [enters](Self::enter) the gate and holds a [`ReaderGuard`] for as long as it reads; [`close`](Self::close)
+/// lets no new ones in and waits for those that are inside.
+///
+/// Cloning gives another handle to the same gate. The model is `TaskTracker` of tokio-util: closed *and* empty.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::resource::ReaderGate;
+///
+/// # futures::executor::block_on(async {
+/// let gate = ReaderGate::new("block 7");
+/// let reader = gate.enter()?;
+/// assert_eq!(gate.pending(), 1);
+/// drop(reader);
+/// gate.close().await;
+/// assert!(gate.enter().is_err());
+/// # Ok::<_, losertree::resource::GateClosed>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct ReaderGate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: Arc<str>,
+    ledger: LeakLedger,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_closed: bool,
+    /// Who is inside, by number of entry.
+    readers: BTreeMap<u64, Reader>,
+    /// Who waits for the last reader, by number of their future.
+    waiting: SmallVec<[(u64, Waker); 1]>,
+    next_number: u64,
+}
+
+struct Reader {
+    name: Option<Arc<str>>,
+    location: &'static Location<'static>,
+    since: Instant,
+}
+
+impl ReaderGate {
+    /// Creates an open gate. The name is for errors and the ledger.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self::with_ledger(name, &LeakLedger::off())
+    }
+
+    /// Creates an open gate whose readers are booked in `ledger` while they are inside.
+    #[must_use]
+    pub fn with_ledger(name: impl Into<Arc<str>>, ledger: &LeakLedger) -> Self {
+        let shared = Shared { name: name.into(), ledger: ledger.clone(), state: Mutex::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Lets a reader in.
+    ///
+    /// # Errors
+    ///
+    /// [`GateClosed`] if the gate is closed, or closing.
+    #[track_caller]
+    pub fn enter(&self) -> Result<ReaderGuard, GateClosed> {
+        self.let_in(None, Location::caller())
+    }
+
+    /// Lets a reader in who has a name, which [`readers`](Self::readers) tells while it is inside.
+    ///
+    /// # Errors
+    ///
+    /// As [`enter`](Self::enter).
+    #[track_caller]
+    pub fn enter_as(&self, name: impl Into<Arc<str>>) -> Result<ReaderGuard, GateClosed> {
+        self.let_in(Some(name.into()), Location::caller())
+    }
+
+    fn let_in(
+        &self,
+        name: Option<Arc<str>>,
+        location: &'static Location<'static>,
+    ) -> Result<ReaderGuard, GateClosed> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(GateClosed { name: self.shared.name.clone() });
+        }
+        let number = state.take_number();
+        state.readers.insert(number, Reader { name, location, since: Instant::now() });
+        drop(state);
+        let entry = self.shared.ledger.open_at(format_args!("reader of {:?}", self.shared.name), location);
+        Ok(ReaderGuard { gate: self.clone(), number, entry: Some(entry) })
+    }
+
+    /// Lets no new readers in, at once, and returns a future that completes when all have left.
+    ///
+    /// Can be called any number of times, by several at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped the gate stays closed, and another one can wait.
+    pub fn close(&self) -> GateClose {
+        self.lock().is_closed = true;
+        GateClose { gate: self.clone(), number: None }
+    }
+
+    /// Closes, and waits for the readers for a limited time.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseTimeout`] if there are readers left then, with who they are. The gate stays closed.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a clock.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`close`](Self::close).
+    #[cfg(feature = "tokio")]
+    pub async fn close_timeout(&self, limit: Duration) -> Result<(), CloseTimeout> {
+        let closed = tokio::time::timeout(limit, self.close()).await;
+        closed.map_err(|_| CloseTimeout { name: self.shared.name.clone(), readers: self.readers() })
+    }
+
+    /// Returns how many readers are inside.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.lock().readers.len()
+    }
+
+    /// Returns whether new readers are turned away.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Returns who is inside, in the order in which they came.
+    #[must_use]
+    pub fn readers(&self) -> Vec<PendingReader> {
+        let pending = |reader: &Reader| PendingReader {
+            name: reader.name.clone(),
+            location: reader.location,
+            age: reader.since.elapsed(),
+        };
+        self.lock().readers.values().map(pending).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What may panic under the lock is the cloning of a waker, before anything is changed.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether all have left; if not, has `waker` woken when they have.
+    fn poll_empty(&self, number: &mut Option<u64>, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        if state.readers.is_empty() {
+            return true;
+        }
+        let number = *number.get_or_insert_with(|| state.take_number());
+        let waker = waker.clone();
+        let place = state.waiting.iter().position(|(waiting, _)| *waiting == number);
+        let replaced = place.map(|place| state.waiting.swap_remove(place));
+        state.waiting.push((number, waker));
+        // Outside of the lock: wakers are not ours.
+        drop(state);
+        drop(replaced);
+        false
+    }
+
+    fn forget_waiting(&self, number: u64) {
+        let mut state = self.lock();
+        let place = state.waiting.iter().position(|(waiting, _)| *waiting == number);
+        let left = place.map(|place| state.waiting.swap_remove(place));
+        drop(state);
+        drop(left);
+    }
+
+    fn leave(&self, number: u64) {
+        let mut state = self.lock();
+        let reader = state.readers.remove(&number);
+        let woken =
+            if state.readers.is_empty() { std::mem::take(&mut state.waiting) } else { SmallVec::new() };
+        drop(state);
+        drop(reader);
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+impl State {
+    const fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+}
+
+impl fmt::Debug for ReaderGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReaderGate")
+            .field("name", &self.shared.name)
+            .field("is_closed", &self.is_closed())
+            .field("pending", &self.pending())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A reader inside of a [`ReaderGate`]. Dropping it leaves.
+#[must_use = "a reader that is dropped has left"]
+pub struct ReaderGuard {
+    gate: ReaderGate,
+    number: u64,
+    entry: Option<LedgerEntry>,
+}
+
+impl Drop for ReaderGuard {
+    fn drop(&mut self) {
+        // The books first: whoever is woken by the last reader may look at them.
+        if let Some(entry) = self.entry.take() {
+            entry.end(Ending::Closed);
+        }
+        self.gate.leave(self.number);
+    }
+}
+
+impl fmt::Debug for ReaderGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReaderGuard").field("gate", &self.gate.shared.name).finish_non_exhaustive()
+    }
+}
+
+/// Waits for the last reader. Returned by [`ReaderGate::close`].
+#[must_use = "futures do nothing unless polled"]
+pub struct GateClose {
+    gate: ReaderGate,
+    /// The number under which the gate knows the waker.
+    number: Option<u64>,
+}
+
+impl Future for GateClose {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.gate.poll_empty(&mut this.number, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for GateClose {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.gate.forget_waiting(number);
+        }
+    }
+}
+
+impl fmt::Debug for GateClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GateClose").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+/// Somebody who is inside of a [`ReaderGate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingReader {
+    /// The name it gave, if any.
+    pub name: Option<Arc<str>>,
+    /// The line of code that entered.
+    pub location: &'static Location<'static>,
+    /// For how long it has been inside.
+    pub age: Duration,
+}
+
+impl fmt::Display for PendingReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_deref().unwrap_or("a reader");
+        write!(f, "{name}, entered at {}, {:.1?} ago", self.location, self.age)
+    }
+}
