@@ -169,12 +169,6 @@ impl ReaderGate {
         since.map(|since| since.elapsed())
     }
 
-    /// Returns the name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.shared.name
-    }
-
     /// Whether nobody else can enter or close it any more, and nobody is inside.
     #[cfg(feature = "metrics")]
     pub(crate) fn is_last_handle(&mut self) -> bool {
