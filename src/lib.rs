@@ -82,6 +82,7 @@
 //! | 0 | [`resource`] | the books of what is open |
 //! | 1 | [`mod@merge`] | merging of iterators |
 //! | 1 | [`series`] | labels, chunks, series, responses |
+//! | 1 | `observe` | figures for monitoring (feature `metrics`) |
 //! | 2 | [`stream`] | sources, and the async merge that owns them |
 //!
 //! Each floor uses only what is below it, and each is public.
@@ -91,6 +92,8 @@
 pub mod error;
 pub mod key;
 pub mod merge;
+#[cfg(feature = "metrics")]
+pub mod observe;
 pub mod resource;
 pub mod series;
 mod source_id;

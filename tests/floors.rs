@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module of `src/`. Modules on one floor do not know each other.
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 11] = [
     ("sync", 0),
     ("key", 0),
     ("tree", 0),
@@ -15,6 +15,7 @@ const FLOORS: [(&str, u32); 10] = [
     ("source_id", 0),
     ("error", 0),
     ("merge", 1),
+    ("observe", 1),
     ("series", 1),
     ("stream", 2),
     ("response", 3),

@@ -119,6 +119,12 @@ impl BytePool {
         self.shared.budget
     }
 
+    /// Whether there is no other handle and no lease, so that the figures will not change any more.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn is_last_handle(&mut self) -> bool {
+        Arc::get_mut(&mut self.shared).is_some()
+    }
+
     /// Drops all idle buffers.
     pub fn trim(&self) {
         let idle = self.lock().trim();

@@ -154,6 +154,12 @@ impl LeakLedger {
         LedgerSnapshot { opened, closed, failed, handed_back, dropped_unclosed, open, open_entries }
     }
 
+    /// Whether there is no other handle and no entry, so that the books will not change any more.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn is_last_handle(&mut self) -> bool {
+        self.books.as_mut().is_none_or(|books| Arc::get_mut(books).is_some())
+    }
+
     /// Asserts that nothing is open.
     ///
     /// Entries that were dropped unclosed have been released, so they do not count as open; where every

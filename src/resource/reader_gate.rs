@@ -51,6 +51,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     is_closed: bool,
+    /// When it was closed first.
+    closed_at: Option<Instant>,
     /// Who is inside, by number of entry.
     readers: BTreeMap<u64, Reader>,
     /// Who waits for the last reader, by number of their future.
@@ -122,7 +124,10 @@ impl ReaderGate {
     ///
     /// If the future is dropped the gate stays closed, and another one can wait.
     pub fn close(&self) -> GateClose {
-        self.lock().is_closed = true;
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.closed_at.get_or_insert_with(Instant::now);
+        drop(state);
         GateClose { gate: self.clone(), number: None }
     }
 
@@ -161,6 +166,21 @@ impl ReaderGate {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.lock().is_closed
+    }
+
+    /// Returns for how long the gate has been closing: closed, with readers inside. `None` before and after.
+    #[must_use]
+    pub fn closing_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        let since = state.closed_at.filter(|_| !state.readers.is_empty());
+        drop(state);
+        since.map(|since| since.elapsed())
+    }
+
+    /// Whether nobody else can enter or close it any more, and nobody is inside.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn is_last_handle(&mut self) -> bool {
+        Arc::get_mut(&mut self.shared).is_some()
     }
 
     /// Returns who is inside, in the order in which they came.

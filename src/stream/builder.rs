@@ -1,5 +1,6 @@
 use std::fmt;
 use std::panic::Location;
+use std::sync::Arc;
 
 use super::order_checker::OrderChecker;
 use super::{ErrorPolicy, MergeError, OrderCheck, ProxyResponseLoserTree, Source};
@@ -16,6 +17,7 @@ use crate::resource::LeakLedger;
 /// | [`order_check`](Self::order_check) | off |
 /// | [`on_error`](Self::on_error) | [`ErrorPolicy::Abort`] |
 /// | [`ledger`](Self::ledger) | none kept |
+/// | [`name`](Self::name) | none |
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<S: Source, O = Natural> {
     pub(super) sources: Vec<(S, &'static Location<'static>)>,
@@ -30,12 +32,18 @@ pub(super) struct Options<T> {
     pub(super) limit_counts: fn(&T) -> bool,
     pub(super) checker: Option<OrderChecker<T>>,
     pub(super) ledger: LeakLedger,
+    pub(super) name: Option<Arc<str>>,
 }
 
 impl<S: Source> Default for Builder<S> {
     fn default() -> Self {
-        let options =
-            Options { limit: None, limit_counts: |_| true, checker: None, ledger: LeakLedger::off() };
+        let options = Options {
+            limit: None,
+            limit_counts: |_| true,
+            checker: None,
+            ledger: LeakLedger::off(),
+            name: None,
+        };
         Self { sources: Vec::new(), options, policy: ErrorPolicy::Abort, order: Natural }
     }
 }
@@ -115,6 +123,16 @@ impl<S: Source, O> Builder<S, O> {
         self
     }
 
+    /// Names the merge, for `Debug`, its span and its metrics.
+    ///
+    /// The metrics of all merges of one name are added up, and each name is a set of time series. So let it
+    /// say what kind of merge it is, for example `"select"`, and not which one. Default: none, which metrics
+    /// call `unnamed`.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.options.name = Some(name.into());
+        self
+    }
+
     /// Creates the merge. No source is polled before the merge is.
     ///
     /// # Complexity
@@ -137,6 +155,7 @@ impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
             .field("order_check", &self.options.checker.as_ref().map(|checker| checker.check))
             .field("on_error", &self.policy)
             .field("ledger", &self.options.ledger)
+            .field("name", &self.options.name)
             .finish()
     }
 }

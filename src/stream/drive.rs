@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
 use super::slot::SlotState;
+use super::watch::MergeEnd;
 use super::{CloseError, MergeError, OrderCheck, OutOfOrder, Source, SourceEnd, Yielded};
 use crate::error::{Phase, SourceError};
 use crate::key::Order;
@@ -147,6 +148,7 @@ where
     fn is_closed(&mut self) -> bool {
         if self.stage == Stage::Closing && self.open == 0 {
             self.stage = Stage::Closed;
+            self.tell_end(MergeEnd::Closed);
         }
         self.stage == Stage::Closed
     }

@@ -45,6 +45,25 @@
 //! that waits for the merge is woken; the merge then polls the sources on the list, once each. So K sources
 //! that become ready one by one cost K polls, where polling all of them at each wake-up costs K²/2.
 //!
+//! # Observing
+//!
+//! With the feature `tracing` a merge has a span named `merge`, a child of the span that is current where it is
+//! built, with the fields `name`, `sources` and `limit` and, once it has ended, `end`, `items` and `is_partial`.
+//! Events in it say what becomes of each source (fields `source`, its index, and `name`); all have the target
+//! `losertree`. The span is not entered when the merge is polled; instrument the task for that.
+//!
+//! | event | level | |
+//! |---|---|---|
+//! | `source ended` | debug | it gave all that it had |
+//! | `source failed` | warn | with the `phase`; once more if its closing fails too |
+//! | `source panicked` | warn | |
+//! | `source closed` | debug | for each source exactly one of these |
+//! | `source handed back` | debug | three, with its `end` |
+//! | `source dropped unclosed` | warn | |
+//!
+//! With the feature `metrics` merges are counted, by [name](Builder::name), and what becomes of their sources:
+//! `losertree::observe` has the list.
+//!
 //! # Sources
 //!
 //! Closing as an explicit operation next to dropping is modelled on `tokio::sync::mpsc::Receiver::close` and
@@ -55,6 +74,7 @@ mod builder;
 mod close;
 mod close_error;
 mod closing;
+mod contain_panic;
 mod drive;
 mod from_stream;
 mod map;
@@ -71,6 +91,7 @@ mod reports;
 mod slot;
 mod source;
 mod stats;
+mod watch;
 
 use std::pin::Pin;
 

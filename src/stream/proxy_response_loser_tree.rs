@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,9 +8,11 @@ use futures::Stream;
 use futures::stream::FusedStream;
 
 use super::builder::Options;
+use super::contain_panic::contain_panic;
 use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
+use super::watch::{MergeEnd, MergeWatch};
 use super::{Builder, Close, CloseError, MergeError, MergeStats, NextWithSource, PushError, Source, Yielded};
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
@@ -100,6 +102,7 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     pub(super) is_entered: bool,
     pub(super) reports: Reports<S::Item, S::Error>,
     pub(super) options: Options<S::Item>,
+    pub(super) watch: MergeWatch,
     pub(super) items: u64,
     /// How many items the limit still allows.
     pub(super) remaining: u64,
@@ -136,10 +139,13 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     pub(super) fn from_builder(builder: Builder<S, O>) -> Self {
         let Builder { sources, options, order, policy } = builder;
         let readiness = Readiness::with_capacity(sources.len());
+        let watch = MergeWatch::new(options.name.as_ref(), sources.len(), options.limit);
         let slots: Vec<_> = sources
             .into_iter()
             .enumerate()
-            .map(|(index, (source, site))| Slot::new(source, index, site, &readiness, &options.ledger))
+            .map(|(index, (source, site))| {
+                Slot::new(source, index, &readiness, |origin| watch.open(origin, site, &options.ledger))
+            })
             .collect();
         Self {
             tree: LoserTree::new(order, slots.iter().map(|_| None)),
@@ -151,6 +157,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             stage: Stage::Merging,
             is_entered: false,
             reports: Reports::new(policy),
+            watch,
             items: 0,
             remaining: options.limit.unwrap_or(u64::MAX),
             options,
@@ -179,7 +186,8 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
         }
         let index = self.slots.len();
         let site = Location::caller();
-        self.slots.push(Slot::new(source, index, site, &self.readiness, &self.options.ledger));
+        let open = |origin: &_| self.watch.open(origin, site, &self.options.ledger);
+        self.slots.push(Slot::new(source, index, &self.readiness, open));
         self.tree.push(None);
         self.awaiting += 1;
         self.open += 1;
@@ -264,6 +272,11 @@ impl<S: Source, O> ProxyResponseLoserTree<S, O> {
             sources: self.slots.iter().map(Slot::stats).collect(),
         }
     }
+
+    /// Tells those who observe that the merge has ended. The first call counts.
+    pub(super) fn tell_end(&mut self, end: MergeEnd) {
+        self.watch.end(end, self.items, self.reports.is_partial);
+    }
 }
 
 impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
@@ -286,6 +299,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
                 undrained.push(Undrained { index, head, source, has_ended });
             }
         }
+        self.tell_end(MergeEnd::HandedBack);
         undrained
     }
 }
@@ -324,19 +338,15 @@ impl<S: Source, O> Drop for ProxyResponseLoserTree<S, O> {
         for slot in &mut self.slots {
             contain_panic(|| slot.release(Ending::DroppedUnclosed));
         }
+        contain_panic(|| self.tell_end(MergeEnd::Dropped));
     }
-}
-
-/// Runs the drop of something that is not ours. A panic has been reported by the panic hook when it arrives
-/// here; letting it through would skip the others, and abort where a panic is unwinding already.
-fn contain_panic(release: impl FnOnce()) {
-    drop(catch_unwind(AssertUnwindSafe(release)));
 }
 
 /// Shows what the merge is doing and each source, without asking items or sources to be printed.
 impl<S: Source, O> fmt::Debug for ProxyResponseLoserTree<S, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyResponseLoserTree")
+            .field("name", &self.options.name)
             .field("stage", &self.stage)
             .field("awaiting", &self.awaiting)
             .field("open", &self.open)

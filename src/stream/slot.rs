@@ -1,14 +1,14 @@
 use std::fmt;
-use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::readiness::{Readiness, SourceWaker};
+use super::watch::SourceWatch;
 use super::{Source, SourceEnd, SourceStats};
 use crate::SourceId;
 use crate::error::Phase;
-use crate::resource::{Ending, LeakLedger, LedgerEntry};
+use crate::resource::Ending;
 
 /// The place of one source in a merge: the source, its waker, what it is doing and its figures.
 ///
@@ -19,7 +19,8 @@ pub(super) struct Slot<S> {
     pub(super) state: SlotState,
     pub(super) waker: SourceWaker,
     pub(super) origin: SourceId,
-    entry: Option<LedgerEntry>,
+    /// The books of the source, until it is released.
+    watch: Option<SourceWatch>,
     end: Option<SourceEnd>,
     items: u64,
     polls: u64,
@@ -49,14 +50,13 @@ impl<S: Source> Slot<S> {
     pub(super) fn new(
         source: S,
         index: usize,
-        site: &'static Location<'static>,
         readiness: &Readiness,
-        ledger: &LeakLedger,
+        open: impl FnOnce(&SourceId) -> SourceWatch,
     ) -> Self {
         let origin = SourceId::new(index, source.name().map(Into::into));
         Self {
             waker: readiness.add(index),
-            entry: Some(ledger.open_at(&origin, site)),
+            watch: Some(open(&origin)),
             source: Some(source),
             state: SlotState::Awaiting,
             origin,
@@ -106,7 +106,14 @@ impl<S: Source> Slot<S> {
     /// Notes that the source has come to its end, and is to be closed.
     pub(super) fn end(&mut self, end: SourceEnd) {
         self.state = SlotState::Ended;
+        self.note_end(end, self.phase());
+    }
+
+    fn note_end(&mut self, end: SourceEnd, phase: Phase) {
         self.end = Some(end);
+        if let Some(watch) = &self.watch {
+            watch.note_end(end, phase);
+        }
     }
 
     /// Polls the closing of the source, and releases it when that completes.
@@ -123,7 +130,7 @@ impl<S: Source> Slot<S> {
             Poll::Pending => self.state = SlotState::Closing,
             Poll::Ready(closed) => {
                 if closed.is_err() {
-                    self.end = Some(SourceEnd::Failed);
+                    self.note_end(SourceEnd::Failed, Phase::Closing);
                 }
                 let is_failed = self.end == Some(SourceEnd::Failed);
                 self.release(if is_failed { Ending::Failed } else { Ending::Closed });
@@ -134,17 +141,17 @@ impl<S: Source> Slot<S> {
 
     /// Drops the source, whatever it is doing, and books how it has ended.
     pub(super) fn release(&mut self, ending: Ending) {
-        let entry = self.entry.take();
-        // Should this panic, the entry is dropped too, and so booked as dropped unclosed.
+        let watch = self.watch.take();
+        // Should this panic, the books are dropped too, and so the source is booked as dropped unclosed.
         drop(self.take_source());
-        if let Some(entry) = entry {
-            entry.end(ending);
+        if let Some(watch) = watch {
+            watch.release(ending, self.end);
         }
     }
 
     /// Drops a source that has panicked.
     pub(super) fn release_panicked(&mut self) {
-        self.end = Some(SourceEnd::Panicked);
+        self.note_end(SourceEnd::Panicked, self.phase());
         self.release(Ending::DroppedUnclosed);
     }
 
@@ -152,8 +159,8 @@ impl<S: Source> Slot<S> {
     pub(super) fn hand_back(&mut self) -> Option<(S, bool)> {
         let has_ended = matches!(self.state, SlotState::Ended | SlotState::Closing);
         let source = self.take_source()?;
-        if let Some(entry) = self.entry.take() {
-            entry.end(Ending::HandedBack);
+        if let Some(watch) = self.watch.take() {
+            watch.release(Ending::HandedBack, self.end);
         }
         Some((source, has_ended))
     }

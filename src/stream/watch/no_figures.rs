@@ -1,0 +1,29 @@
+//! In place of the figures, without the feature `metrics`: nothing.
+
+use std::sync::Arc;
+
+use super::MergeEnd;
+use crate::resource::Ending;
+use crate::stream::SourceEnd;
+
+pub(super) struct MergeFigures;
+
+#[allow(clippy::unused_self)]
+impl MergeFigures {
+    pub(super) const fn new(_name: Option<&Arc<str>>) -> Self {
+        Self
+    }
+
+    pub(super) const fn source(&self) -> SourceFigures {
+        SourceFigures
+    }
+
+    pub(super) const fn end(&mut self, _end: MergeEnd, _items: u64, _is_partial: bool) {}
+}
+
+pub(super) struct SourceFigures;
+
+impl SourceFigures {
+    #[allow(clippy::unused_self)]
+    pub(super) const fn released(&self, _ending: Ending, _end: Option<SourceEnd>) {}
+}
