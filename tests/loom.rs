@@ -22,7 +22,7 @@ use loom::thread;
 use losertree::resource::{BytePool, Ending, ReaderGate};
 use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
 
-const PREEMPTIONS: usize = 5;
+const PREEMPTIONS: usize = 4;
 
 fn model(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
