@@ -42,7 +42,7 @@ pub(crate) struct Args {
     pub(crate) seed: u64,
 
     /// Gives up a query that has waited this long for its next series.
-    #[arg(long, value_name = "MS", default_value_t = 3000)]
+    #[arg(long, value_name = "MS", default_value_t = 2000)]
     frame_timeout_ms: u64,
 
     /// Forgets to close the merge of queries that stop early.

@@ -75,11 +75,17 @@ impl Gateway {
         self.lock().current.iter().map(|block| block.files.index.header().series).sum()
     }
 
-    /// Sources on all blocks, for one query.
+    /// Sources on all blocks, for one query. The books name the line of the caller.
+    #[track_caller]
     pub(crate) fn sources(&self, query: &Arc<str>) -> Vec<BlockSource> {
-        // Under the lock a block that is current cannot have been closed: that comes after its replacement.
         let blocks = self.lock();
-        blocks.current.iter().filter_map(|block| block.read(Arc::clone(query), &self.pool).ok()).collect()
+        let mut sources = Vec::with_capacity(blocks.current.len());
+        // A closure would be the caller of what it calls.
+        for block in &blocks.current {
+            // Under the lock no gate of a current block is closed: that comes after its replacement.
+            sources.extend(block.read(Arc::clone(query), &self.pool));
+        }
+        sources
     }
 
     /// Puts the next generation in the place of a block. New queries read that; the old one is returned, with

@@ -24,6 +24,9 @@ impl Block {
     }
 
     /// Lets a query read the block. Nothing is read and no memory is leased before the source is polled.
+    ///
+    /// The books name the line of the caller.
+    #[track_caller]
     pub(crate) fn read(
         self: &Arc<Self>,
         query: Arc<str>,
