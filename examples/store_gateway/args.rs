@@ -1,0 +1,95 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Serves queries over blocks of series while the blocks are replaced beneath them, and audits the books.
+///
+/// Each query merges all blocks. Half of the queries stop early, the others read to the end, hit a limit,
+/// fail in a block or are cancelled. In the end no memory of the pool may be in use, no reader may be inside
+/// of a block, and nothing may be open in the ledger.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "store_gateway", verbatim_doc_comment, after_long_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The directory of the blocks. Default: store_gateway in the target directory of cargo.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// How many blocks are written.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub(crate) blocks: u64,
+
+    /// How many different series are written, at least. Each is in two of the blocks.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) series: u64,
+
+    /// How many queries are run.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) queries: usize,
+
+    /// How many queries run at once, if the budget allows it.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) concurrency: usize,
+
+    /// How many MiB the pool may hold.
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    budget_mib: u64,
+
+    /// Decides what each query does and which blocks are replaced.
+    #[arg(long, default_value_t = 7885)]
+    pub(crate) seed: u64,
+
+    /// Gives up a query that has waited this long for its next series.
+    #[arg(long, value_name = "MS", default_value_t = 2000)]
+    frame_timeout_ms: u64,
+
+    /// Forgets to close the merge of queries that stop early.
+    #[arg(long)]
+    pub(crate) leak: bool,
+
+    /// Shows no progress. It is not shown either where standard error is no terminal.
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+}
+
+const AFTER_HELP: &str = "\
+The first run writes the blocks, from the scrapes in examples/data/, whose series are replicated over labels
+(`exporter`, `cluster`, `shard`) and put into two blocks each, with samples of different times. Later runs with
+the same --blocks and --series open them again. examples/store_gateway/block/format.rs has the format.
+
+With --leak the run shows what the ledger, the pool and the gates say when a close is forgotten: the pool runs
+empty, queries get no memory, and the blocks that were read can never be removed.
+
+The table goes to standard output, messages to standard error.
+
+Exit codes:
+  0  every query ended as it was to, and the books are balanced
+  1  something is open, a block cannot be read, or a query ended otherwise
+  2  the command line is wrong
+
+Examples:
+  store_gateway
+  store_gateway --leak
+  store_gateway --blocks 4 --series 2000 --queries 40 --data /tmp/blocks
+";
+
+impl Args {
+    pub(crate) fn dir(&self) -> PathBuf {
+        let default = || {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+            let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
+            target.join("store_gateway")
+        };
+        self.data.clone().unwrap_or_else(default)
+    }
+
+    pub(crate) fn budget_bytes(&self) -> usize {
+        usize::try_from(self.budget_mib << 20).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) const fn frame_timeout(&self) -> Duration {
+        Duration::from_millis(self.frame_timeout_ms)
+    }
+}

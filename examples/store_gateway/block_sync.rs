@@ -1,0 +1,88 @@
+//! The block sync: replaces blocks while they are being read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::block::{Block, BlockError};
+use crate::gateway::Gateway;
+use crate::rng::Rng;
+
+/// How long the sync rests between two blocks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long it waits for the readers of a block before it goes on with another and lets them finish.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How many blocks may be waiting for their readers. Each keeps its files until then.
+const WAITING: usize = 8;
+/// How long the last blocks may take once all queries have ended. Nobody can be reading any more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What the sync has done.
+#[derive(Debug, Default)]
+pub(crate) struct SyncReport {
+    /// How many blocks were replaced, and the old generation deleted.
+    pub(crate) completed: u64,
+    /// The longest that a block has waited for its readers.
+    pub(crate) longest_wait: Duration,
+    /// Blocks whose readers never left, and who they are.
+    pub(crate) stuck: Vec<String>,
+    pub(crate) errors: Vec<String>,
+}
+
+/// Replaces blocks, picked at random, until it is told to stop. Then waits for those that are still read.
+pub(crate) async fn run(gateway: Arc<Gateway>, mut rng: Rng, mut stop: oneshot::Receiver<()>) -> SyncReport {
+    let mut report = SyncReport::default();
+    let mut waiting = JoinSet::new();
+    while timeout(PAUSE, &mut stop).await.is_err() && report.errors.is_empty() {
+        if waiting.len() < WAITING {
+            let index = rng.index(gateway.block_count());
+            let shared = Arc::clone(&gateway);
+            match spawn_blocking(move || shared.replace(index)).await {
+                Ok(Ok(Some(old))) => drop(waiting.spawn(retire(Arc::clone(&gateway), old))),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => report.errors.push(error.to_string()),
+                Err(error) => report.errors.push(error.to_string()),
+            }
+        }
+        if let Ok(Some(retired)) = timeout(PATIENCE, waiting.join_next()).await {
+            report.add(retired);
+        }
+    }
+    let end = tokio::time::Instant::now() + GRACE;
+    while let Ok(Some(retired)) = tokio::time::timeout_at(end, waiting.join_next()).await {
+        report.add(retired);
+    }
+    report.stuck = gateway.replaced().iter().map(|block| describe(block)).collect();
+    report
+}
+
+/// Lets no new readers into a block, waits for those that are inside, and deletes its files.
+async fn retire(gateway: Arc<Gateway>, old: Arc<Block>) -> Result<Duration, BlockError> {
+    let start = Instant::now();
+    old.gate.close().await;
+    let waited = start.elapsed();
+    gateway.remove(&old)?;
+    Ok(waited)
+}
+
+fn describe(block: &Block) -> String {
+    let readers = block.gate.readers();
+    let first = readers.first().map_or_else(String::new, ToString::to_string);
+    format!("{} still has {} readers, the first of them {first}", block.files.name, readers.len())
+}
+
+impl SyncReport {
+    fn add(&mut self, retired: Result<Result<Duration, BlockError>, JoinError>) {
+        match retired {
+            Ok(Ok(waited)) => {
+                self.completed += 1;
+                self.longest_wait = self.longest_wait.max(waited);
+            }
+            Ok(Err(error)) => self.errors.push(error.to_string()),
+            Err(error) => self.errors.push(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What queries and the block sync share.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use losertree::LeakLedger;
+use losertree::resource::BytePool;
+
+use crate::block::{Block, BlockError, BlockFiles, BlockSource, BlockWriter, FileName};
+
+/// The pool, the books and the blocks.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) pool: BytePool,
+    pub(crate) ledger: LeakLedger,
+    pub(crate) served: Served,
+    /// How many different series the blocks have.
+    pub(crate) series: u64,
+    pub(crate) frame_timeout: Duration,
+    /// Whether queries that stop early forget to close.
+    pub(crate) leaks: bool,
+    dir: PathBuf,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Debug, Default)]
+struct Blocks {
+    current: Vec<Arc<Block>>,
+    /// Those that were replaced and still have readers.
+    replaced: Vec<Arc<Block>>,
+}
+
+/// How much was served, by all queries.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    /// Series as the blocks have them.
+    pub(crate) items: AtomicU64,
+    /// Series with their chunks of all blocks put together.
+    pub(crate) series: AtomicU64,
+    /// Bytes of chunks.
+    pub(crate) bytes: AtomicU64,
+}
+
+impl Gateway {
+    /// Creates a gateway without blocks.
+    pub(crate) fn new(pool: BytePool, ledger: LeakLedger, dir: PathBuf, series: u64) -> Self {
+        Self {
+            pool,
+            ledger,
+            served: Served::default(),
+            series,
+            frame_timeout: Duration::from_secs(3),
+            leaks: false,
+            dir,
+            blocks: Mutex::default(),
+        }
+    }
+
+    /// Opens a block.
+    pub(crate) fn open(&self, name: FileName) -> Result<(), BlockError> {
+        let block = Block::new(BlockFiles::open(&self.dir, name)?, &self.ledger);
+        self.lock().current.push(Arc::new(block));
+        Ok(())
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn block_count(&self) -> usize {
+        self.lock().current.len()
+    }
+
+    /// How many series the blocks have, one counted as often as it is in a block.
+    pub(crate) fn item_count(&self) -> u64 {
+        self.lock().current.iter().map(|block| block.files.index.header().series).sum()
+    }
+
+    /// Sources on all blocks, for one query. The books name the line of the caller.
+    #[track_caller]
+    pub(crate) fn sources(&self, query: &Arc<str>) -> Vec<BlockSource> {
+        let blocks = self.lock();
+        let mut sources = Vec::with_capacity(blocks.current.len());
+        // A closure would be the caller of what it calls.
+        for block in &blocks.current {
+            // Under the lock no gate of a current block is closed: that comes after its replacement.
+            sources.extend(block.read(Arc::clone(query), &self.pool));
+        }
+        sources
+    }
+
+    /// Puts the next generation in the place of a block. New queries read that; the old one is returned, with
+    /// whatever readers it has. Blocks the thread while it copies.
+    pub(crate) fn replace(&self, index: usize) -> Result<Option<Arc<Block>>, BlockError> {
+        let Some(old) = self.lock().current.get(index).cloned() else { return Ok(None) };
+        let next = BlockWriter::next_generation(&self.dir, &old.files)?;
+        let next = Arc::new(Block::new(next, &self.ledger));
+        let mut blocks = self.lock();
+        if let Some(current) = blocks.current.get_mut(index) {
+            *current = next;
+        }
+        blocks.replaced.push(Arc::clone(&old));
+        Ok(Some(old))
+    }
+
+    /// Deletes a block that was replaced and has been read to the end by everybody.
+    pub(crate) fn remove(&self, old: &Arc<Block>) -> Result<(), BlockError> {
+        self.lock().replaced.retain(|block| !Arc::ptr_eq(block, old));
+        old.files.remove(&self.dir)
+    }
+
+    /// The blocks that were replaced and still have readers.
+    pub(crate) fn replaced(&self) -> Vec<Arc<Block>> {
+        self.lock().replaced.clone()
+    }
+
+    /// How many readers are inside of blocks.
+    pub(crate) fn pending(&self) -> usize {
+        let blocks = self.lock();
+        blocks.current.iter().chain(&blocks.replaced).map(|block| block.gate.pending()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Served {
+    pub(crate) fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,161 @@
+//! A store gateway: queries over block files, which are replaced beneath them, and books that must balance.
+//!
+//! `cargo run --release --example store_gateway` writes the blocks at first and then serves 200 queries; add
+//! `-- --help` for more, and `-- --leak` for what the books say when a close is forgotten.
+//!
+//! It replays a failure of a real one (thanos-io/thanos #7883), where a refactoring had lost one `Close()`: the
+//! pool for chunks ran full, and the blocks that had been read could never be removed. [`block`] has the source,
+//! which owns its guard and its leases; [`query`] merges and closes on every path; [`block_sync`] waits for
+//! readers; [`report`] audits.
+//!
+//! # Memory
+//!
+//! All that is read from files is in the pool, so the budget bounds it. The index is read through a window; no
+//! part of it is kept. A query needs at most [`need_bytes`], and no more run at once than the budget has room
+//! for: so none can wait for memory that others, who wait too, will not give back.
+
+mod answer;
+mod args;
+mod block;
+mod block_sync;
+mod dataset;
+#[path = "../fan_in/exposition.rs"]
+#[expect(dead_code, reason = "here it is only read")]
+mod exposition;
+mod gateway;
+mod progress;
+mod query;
+mod report;
+mod rng;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser;
+use losertree::LeakLedger;
+use losertree::resource::{BytePool, PoolConfigError};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+
+use args::Args;
+use block::format::{FRAME_BYTES, WINDOW_BYTES};
+use dataset::{Dataset, DatasetError};
+use gateway::Gateway;
+use progress::{Progress, show_figures};
+use query::{Outcome, Query};
+use report::{Outcomes, Report, say};
+use rng::Rng;
+
+/// Why there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Pool(#[from] PoolConfigError),
+    #[error("the budget of {budget} bytes is too small: a query needs up to {need} bytes")]
+    Budget { budget: usize, need: usize },
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[from] std::io::Error),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let report = match run(&args) {
+        Ok(report) => report,
+        Err(error) => {
+            say(format_args!("error: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    print(&report);
+    let alerts = report.alerts();
+    for alert in &alerts {
+        say(format_args!("error: {alert}"));
+    }
+    if alerts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the table. A reader who has gone does not want it.
+fn print(report: &Report) {
+    use std::io::Write;
+    drop(writeln!(std::io::stdout(), "{report}"));
+}
+
+fn run(args: &Args) -> Result<Report, StartError> {
+    let progress = Progress::new(args.no_progress);
+    let dataset = Dataset::new(args);
+    if !dataset.is_written() {
+        say(format_args!("writing {} blocks to {}", args.blocks, dataset.dir.display()));
+        let bar = progress.bar("blocks", args.blocks);
+        dataset.write(|| bar.inc(1))?;
+        bar.finish_and_clear();
+    }
+    let names = dataset.names()?;
+
+    let ledger = LeakLedger::sites();
+    let budget = args.budget_bytes();
+    let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
+    let pool = sizes.budget_bytes(budget).ledger(&ledger).build()?;
+    let mut gateway = Gateway::new(pool, ledger, dataset.dir, dataset.series);
+    gateway.frame_timeout = args.frame_timeout();
+    gateway.leaks = args.leak;
+    for name in names {
+        gateway.open(name).map_err(DatasetError::from)?;
+    }
+    let need = need_bytes(gateway.block_count());
+    let concurrency = args.concurrency.min(budget / need);
+    if concurrency == 0 {
+        return Err(StartError::Budget { budget, need });
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
+    Ok(runtime.block_on(serve(Arc::new(gateway), args, concurrency, &progress)))
+}
+
+/// What a query leases at most: for each block its window, the chunk of its head and that of the head before,
+/// and in the series that is being put together once more.
+const fn need_bytes(blocks: usize) -> usize {
+    blocks * (WINDOW_BYTES + 3 * FRAME_BYTES)
+}
+
+/// Runs all queries, and the block sync beside them.
+async fn serve(gateway: Arc<Gateway>, args: &Args, concurrency: usize, progress: &Progress) -> Report {
+    let start = Instant::now();
+    let mut rng = Rng::new(args.seed);
+    let (stop, stopped) = oneshot::channel();
+    let sync = tokio::spawn(block_sync::run(Arc::clone(&gateway), rng.clone(), stopped));
+    let bar = progress.bar("queries", args.queries as u64);
+    let figures = tokio::spawn({
+        let (gateway, bar) = (Arc::clone(&gateway), bar.clone());
+        async move { show_figures(&gateway, &bar).await }
+    });
+
+    let permits = Arc::new(Semaphore::new(concurrency));
+    let mut queries = JoinSet::new();
+    for number in 0..args.queries {
+        let query = Query::plan(number, &gateway, &mut rng);
+        let (gateway, permits) = (Arc::clone(&gateway), Arc::clone(&permits));
+        queries.spawn(async move {
+            let _permit = permits.acquire().await;
+            query.run(&gateway).await
+        });
+    }
+    let mut outcomes = Outcomes::default();
+    while let Some(ended) = queries.join_next().await {
+        outcomes.add(ended.unwrap_or_else(|panic| Outcome::Unexpected(panic.to_string())));
+        bar.inc(1);
+    }
+    let time = start.elapsed();
+
+    // A sync that has ended by itself has failed, and says so in its report.
+    let _ = stop.send(());
+    let mut failed = block_sync::SyncReport::default();
+    let sync = sync.await.unwrap_or_else(|panic| {
+        failed.errors.push(panic.to_string());
+        failed
+    });
+    figures.abort();
+    bar.finish_and_clear();
+    Report::new(&gateway, outcomes, sync, time)
+}

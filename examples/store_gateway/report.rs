@@ -1,0 +1,166 @@
+//! The table at the end, and what in it calls for an alert.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::time::Duration;
+
+use losertree::resource::{LedgerSnapshot, PoolSnapshot};
+
+use crate::block_sync::SyncReport;
+use crate::gateway::{Gateway, Served};
+use crate::query::Outcome;
+
+/// How many messages of one kind are shown.
+const SHOWN: usize = 5;
+
+/// Writes a line to standard error. Where that is closed there is nobody to tell.
+pub(crate) fn say(line: impl Display) {
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// How many queries have ended in which way.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) complete: u64,
+    pub(crate) stopped_early: u64,
+    pub(crate) limit_reached: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) failed_in_block: u64,
+    pub(crate) stalled: u64,
+    pub(crate) unexpected: Vec<String>,
+}
+
+impl Outcomes {
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Complete => self.complete += 1,
+            Outcome::StoppedEarly => self.stopped_early += 1,
+            Outcome::LimitReached => self.limit_reached += 1,
+            Outcome::Cancelled => self.cancelled += 1,
+            Outcome::FailedInBlock => self.failed_in_block += 1,
+            Outcome::Stalled => self.stalled += 1,
+            Outcome::Unexpected(message) => self.unexpected.push(message),
+        }
+    }
+}
+
+/// The figures of a run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) outcomes: Outcomes,
+    pub(crate) sync: SyncReport,
+    pub(crate) time: Duration,
+    items: u64,
+    series: u64,
+    bytes: u64,
+    pool: PoolSnapshot,
+    pending: usize,
+    books: LedgerSnapshot,
+}
+
+impl Report {
+    /// Takes the figures of the gateway, which nobody uses any more.
+    pub(crate) fn new(gateway: &Gateway, outcomes: Outcomes, sync: SyncReport, time: Duration) -> Self {
+        Self {
+            outcomes,
+            sync,
+            time,
+            items: Served::get(&gateway.served.items),
+            series: Served::get(&gateway.served.series),
+            bytes: Served::get(&gateway.served.bytes),
+            pool: gateway.pool.snapshot(),
+            pending: gateway.pending(),
+            books: gateway.ledger.snapshot(),
+        }
+    }
+
+    /// What must not be, one line each.
+    pub(crate) fn alerts(&self) -> Vec<String> {
+        let mut alerts = Vec::new();
+        let mut alert = |is_wrong, line: fmt::Arguments<'_>| {
+            if is_wrong {
+                alerts.push(line.to_string());
+            }
+        };
+        let Self { outcomes, sync, pool, .. } = self;
+        for message in outcomes.unexpected.iter().chain(&sync.errors).take(SHOWN) {
+            alert(true, format_args!("{message}"));
+        }
+        let messages = outcomes.unexpected.len() + sync.errors.len();
+        alert(messages > SHOWN, format_args!("and {} more", messages.saturating_sub(SHOWN)));
+        alert(outcomes.stalled > 0, format_args!("{} queries waited in vain for memory", outcomes.stalled));
+        let PoolSnapshot { used_bytes, budget_bytes, outstanding, .. } = pool;
+        alert(
+            *used_bytes > 0 || *outstanding > 0,
+            format_args!(
+                "{used_bytes} of {budget_bytes} bytes of the pool are still leased, in {outstanding} leases"
+            ),
+        );
+        alert(self.pending > 0, format_args!("{} readers are still inside of blocks", self.pending));
+        for stuck in sync.stuck.iter().take(SHOWN) {
+            alert(true, format_args!("block sync is stuck: {stuck}"));
+        }
+        for line in open_by_line(&self.books) {
+            alert(true, format_args!("still open: {line}"));
+        }
+        alert(!self.books.is_balanced(), format_args!("the ledger is not balanced"));
+        alerts
+    }
+}
+
+/// What is open, by the line of code that has opened it.
+fn open_by_line(books: &LedgerSnapshot) -> Vec<String> {
+    let mut lines: BTreeMap<_, (usize, &str, Duration)> = BTreeMap::new();
+    for entry in &books.open_entries {
+        let location = entry.location;
+        let line = lines.entry((location.file(), location.line())).or_insert((0, &entry.what, entry.age));
+        line.0 += 1;
+    }
+    let describe = |((file, line), (count, what, age))| {
+        format!("{count} opened at {file}:{line}, the first of them {what}, {age:.1?} ago")
+    };
+    lines.into_iter().map(describe).collect()
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { outcomes, sync, pool, books, .. } = self;
+        let rate = |count: u64| {
+            let micros = self.time.as_micros().max(1);
+            u128::from(count) * 1_000_000 / micros
+        };
+        writeln!(f, "queries            complete {}", outcomes.complete)?;
+        writeln!(f, "                   stopped early {}", outcomes.stopped_early)?;
+        writeln!(f, "                   limit reached {}", outcomes.limit_reached)?;
+        writeln!(f, "                   cancelled {}", outcomes.cancelled)?;
+        writeln!(f, "                   failed in a block {}", outcomes.failed_in_block)?;
+        writeln!(f, "                   stalled {}", outcomes.stalled)?;
+        writeln!(f, "                   unexpected {}", outcomes.unexpected.len())?;
+        writeln!(f, "series merged      {} ({}/s)", self.items, rate(self.items))?;
+        writeln!(f, "series answered    {} ({}/s)", self.series, rate(self.series))?;
+        writeln!(f, "chunk bytes        {} ({}/s)", self.bytes, rate(self.bytes))?;
+        writeln!(f, "pool used          {}", pool.used_bytes)?;
+        writeln!(f, "pool peak          {} of {}", pool.peak_bytes, pool.budget_bytes)?;
+        let (gets, puts) = (pool.gets.count, pool.puts.count);
+        let difference = if gets == puts { "=" } else { "≠" };
+        writeln!(f, "pool gets, puts    {gets} {difference} {puts}")?;
+        writeln!(f, "pool waits         {}", pool.waits.count)?;
+        writeln!(f, "gate pending       {}", self.pending)?;
+        let balance = if books.is_balanced() { "balanced" } else { "NOT BALANCED" };
+        writeln!(
+            f,
+            "ledger             {balance}: opened {}, closed {}, failed {}, handed back {}, dropped unclosed {}, \
+             open {}",
+            books.opened, books.closed, books.failed, books.handed_back, books.dropped_unclosed, books.open
+        )?;
+        writeln!(
+            f,
+            "block syncs        completed {}, stuck {}, longest wait {:.1?}",
+            sync.completed,
+            sync.stuck.len(),
+            sync.longest_wait
+        )?;
+        write!(f, "time               {:.1?}", self.time)
+    }
+}
