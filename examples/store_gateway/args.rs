@@ -13,7 +13,7 @@ use clap::Parser;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "store_gateway", verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The directory of the blocks. Default: store_gateway in the target directory of cargo.
+    /// The directory of the blocks. Default: `store_gateway` in the target directory of cargo.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 

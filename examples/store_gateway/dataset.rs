@@ -67,7 +67,7 @@ impl Dataset {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(in_file(&manifest)(error)),
             _ => {}
         }
-        for (path, _) in self.files()? {
+        for Found { path, .. } in self.files()? {
             fs::remove_file(&path).map_err(in_file(&path))?;
         }
         let templates = templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data"))?;
@@ -110,13 +110,13 @@ impl Dataset {
     pub(crate) fn names(&self) -> Result<Vec<FileName>, DatasetError> {
         let files = self.files()?;
         let mut newest = BTreeMap::new();
-        for (_, (name, kind)) in &files {
+        for Found { name, kind, .. } in &files {
             let generation = newest.entry(name.block).or_default();
             if kind == "index" {
                 *generation = name.generation.max(*generation);
             }
         }
-        for (path, (name, kind)) in &files {
+        for Found { path, name, kind } in &files {
             let is_whole = kind == "index" || kind == "chunks";
             if newest.get(&name.block) != Some(&name.generation) || !is_whole {
                 fs::remove_file(path).map_err(in_file(path))?;
@@ -131,17 +131,26 @@ impl Dataset {
     }
 
     /// Lists all files of blocks, by their names alone: others are left alone.
-    fn files(&self) -> Result<Vec<(PathBuf, (FileName, String))>, DatasetError> {
+    fn files(&self) -> Result<Vec<Found>, DatasetError> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(in_file(&self.dir))? {
             let path = entry.map_err(in_file(&self.dir))?.path();
             let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
             if let Some((name, kind)) = name.map(|(name, kind)| (name, kind.to_owned())) {
-                files.push((path, (name, kind)));
+                files.push(Found { path, name, kind });
             }
         }
         Ok(files)
     }
+}
+
+/// A file of a block.
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    name: FileName,
+    /// What follows the name: index or chunks, or those with `.tmp`.
+    kind: String,
 }
 
 /// A series of a scrape, to be replicated.

@@ -100,11 +100,11 @@ impl BlockSource {
                 };
                 *left = less;
             }
-            let fills = index.fills;
+            let before = index.fills;
             let Some((entry, labels)) = index.next(files)? else { return Poll::Ready(Ok(None)) };
             let wait = self.pool.lease_wait(entry.chunk_len as usize + CRC_BYTES);
             open.awaited = Some((entry, labels, wait));
-            if index.fills != fills {
+            if index.fills != before {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
