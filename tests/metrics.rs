@@ -120,11 +120,11 @@ fn a_gate_is_published() {
         drop(gate.close());
         let closing = gate.closing_for().expect("readers are inside");
         publisher.publish();
-        let published = series(&snapshotter)[r#"losertree_gate_closing_seconds{gate="blocks"}"#];
-        assert!(published >= closing.as_secs_f64());
+        let seconds = series(&snapshotter)[r#"losertree_gate_closing_seconds{gate="blocks"}"#];
+        assert!(seconds >= closing.as_secs_f64());
         // Closing once more does not start the clock anew.
         drop(gate.close());
-        assert!(gate.closing_for().expect("still inside").as_secs_f64() >= published);
+        assert!(gate.closing_for().expect("still inside").as_secs_f64() >= seconds);
 
         drop(readers);
         assert_eq!(gate.closing_for(), None);
@@ -152,9 +152,9 @@ fn a_ledger_is_published() {
         }
         let open = ledger.open("x");
         publisher.publish();
-        let published = series(&snapshotter);
+        let figures = series(&snapshotter);
         assert_series(
-            &published,
+            &figures,
             &[
                 (r#"losertree_ledger_open_entries{ledger="queries"}"#, 1.0),
                 (r#"losertree_ledger_opened_total{ledger="queries"}"#, 11.0),
@@ -165,7 +165,7 @@ fn a_ledger_is_published() {
                 (r#"losertree_ledger_opened_total{ledger="none"}"#, 0.0),
             ],
         );
-        assert!(published[r#"losertree_ledger_oldest_entry_seconds{ledger="queries"}"#] > 0.0);
+        assert!(figures[r#"losertree_ledger_oldest_entry_seconds{ledger="queries"}"#] > 0.0);
         drop(open);
     });
 }
