@@ -66,6 +66,8 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<SourceEnd>();
     plain::<OrderCheck>();
     plain::<ErrorPolicy<u64, std::io::Error>>();
+    #[cfg(feature = "metrics")]
+    plain::<losertree::observe::Publisher>();
 }
 
 #[test]

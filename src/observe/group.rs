@@ -38,7 +38,9 @@ impl<T: Observed<Counts: Clone>> Group<T> {
             !is_gone
         });
         let (mut counts, mut levels) = (retired.clone(), T::Levels::default());
-        live.iter().for_each(|instance| instance.add_to(&mut counts, &mut levels));
+        for instance in live {
+            instance.add_to(&mut counts, &mut levels);
+        }
         T::publish(name, &counts, &levels);
     }
 

@@ -100,5 +100,7 @@ impl Publisher {
 }
 
 fn publish_all<T: Observed<Counts: Clone>>(groups: &mut BTreeMap<Arc<str>, Group<T>>) {
-    groups.iter_mut().for_each(|(name, group)| group.publish(name));
+    for (name, group) in groups {
+        group.publish(name);
+    }
 }
