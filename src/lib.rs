@@ -68,6 +68,25 @@
 //! ledger.assert_balanced(); // … connection to store-a, opened at src/lib.rs:5:20, 1.2µs ago
 //! ```
 //!
+//! # Lend buffers, count readers
+//!
+//! [`BytePool`](resource::BytePool) lends buffers within a budget and [`ReaderGate`](resource::ReaderGate)
+//! counts who reads what; both are given back by being dropped, on every path:
+//!
+//! ```
+//! use losertree::resource::{BytePool, ReaderGate};
+//!
+//! let pool = BytePool::builder().budget_bytes(8 << 20).build()?;
+//! let gate = ReaderGate::new("block 7");
+//! {
+//!     let _reader = gate.enter()?;
+//!     let mut lease = pool.lease(4000)?;
+//!     lease.extend_from_slice(b"chunk")?;
+//! }
+//! assert_eq!((pool.snapshot().used_bytes, gate.pending()), (0, 0));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Order of your own
 //!
 //! [`SortKey`] gives a type its order together with a code, a number that the tournament compares instead of
@@ -79,7 +98,7 @@
 //! |---|---|---|
 //! | 0 | [`key`] | how items are ordered: codes and comparisons |
 //! | 0 | [`tree`] | the tournament |
-//! | 0 | [`resource`] | the books of what is open |
+//! | 0 | [`resource`] | a pool of buffers, a gate for readers, the books of what is open |
 //! | 1 | [`mod@merge`] | merging of iterators |
 //! | 1 | [`series`] | labels, chunks, series, responses |
 //! | 1 | `observe` | figures for monitoring (feature `metrics`) |

@@ -97,7 +97,7 @@ fn read(files: BlockFiles, input: &Input<'_>) -> bool {
     };
     assert!(pool.snapshot().peak_bytes <= WINDOW_BYTES + FRAME_BYTES);
     if input.closes {
-        assert!(Pin::new(&mut source).poll_close(&mut cx).is_ready_and(|closed| closed.is_ok()));
+        assert!(Pin::new(&mut source).poll_close(&mut cx).ready_and(|closed| closed.is_ok()));
         assert_eq!((pool.snapshot().used_bytes, block.gate.pending()), (0, 0));
     }
     drop(source);
@@ -109,11 +109,11 @@ fn read(files: BlockFiles, input: &Input<'_>) -> bool {
 }
 
 trait IsReadyAnd<T> {
-    fn is_ready_and(self, check: impl FnOnce(T) -> bool) -> bool;
+    fn ready_and(self, check: impl FnOnce(T) -> bool) -> bool;
 }
 
 impl<T> IsReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, check: impl FnOnce(T) -> bool) -> bool {
+    fn ready_and(self, check: impl FnOnce(T) -> bool) -> bool {
         match self {
             Self::Ready(value) => check(value),
             Self::Pending => false,

@@ -1,8 +1,13 @@
 //! Resources that give themselves back, and books that say what is open.
 //!
-//! [`LeakLedger`] keeps the books: every source that a merge owns is an [`LedgerEntry`] in it, from the
-//! moment it is handed in until it is released, and the ledger can say at any time what is open, where it
-//! was opened and how everything else ended.
+//! - [`BytePool`]: buffers with a budget. A [`ByteLease`] returns itself when it is dropped; an exhausted budget
+//!   is an error, or a fair wait.
+//! - [`ReaderGate`]: counts the readers of something, and closes when the last of them has left.
+//! - [`LeakLedger`]: what is open, since when, opened by which line, and how everything else has ended. A merge
+//!   books its sources in one, a pool its leases, a gate its readers.
+//!
+//! Nothing in here knows of merging. A source of a merge holds a guard and its leases as fields, and gives them
+//! back by being dropped.
 
 mod byte_lease;
 mod byte_pool;
