@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::Counter;
+use metrics::{Counter, Histogram};
 
 use super::MergeEnd;
 use crate::observe::names;
@@ -13,17 +13,19 @@ use crate::stream::SourceEnd;
 
 pub(super) struct MergeFigures {
     /// `None` once the end has been published.
-    open: Option<Open>,
-    sources: Arc<Sources>,
+    since: Option<Instant>,
+    series: Arc<Series>,
 }
 
-struct Open {
-    name: Arc<str>,
-    since: Instant,
-}
-
-/// The series of sources. All of them exist from the first merge on, so that the first increase is seen as one.
-struct Sources {
+/// The series of a name. All are looked up at the start: so the first increase of one is seen as an increase,
+/// and closing and dropping allocate nothing.
+struct Series {
+    closed: Counter,
+    merges_handed_back: Counter,
+    dropped: Counter,
+    partial: Counter,
+    items: Counter,
+    duration: Histogram,
     exhausted: Counter,
     closed_early: Counter,
     failed: Counter,
@@ -34,31 +36,43 @@ struct Sources {
 impl MergeFigures {
     pub(super) fn new(name: Option<&Arc<str>>) -> Self {
         let name = name.map_or_else(|| Arc::from("unnamed"), Arc::clone);
+        let merges = |end: MergeEnd| names::MERGES.counter_of(&name, "end", end.as_str());
         let released = |end| names::SOURCES_RELEASED.counter_of(&name, "end", end);
-        let sources = Sources {
+        let series = Series {
+            closed: merges(MergeEnd::Closed),
+            merges_handed_back: merges(MergeEnd::HandedBack),
+            dropped: merges(MergeEnd::Dropped),
+            partial: names::MERGES_PARTIAL.counter(&name),
+            items: names::MERGE_ITEMS.counter(&name),
+            duration: names::MERGE_DURATION.histogram(&name),
             exhausted: released("exhausted"),
             closed_early: released("closed_early"),
             failed: released("failed"),
             handed_back: released("handed_back"),
             dropped_unclosed: names::SOURCES_DROPPED.counter(&name),
         };
-        Self { open: Some(Open { name, since: Instant::now() }), sources: Arc::new(sources) }
+        Self { since: Some(Instant::now()), series: Arc::new(series) }
     }
 
     pub(super) fn source(&self) -> SourceFigures {
-        SourceFigures(Arc::clone(&self.sources))
+        SourceFigures(Arc::clone(&self.series))
     }
 
     pub(super) fn end(&mut self, end: MergeEnd, items: u64, is_partial: bool) {
-        let Some(Open { name, since }) = self.open.take() else { return };
-        names::MERGES.counter_of(&name, "end", end.as_str()).increment(1);
-        names::MERGES_PARTIAL.counter(&name).increment(u64::from(is_partial));
-        names::MERGE_ITEMS.counter(&name).increment(items);
-        names::MERGE_DURATION.histogram(&name).record(since.elapsed().as_secs_f64());
+        let Some(since) = self.since.take() else { return };
+        let merges = match end {
+            MergeEnd::Closed => &self.series.closed,
+            MergeEnd::HandedBack => &self.series.merges_handed_back,
+            MergeEnd::Dropped => &self.series.dropped,
+        };
+        merges.increment(1);
+        self.series.partial.increment(u64::from(is_partial));
+        self.series.items.increment(items);
+        self.series.duration.record(since.elapsed().as_secs_f64());
     }
 }
 
-pub(super) struct SourceFigures(Arc<Sources>);
+pub(super) struct SourceFigures(Arc<Series>);
 
 impl SourceFigures {
     pub(super) fn released(&self, ending: Ending, end: Option<SourceEnd>) {

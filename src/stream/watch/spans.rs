@@ -63,7 +63,7 @@ impl SourceSpan {
     pub(super) fn note_end(&self, end: SourceEnd, phase: Phase) {
         match end {
             SourceEnd::Exhausted => tell!(debug, self, "source ended"),
-            SourceEnd::Failed => tell!(warn, self, %phase, "source failed"),
+            SourceEnd::Failed => tell!(warn, self, phase = phase_word(phase), "source failed"),
             SourceEnd::Panicked => tell!(warn, self, "source panicked"),
             // Its closing is told when it is done.
             SourceEnd::ClosedEarly => {}
@@ -71,11 +71,28 @@ impl SourceSpan {
     }
 
     pub(super) fn released(&self, ending: Ending, end: Option<SourceEnd>) {
-        let end = end.map(tracing::field::display);
+        let end = end.map(end_word);
         match ending {
             Ending::Closed | Ending::Failed => tell!(debug, self, end, "source closed"),
             Ending::HandedBack => tell!(debug, self, end, "source handed back"),
             Ending::DroppedUnclosed => tell!(warn, self, end, "source dropped unclosed"),
         }
+    }
+}
+
+const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Filling => "filling",
+        Phase::Merging => "merging",
+        Phase::Closing => "closing",
+    }
+}
+
+const fn end_word(end: SourceEnd) -> &'static str {
+    match end {
+        SourceEnd::Exhausted => "exhausted",
+        SourceEnd::Failed => "failed",
+        SourceEnd::ClosedEarly => "closed_early",
+        SourceEnd::Panicked => "panicked",
     }
 }
