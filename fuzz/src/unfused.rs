@@ -9,8 +9,8 @@ use crate::scripted_panic;
 #[derive(Debug, Clone)]
 pub struct Unfused<T> {
     items: std::vec::IntoIter<T>,
-    /// What comes after the end, again and again.
-    stray: T,
+    /// What comes after the end, once.
+    stray: Option<T>,
     has_ended: bool,
     /// How many items come before the panic.
     panic_after: Option<usize>,
@@ -20,16 +20,22 @@ pub struct Unfused<T> {
 impl<T> Unfused<T> {
     /// Creates the iterator of a run. After its end it gives `stray`, which no merge may get to see.
     pub fn new(items: Vec<T>, stray: T, panic_after: Option<usize>, pulled: &Rc<Cell<usize>>) -> Self {
-        Self { items: items.into_iter(), stray, has_ended: false, panic_after, pulled: Rc::clone(pulled) }
+        Self {
+            items: items.into_iter(),
+            stray: Some(stray),
+            has_ended: false,
+            panic_after,
+            pulled: Rc::clone(pulled),
+        }
     }
 }
 
-impl<T: Clone> Iterator for Unfused<T> {
+impl<T> Iterator for Unfused<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
         if self.has_ended {
-            return Some(self.stray.clone());
+            return self.stray.take();
         }
         self.panic_after = match self.panic_after {
             Some(0) => {

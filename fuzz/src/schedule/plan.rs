@@ -164,13 +164,17 @@ impl Plan {
             .map(|(index, source)| (source.script(index), source.is_noisy))
             .collect();
         let mut random = Random::seed(self.seed);
+        // One half of all crowds is noisy and has its first items ready, those of the last sources first: what
+        // one poll does not reach is then still due when items come out.
+        let is_eager = random.chance(0.5);
         for _ in 0..usize::from(self.crowd.saturating_sub(240)) * 16 {
             let index = scripts.len();
-            let first = random.next_u64() % 3;
-            let length = random.below(4);
-            let items = (first..).zip(0..length).map(|(key, sequence)| Item::new(key, index, sequence));
-            let script = Script::of(items).with_pauses(&mut random, 0.25);
-            scripts.push((script, random.chance(0.5)));
+            let first = if is_eager { 512_u64.saturating_sub(index as u64) } else { random.next_u64() % 3 };
+            let mut items = (first..).enumerate().map(|(sequence, key)| Item::new(key, index, sequence));
+            let ready = if is_eager { items.next() } else { None };
+            let mut script = Script::of(items.take(random.below(4))).with_pauses(&mut random, 0.25);
+            script.steps.splice(0..0, ready.map(Step::Item));
+            scripts.push((script, is_eager || random.chance(0.5)));
         }
         scripts
     }
