@@ -3,6 +3,10 @@
 //! [`LeakLedger`] keeps the books: every source that a merge owns is an [`LedgerEntry`] in it, from the
 //! moment it is handed in until it is released, and the ledger can say at any time what is open, where it
 //! was opened and how everything else ended.
+//!
+//! [`BytePool`] leases buffers within a budget, and [`ReaderGate`] lets something be closed when its last
+//! reader has left. What they give out returns or leaves when it is dropped, on every path, and can be booked
+//! in a ledger too.
 
 mod byte_lease;
 mod byte_pool;
