@@ -13,8 +13,9 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::mem;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,17 +37,21 @@ const THREADS: usize = 2;
 const SOURCES: usize = 16;
 
 /// The peer: buffers under a mutex, without a budget, figures, a queue or an owner.
+// Aligned, so that it is not by chance that it lies in one cache line.
 #[derive(Default)]
+#[repr(align(64))]
 struct Plain {
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Plain {
+    #[inline]
     fn take(&self) -> Vec<u8> {
         let idle = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| Vec::with_capacity(CAPACITY))
     }
 
+    #[inline]
     fn put(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
@@ -56,6 +61,25 @@ impl Plain {
 fn use_plain(plain: &Plain) {
     for _ in 0..ROUNDS {
         plain.put(black_box(plain.take()));
+    }
+}
+
+/// A buffer of the peer that returns itself, and so has to know where to: the least that a lease can be.
+struct Owned {
+    plain: Arc<Plain>,
+    buffer: Vec<u8>,
+}
+
+impl Drop for Owned {
+    #[inline]
+    fn drop(&mut self) {
+        self.plain.put(mem::take(&mut self.buffer));
+    }
+}
+
+fn use_owned(plain: &Arc<Plain>) {
+    for _ in 0..ROUNDS {
+        drop(black_box(Owned { buffer: plain.take(), plain: Arc::clone(plain) }));
     }
 }
 
@@ -124,18 +148,31 @@ fn timed<'a>(name: &str, run: impl Fn() + 'a) -> Contender<'a> {
 /// Each row is a comparison to its first contender.
 fn rows() -> Vec<(String, Vec<Contender<'static>>)> {
     let pools = || [("pool", LeakLedger::off()), ("pool, ledger counts", LeakLedger::counts())];
-    let mut alone = vec![{
-        let plain = Plain::default();
-        timed("mutex", move || use_plain(&plain))
-    }];
+    let plain = Arc::<Plain>::default;
+    let mut alone = vec![
+        timed("mutex", {
+            let plain = plain();
+            move || use_plain(&plain)
+        }),
+        timed("mutex, owned buffers", {
+            let plain = plain();
+            move || use_owned(&plain)
+        }),
+    ];
     alone.extend(pools().map(|(name, ledger)| {
         let pool = pool(&ledger);
         timed(name, move || use_pool(&pool))
     }));
-    let mut contended = vec![{
-        let plain = Plain::default();
-        timed("mutex", move || contending(|| use_plain(&plain)))
-    }];
+    let mut contended = vec![
+        timed("mutex", {
+            let plain = plain();
+            move || contending(|| use_plain(&plain))
+        }),
+        timed("mutex, owned buffers", {
+            let plain = plain();
+            move || contending(|| use_owned(&plain))
+        }),
+    ];
     contended.extend(pools().map(|(name, ledger)| {
         let pool = pool(&ledger);
         timed(name, move || contending(|| use_pool(&pool)))

@@ -22,7 +22,7 @@ pub struct ByteLease {
     pool: BytePool,
     buffer: Vec<u8>,
     charge: Charge,
-    entry: Option<LedgerEntry>,
+    entry: LedgerEntry,
 }
 
 /// A lease has no room for what was to be filled in.
@@ -36,7 +36,7 @@ pub struct LeaseFull {
 
 impl ByteLease {
     pub(super) const fn new(pool: BytePool, buffer: Vec<u8>, charge: Charge, entry: LedgerEntry) -> Self {
-        Self { pool, buffer, charge, entry: Some(entry) }
+        Self { pool, buffer, charge, entry }
     }
 
     /// Returns how many bytes the lease holds at most: what the pool was charged.
@@ -131,9 +131,7 @@ impl ByteLease {
 impl Drop for ByteLease {
     fn drop(&mut self) {
         // The books first: whoever is let in by the return may look at them.
-        if let Some(entry) = self.entry.take() {
-            entry.end(Ending::Closed);
-        }
+        self.entry.book(Ending::Closed);
         self.pool.put(mem::take(&mut self.buffer), self.charge);
     }
 }

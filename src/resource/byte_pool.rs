@@ -19,8 +19,9 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// A lease is admitted for what it is charged, and charged for what it holds: the capacity of its buffer, not
 /// the length that was asked for. What is leased never exceeds the budget. Neither does what is held: idle
-/// buffers are kept for the next lease, and dropped, the largest first, when a buffer must be allocated and
-/// would not fit into the budget beside them.
+/// buffers are kept for the next lease, and dropped, the largest first, when something must be allocated that
+/// would not fit into the budget beside them. (The allocator may move a lease that
+/// [grows](ByteLease::try_resize), and then has both places for a moment.)
 ///
 /// # Fairness
 ///
@@ -30,8 +31,11 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// # Complexity
 ///
-/// A lease and its return are one lock each, and an allocation where no buffer of that size is idle. Nothing is
-/// allocated or freed under the lock, save that the list of idle buffers grows.
+/// A lease and its return are one lock and one reference count each, and an allocation where no buffer of that
+/// size is idle: about 1.1 times what a list of buffers under a mutex takes whose buffers return themselves, and
+/// 1.4 to 1.7 times the bare list (`cargo bench --bench resource -- ratios`). Nothing is allocated or freed under
+/// the lock, save that the lists of idle buffers and of waiters grow. Waiting costs O(log n) for each poll with n
+/// waiters.
 ///
 /// # Examples
 ///
@@ -81,6 +85,7 @@ impl BytePool {
     /// [`PoolError::Exhausted`] if the budget does not allow it, or somebody waits for a lease.
     /// [`PoolError::TooLarge`] if the pool has no such buffers.
     #[track_caller]
+    #[inline]
     pub fn lease(&self, len: usize) -> Result<ByteLease, PoolError> {
         let charge = self.charge_for(len)?;
         let mut state = self.lock();
@@ -133,9 +138,10 @@ impl BytePool {
     }
 
     /// Makes a lease of what has been charged, and releases the lock.
+    #[inline]
     fn hand_out(
         &self,
-        mut state: MutexGuard<'_, PoolState>,
+        state: MutexGuard<'_, PoolState>,
         charge: Charge,
         buffer: Option<Vec<u8>>,
         site: &'static Location<'static>,
@@ -144,18 +150,14 @@ impl BytePool {
             drop(state);
             buffer
         } else {
-            state.figures.allocations.add(charge.bytes);
-            let trimmed = state.trim_to_budget();
-            drop(state);
-            // Before the allocation, which is to have its place.
-            drop(trimmed);
-            Vec::with_capacity(charge.bytes)
+            PoolState::allocate(state, charge)
         };
         let entry = self.shared.ledger.open_at(format_args!("lease of {} bytes", charge.bytes), site);
         ByteLease::new(self.clone(), buffer, charge, entry)
     }
 
     /// Takes a buffer back.
+    #[inline]
     pub(super) fn put(&self, mut buffer: Vec<u8>, charge: Charge) {
         // Nothing that was in the buffer can be seen by the next holder.
         buffer.clear();
@@ -240,6 +242,7 @@ impl BytePool {
         })
     }
 
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         // What may panic under the lock is the cloning of a waker, before anything is changed.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)

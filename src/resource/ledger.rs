@@ -107,24 +107,13 @@ impl LeakLedger {
     }
 
     /// Opens an entry, at a given line.
+    #[inline]
     pub(crate) fn open_at(
         &self,
         what: impl fmt::Display,
         location: &'static Location<'static>,
     ) -> LedgerEntry {
-        LedgerEntry::new(self.books.as_ref().map(|books| {
-            // First, since formatting may panic.
-            let site = books.sites.is_some().then(|| Site {
-                what: what.to_string(),
-                location,
-                since: Instant::now(),
-            });
-            let number = books.opened.fetch_add(1, Ordering::Relaxed);
-            if let Some((mut sites, site)) = books.sites().zip(site) {
-                sites.insert(number, site);
-            }
-            (Arc::clone(books), number)
-        }))
+        LedgerEntry::new(self.books.as_ref().map(|books| (Arc::clone(books), books.open(what, location))))
     }
 
     /// Returns the state of the books.
@@ -181,6 +170,19 @@ impl Books {
         // Nothing in here panics between two changes to the map, so a poisoned one is whole.
         let sites = self.sites.as_ref()?;
         Some(sites.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens an entry, and returns its number. Kept out of callers, who mostly have no books.
+    #[inline(never)]
+    fn open(&self, what: impl fmt::Display, location: &'static Location<'static>) -> u64 {
+        // First, since formatting may panic.
+        let site =
+            self.sites.is_some().then(|| Site { what: what.to_string(), location, since: Instant::now() });
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        if let Some((mut sites, site)) = self.sites().zip(site) {
+            sites.insert(number, site);
+        }
+        number
     }
 
     pub(super) fn end(&self, number: u64, ending: Ending) {

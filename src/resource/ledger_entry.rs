@@ -41,7 +41,9 @@ impl LedgerEntry {
         self.book(ending);
     }
 
-    fn book(&mut self, ending: Ending) {
+    /// Books how the resource has ended, once.
+    #[inline]
+    pub(super) fn book(&mut self, ending: Ending) {
         if let Some((books, number)) = self.open.take() {
             books.end(number, ending);
         }
@@ -49,6 +51,7 @@ impl LedgerEntry {
 }
 
 impl Drop for LedgerEntry {
+    #[inline]
     fn drop(&mut self) {
         self.book(Ending::DroppedUnclosed);
     }

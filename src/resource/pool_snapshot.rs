@@ -14,19 +14,20 @@ pub struct PoolSnapshot {
     pub peak_bytes: usize,
     /// What is kept for the next lease: the capacity of all idle buffers.
     pub idle_bytes: usize,
-    /// How many leases are out.
+    /// How many leases are out, or granted to a waiter who has not come for it yet.
     pub outstanding: usize,
     /// How many leases are being waited for.
     pub waiting: usize,
-    /// How many leases were granted, and what they were charged in bytes.
+    /// How many leases were granted, and what they were charged in bytes, growth included.
     pub gets: Flow,
-    /// How many leases came back, and what they had been charged in bytes.
+    /// How many leases came back, or were granted and not taken, and what was given back in bytes.
     pub puts: Flow,
-    /// How many leases were refused, and what they would have been charged in bytes.
+    /// How many leases, and growths of one, were refused for want of budget, and what they would have been
+    /// charged in bytes. Those too large for the pool are not among them.
     pub refusals: Flow,
     /// How many leases had to wait, and what they were or would have been charged in bytes.
     pub waits: Flow,
-    /// How many buffers were allocated because none was idle, and their capacity in bytes.
+    /// How many buffers were allocated for a lease because none was idle, and their capacity in bytes.
     pub allocations: Flow,
 }
 

@@ -6,11 +6,12 @@ use smallvec::SmallVec;
 
 use super::size_classes::SizeClasses;
 use super::wake_all::wake_all;
-use super::{PoolError, PoolSnapshot};
+use super::{Flow, PoolError, PoolSnapshot};
 use crate::sync::MutexGuard;
 
 /// What a pool keeps under its lock: the figures, the idle buffers and the queue.
 pub(super) struct PoolState {
+    /// Without `puts` and `waiting`, which [`snapshot`](Self::snapshot) adds: they follow from the rest.
     pub(super) figures: PoolSnapshot,
     /// By size class.
     idle: Vec<Idle>,
@@ -61,10 +62,16 @@ impl PoolState {
     }
 
     pub(super) fn snapshot(&self) -> PoolSnapshot {
-        PoolSnapshot { waiting: self.waiters.len(), ..self.figures }
+        let Flow { count, bytes } = self.figures.gets;
+        let puts = Flow {
+            count: count - self.figures.outstanding as u64,
+            bytes: bytes - self.figures.used_bytes as u64,
+        };
+        PoolSnapshot { puts, waiting: self.waiters.len(), ..self.figures }
     }
 
     /// Whether so much can be charged now, with nobody in front.
+    #[inline]
     pub(super) fn admits(&self, bytes: usize) -> bool {
         self.waiters.is_empty() && bytes <= self.available()
     }
@@ -75,6 +82,7 @@ impl PoolState {
     }
 
     /// Refuses to charge so much.
+    #[cold]
     pub(super) fn refuse(&mut self, bytes: usize) -> PoolError {
         self.figures.refusals.add(bytes);
         PoolError::Exhausted {
@@ -86,6 +94,7 @@ impl PoolState {
     }
 
     /// Charges a lease, and takes a buffer for it if one is idle.
+    #[inline]
     pub(super) fn charge(&mut self, charge: Charge) -> Option<Vec<u8>> {
         self.figures.gets.count += 1;
         self.figures.outstanding += 1;
@@ -98,6 +107,7 @@ impl PoolState {
     }
 
     /// Charges what a lease grows by.
+    #[inline]
     pub(super) fn charge_more(&mut self, bytes: usize) {
         self.figures.gets.bytes += bytes as u64;
         self.figures.used_bytes += bytes;
@@ -105,8 +115,8 @@ impl PoolState {
     }
 
     /// The charge is that of a lease or a grant, which has it only once: this cannot underflow.
+    #[inline]
     pub(super) fn discharge(&mut self, charge: Charge, buffer: Option<Vec<u8>>) {
-        self.figures.puts.count += 1;
         self.figures.outstanding -= 1;
         self.discharge_some(charge.bytes);
         if let Some(buffer) = buffer {
@@ -117,7 +127,6 @@ impl PoolState {
 
     /// Gives back what a lease has shrunk by.
     pub(super) const fn discharge_some(&mut self, bytes: usize) {
-        self.figures.puts.bytes += bytes as u64;
         self.figures.used_bytes -= bytes;
     }
 
@@ -154,10 +163,15 @@ impl PoolState {
 
     /// Charges those who wait, in order, for as long as the first of them fits. Releases the lock and wakes
     /// them.
-    pub(super) fn let_in(mut state: MutexGuard<'_, Self>) {
-        if state.waiters.is_empty() {
-            return;
+    #[inline]
+    pub(super) fn let_in(state: MutexGuard<'_, Self>) {
+        if !state.waiters.is_empty() {
+            Self::let_in_waiters(state);
         }
+    }
+
+    #[cold]
+    fn let_in_waiters(mut state: MutexGuard<'_, Self>) {
         let mut woken: SmallVec<[Waker; 4]> = SmallVec::new();
         while state.waiters.front().is_some_and(|waiter| waiter.charge.bytes <= state.available()) {
             let Some(Waiter { ticket, charge, waker }) = state.waiters.pop_front() else { break };
@@ -169,6 +183,17 @@ impl PoolState {
         drop(state);
         drop(trimmed);
         wake_all(woken);
+    }
+
+    /// Allocates a buffer for what has been charged. Releases the lock.
+    #[cold]
+    pub(super) fn allocate(mut state: MutexGuard<'_, Self>, charge: Charge) -> Vec<u8> {
+        state.figures.allocations.add(charge.bytes);
+        let trimmed = state.trim_to_budget();
+        drop(state);
+        // Before the allocation, which is to have its place.
+        drop(trimmed);
+        Vec::with_capacity(charge.bytes)
     }
 
     /// Takes out idle buffers, the largest first, until what is used and what is idle fit into the budget. The

@@ -113,7 +113,7 @@ impl ReaderGate {
         state.readers.insert(number, Reader { name, location, since: Instant::now() });
         drop(state);
         let entry = self.shared.ledger.open_at(format_args!("reader of {:?}", self.shared.name), location);
-        Ok(ReaderGuard { gate: self.clone(), number, entry: Some(entry) })
+        Ok(ReaderGuard { gate: self.clone(), number, entry })
     }
 
     /// Lets no new readers in, at once, and returns a future that completes when all have left.
@@ -258,15 +258,13 @@ impl fmt::Debug for ReaderGate {
 pub struct ReaderGuard {
     gate: ReaderGate,
     number: u64,
-    entry: Option<LedgerEntry>,
+    entry: LedgerEntry,
 }
 
 impl Drop for ReaderGuard {
     fn drop(&mut self) {
         // The books first: whoever is woken by the last reader may look at them.
-        if let Some(entry) = self.entry.take() {
-            entry.end(Ending::Closed);
-        }
+        self.entry.book(Ending::Closed);
         self.gate.leave(self.number);
     }
 }

@@ -4,6 +4,9 @@ use super::PoolConfigError;
 #[derive(Debug)]
 pub(super) struct SizeClasses {
     sizes: Vec<usize>,
+    /// By the number of bits of a length: the class to look for it from. With each size at least double the one
+    /// before, the right class is there or next to it.
+    first: [u8; usize::BITS as usize + 1],
 }
 
 impl SizeClasses {
@@ -19,13 +22,26 @@ impl SizeClasses {
         let steps = std::iter::successors(Some(smallest), |size| size.checked_mul(factor));
         let mut sizes: Vec<_> = steps.take_while(|size| *size < largest).collect();
         sizes.push(largest);
-        Ok(Self { sizes })
+        let mut first = [0; usize::BITS as usize + 1];
+        let mut class = 0_u8;
+        for (bits, first) in first.iter_mut().enumerate() {
+            let shortest = if bits == 0 { 0 } else { 1 << (bits - 1) };
+            while sizes.get(usize::from(class)).is_some_and(|size| *size < shortest) {
+                class += 1;
+            }
+            *first = class;
+        }
+        Ok(Self { sizes, first })
     }
 
     /// Returns the class of the smallest buffers that hold `len` bytes, and their capacity.
+    #[inline]
     pub(super) fn class_of(&self, len: usize) -> Option<(usize, usize)> {
-        let class = self.sizes.partition_point(|size| *size < len);
-        Some((class, *self.sizes.get(class)?))
+        let bits = usize::BITS - len.leading_zeros();
+        let first = usize::from(self.first[bits as usize]);
+        let sizes = self.sizes.get(first..)?;
+        let further = sizes.iter().position(|size| *size >= len)?;
+        Some((first + further, sizes[further]))
     }
 
     pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
