@@ -81,8 +81,7 @@ impl Publisher {
     ///
     /// # Complexity
     ///
-    /// One snapshot of each instance, and a look-up in the recorder for each series. Some ten microseconds
-    /// for a pool, a gate and a ledger.
+    /// One snapshot of each instance, and a look-up in the recorder for each series.
     pub fn publish(&self) {
         describe();
         let mut groups = self.lock();
