@@ -101,7 +101,8 @@ impl BytePool {
     /// # Errors
     ///
     /// [`PoolError::TooLarge`] if the pool has no such buffers. Nothing else is an error: the budget is enough
-    /// for each size, so every wait is served once what is leased has come back.
+    /// for each size, so every wait is served once what is leased has come back. It does not come back if
+    /// everybody who holds a lease waits for another one: cap how many do both at once.
     ///
     /// # Cancel safety
     ///
