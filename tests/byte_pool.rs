@@ -282,6 +282,17 @@ fn what_is_given_back_is_freed() {
         std::mem::forget(lease);
     });
     assert!(counted.bytes_current < 2 << 10, "shrinking frees: {}", counted.bytes_current);
+    let pool = BytePool::builder().smallest_bytes(64 << 10).largest_bytes(100 << 10).build().unwrap();
+    let counted = allocation_counter::measure(|| {
+        let mut lease = pool.lease(1).unwrap();
+        lease.try_resize(100 << 10).unwrap();
+        std::mem::forget(lease);
+    });
+    assert!(
+        counted.bytes_current <= 100 << 10,
+        "growing allocates what is charged: {}",
+        counted.bytes_current
+    );
     let pool = BytePool::builder().largest_bytes(1 << 20).budget_bytes(2 << 20).build().unwrap();
     let counted = allocation_counter::measure(|| {
         for len in [1 << 10, 1 << 20, 3 << 10, 1 << 19, 1 << 18, 1 << 20, 1 << 19] {

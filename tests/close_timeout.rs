@@ -72,21 +72,3 @@ async fn dropped_half_way_it_stays_closed() {
     drop(reader);
     gate.close().await;
 }
-
-// The reader leaves at the very moment at which the time is up, and when its task is run is not ours to say.
-#[tokio::test(start_paused = true)]
-async fn an_error_names_somebody() {
-    for readers in 1..4 {
-        let gate = ReaderGate::new("block 7");
-        for _ in 0..readers {
-            let reader = gate.enter().unwrap();
-            tokio::spawn(async move {
-                sleep(LIMIT).await;
-                drop(reader);
-            });
-        }
-        if let Err(error) = gate.close_timeout(LIMIT).await {
-            assert!(!error.readers.is_empty(), "{error}");
-        }
-    }
-}
