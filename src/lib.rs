@@ -108,6 +108,7 @@
 
 #![forbid(unsafe_code)]
 
+mod contain_panic;
 pub mod error;
 pub mod key;
 pub mod merge;

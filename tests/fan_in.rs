@@ -1,6 +1,8 @@
 //! The example program `fan_in`, as its users see it: output, messages and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
 
+mod program;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -13,24 +15,7 @@ use tempfile::TempDir;
 const REPLICA_A: &str = "examples/data/node-replica-a.prom";
 const REPLICA_B: &str = "examples/data/node-replica-b.prom";
 
-/// The program. Cargo has no variable for examples, and does not build them for `cargo test --test fan_in`.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().unwrap();
-    let profile_dir = test.parent().unwrap().parent().unwrap();
-    let profile = match profile_dir.file_name().unwrap().to_str().unwrap() {
-        "debug" => "dev",
-        other => other,
-    };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--example", "fan_in", "--profile", profile, "--target-dir"])
-        .arg(profile_dir.parent().unwrap())
-        .status()
-        .unwrap();
-    assert!(built.success());
-    profile_dir.join("examples").join(format!("fan_in{}", std::env::consts::EXE_SUFFIX))
-});
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::program("fan_in"));
 
 /// The program, to be run in the directory of the package.
 fn command(args: &[&str]) -> Command {

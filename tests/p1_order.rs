@@ -13,22 +13,11 @@ use std::convert::Infallible;
 use losertree::key::{By, Natural, Reversed};
 use losertree::tree::LoserTree;
 use losertree::{MergeSorted, SortKey, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with};
-use losertree_testkit::{Item, Random, Runs, TestKey, assert_merged, assert_merged_by, assert_same, merged};
+use losertree_testkit::{
+    Item, Random, Runs, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key, merged,
+};
 use probe::assert_complete;
 use quickcheck::{QuickCheck, quickcheck};
-
-/// Calls a generic function once for each type of key.
-macro_rules! for_each_key {
-    ($function:ident) => {
-        $function::<u64>();
-        $function::<i64>();
-        $function::<String>();
-        $function::<Vec<u8>>();
-        $function::<(u32, u32)>();
-        $function::<f64>();
-        $function::<Option<u8>>();
-    };
-}
 
 type Items<K> = Vec<Item<K>>;
 

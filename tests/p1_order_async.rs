@@ -12,22 +12,9 @@ use futures::stream::{self, StreamExt};
 use losertree::key::{By, ByKey, Natural, Order, Reversed};
 use losertree::{ProxyResponseLoserTree, SortKey, Source, from_stream};
 use losertree_testkit::{
-    Item, Random, Runs, Stage, TestKey, assert_merged, assert_merged_by, assert_same, merged,
+    Item, Random, Runs, Stage, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key, merged,
 };
 use quickcheck::{QuickCheck, quickcheck};
-
-/// Calls a generic function once for each type of key.
-macro_rules! for_each_key {
-    ($function:ident) => {
-        $function::<u64>();
-        $function::<i64>();
-        $function::<String>();
-        $function::<Vec<u8>>();
-        $function::<(u32, u32)>();
-        $function::<f64>();
-        $function::<Option<u8>>();
-    };
-}
 
 type Items<K> = Vec<Item<K>>;
 

@@ -114,3 +114,34 @@ fn no_sources_end_at_once() {
     assert!(losertree_testkit::poll_times(merge.next(), 1).is_ok_and(|item| item.is_none()));
     assert!(merge.is_terminated());
 }
+
+// F52
+/// A merge that has ended keeps nothing of the task alive, however often it is polled again.
+#[test]
+fn a_merge_that_has_ended_keeps_no_waker() {
+    use losertree_testkit::CountingWaker;
+    use std::task::Context;
+
+    for closes in [false, true] {
+        let stage = Stage::new();
+        let mut merge = ProxyResponseLoserTree::new(stage.sources([Script::of([1]).pending(Wake::Later)]));
+        let task = CountingWaker::new();
+        let waker = task.waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(merge.poll_next_unpin(&mut cx).is_ready());
+        assert!(merge.poll_next_unpin(&mut cx).is_pending());
+        stage.bell().ring_all();
+        if closes {
+            assert!(merge.poll_close_all(&mut cx).is_ready());
+        } else {
+            assert!(merge.poll_next_unpin(&mut cx).is_ready());
+        }
+        assert!(merge.is_terminated());
+        for _ in 0..3 {
+            assert!(merge.poll_next_unpin(&mut cx).is_ready());
+            assert!(merge.poll_close_all(&mut cx).is_ready());
+        }
+        drop(waker);
+        assert_eq!(task.kept(), 0, "a waker of the task is still held");
+    }
+}

@@ -1,6 +1,8 @@
 //! The example program `store_gateway`, as its users see it: the table, messages and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
 
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,24 +17,7 @@ mod block;
 
 use block::format::{Entry, HEADER_BYTES, seal};
 
-/// The program. Cargo has no variable for examples, and does not build them for `cargo test --test …`.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().unwrap();
-    let profile_dir = test.parent().unwrap().parent().unwrap();
-    let profile = match profile_dir.file_name().unwrap().to_str().unwrap() {
-        "debug" => "dev",
-        other => other,
-    };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--example", "store_gateway", "--profile", profile, "--target-dir"])
-        .arg(profile_dir.parent().unwrap())
-        .status()
-        .unwrap();
-    assert!(built.success());
-    profile_dir.join("examples").join(format!("store_gateway{}", std::env::consts::EXE_SUFFIX))
-});
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::program("store_gateway"));
 
 struct Run {
     code: Option<i32>,

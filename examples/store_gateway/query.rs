@@ -157,10 +157,9 @@ impl Query {
     }
 
     fn failed(&self, error: &MergeError<BlockError>) -> Outcome {
+        let is_planned = matches!(self.kind, Kind::FailIn { block, .. } if block == error.origin().index());
         match error.source_error() {
-            Some(BlockError { problem: Problem::Injected, .. }) if matches!(self.kind, Kind::FailIn { block, .. } if block == error.origin().index()) => {
-                Outcome::FailedInBlock
-            }
+            Some(BlockError { problem: Problem::Injected, .. }) if is_planned => Outcome::FailedInBlock,
             Some(cause) => self.unexpected(&format!("{error}: {cause}")),
             None => self.unexpected(error),
         }

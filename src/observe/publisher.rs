@@ -29,8 +29,9 @@ use crate::resource::{BytePool, LeakLedger, ReaderGate};
 /// let ledger = LeakLedger::counts();
 /// let publisher = Publisher::new();
 /// publisher.pool("chunks", &pool).ledger("queries", &ledger);
-/// for block in ["block 1", "block 2"] {
-///     publisher.gate("blocks", &ReaderGate::new(block));
+/// let gates = ["block 1", "block 2"].map(ReaderGate::new);
+/// for gate in &gates {
+///     publisher.gate("blocks", gate);
 /// }
 ///
 /// // In the handler of a scrape:

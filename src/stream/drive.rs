@@ -148,6 +148,7 @@ where
     fn is_closed(&mut self) -> bool {
         if self.stage == Stage::Closing && self.open == 0 {
             self.stage = Stage::Closed;
+            self.readiness.detach();
             self.tell_end(MergeEnd::Closed);
         }
         self.stage == Stage::Closed
@@ -165,6 +166,9 @@ where
     /// A source that is woken in the meantime, even by itself, is left to the next poll: it has asked for the
     /// executor to run something else first.
     fn drive(&mut self, cx: &Context<'_>) {
+        if self.stage == Stage::Closed {
+            return;
+        }
         self.readiness.take_woken(cx.waker(), &mut self.due);
         for _ in 0..POLL_BUDGET {
             let Some(source) = self.due.pop_front() else { return };

@@ -74,7 +74,6 @@ mod builder;
 mod close;
 mod close_error;
 mod closing;
-mod contain_panic;
 mod drive;
 mod from_stream;
 mod map;

@@ -8,12 +8,12 @@ use futures::Stream;
 use futures::stream::FusedStream;
 
 use super::builder::Options;
-use super::contain_panic::contain_panic;
 use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
 use super::watch::{MergeEnd, MergeWatch};
 use super::{Builder, Close, CloseError, MergeError, MergeStats, NextWithSource, PushError, Source, Yielded};
+use crate::contain_panic::contain_panic;
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
 use crate::resource::Ending;
@@ -147,10 +147,14 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
                 Slot::new(source, index, &readiness, |origin| watch.open(origin, site, &options.ledger))
             })
             .collect();
+        let mut due = VecDeque::with_capacity(slots.len());
+        for slot in &slots {
+            slot.waker.make_due(&mut due);
+        }
         Self {
             tree: LoserTree::new(order, slots.iter().map(|_| None)),
             readiness,
-            due: VecDeque::with_capacity(slots.len()),
+            due,
             awaiting: slots.len(),
             open: slots.len(),
             slots,
@@ -187,7 +191,10 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
         let index = self.slots.len();
         let site = Location::caller();
         let open = |origin: &_| self.watch.open(origin, site, &self.options.ledger);
-        self.slots.push(Slot::new(source, index, &self.readiness, open));
+        let slot = Slot::new(source, index, &self.readiness, open);
+        // Its first poll is due, and the task that waits is to make it.
+        slot.waker.waker().wake_by_ref();
+        self.slots.push(slot);
         self.tree.push(None);
         self.awaiting += 1;
         self.open += 1;

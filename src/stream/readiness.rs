@@ -38,10 +38,9 @@ impl Readiness {
         Self { shared: Arc::new(Shared { has_woken: AtomicBool::new(false), state: Mutex::new(state) }) }
     }
 
-    /// Creates the waker of the source at `index`, which counts as woken: its first poll is due.
+    /// Creates the waker of the source at `index`.
     pub(super) fn add(&self, index: usize) -> SourceWaker {
         let flag = Arc::new(Flag { index, is_woken: AtomicBool::new(false), shared: self.shared.clone() });
-        flag.wake_by_ref();
         SourceWaker { waker: Waker::from(flag.clone()), flag }
     }
 
@@ -65,7 +64,8 @@ impl Readiness {
         drop(replaced);
     }
 
-    /// Forgets the task, so that sources which outlive the merge keep nothing of it alive.
+    /// Forgets the task, so that neither a merge that has ended nor sources which outlive it keep anything of it
+    /// alive.
     pub(super) fn detach(&self) {
         let task = self.shared.lock().task.take();
         drop(task);

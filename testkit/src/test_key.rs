@@ -183,3 +183,17 @@ fn bytes(random: &mut Random, domain: Domain, alphabet: [u8; 4]) -> Vec<u8> {
     key.extend((0..suffix).map(|_| one_of(random, &alphabet)));
     key
 }
+
+/// Calls a generic function once for each type of key.
+#[macro_export]
+macro_rules! for_each_key {
+    ($function:ident) => {
+        $function::<u64>();
+        $function::<i64>();
+        $function::<String>();
+        $function::<Vec<u8>>();
+        $function::<(u32, u32)>();
+        $function::<f64>();
+        $function::<Option<u8>>();
+    };
+}

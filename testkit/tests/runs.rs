@@ -4,21 +4,8 @@
 use std::collections::HashSet;
 
 use losertree::SortKey;
-use losertree_testkit::{Domain, Random, Runs, TestKey};
+use losertree_testkit::{Domain, Random, Runs, TestKey, for_each_key};
 use quickcheck::{Arbitrary, Gen};
-
-/// Calls a generic function once for each type of key.
-macro_rules! for_each_key {
-    ($function:ident) => {
-        $function::<u64>();
-        $function::<i64>();
-        $function::<String>();
-        $function::<Vec<u8>>();
-        $function::<(u32, u32)>();
-        $function::<f64>();
-        $function::<Option<u8>>();
-    };
-}
 
 fn is_consistent<K: SortKey>(runs: &Runs<K>) -> bool {
     runs.as_slice().iter().enumerate().all(|(source, run)| {

@@ -1,9 +1,9 @@
 use super::figures::SourceFigures;
 use super::spans::SourceSpan;
+use crate::contain_panic::contain_panic;
 use crate::error::Phase;
 use crate::resource::{Ending, LedgerEntry};
 use crate::stream::SourceEnd;
-use crate::stream::contain_panic::contain_panic;
 
 /// Keeps the books of one source, and tells what becomes of it. Dropping it books the source as dropped
 /// unclosed, like the entry of the ledger that is in it.

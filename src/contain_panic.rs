@@ -1,0 +1,7 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs code that is not ours, such as a drop or a waker. A panic has been reported by the panic hook when it
+/// arrives here; letting it through would skip what comes after, and abort where a panic is unwinding already.
+pub(crate) fn contain_panic(foreign: impl FnOnce()) {
+    drop(catch_unwind(AssertUnwindSafe(foreign)));
+}
