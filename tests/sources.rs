@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures::stream::{self, StreamExt};
+use losertree::stream::Received;
 use losertree::{LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
 use losertree_testkit::{Script, Stage, TestError, Wake};
 
@@ -28,7 +29,7 @@ fn a_stream_is_a_source() {
     assert_eq!(ready(source.as_mut().poll_next(&mut cx)), Some(Ok(1)));
     assert_eq!(ready(source.as_mut().poll_next(&mut cx)), Some(Err("broken")));
     assert_eq!(ready(source.as_mut().poll_close(&mut cx)), Ok(()));
-    assert_eq!((source.name(), source.bytes_read()), (None, None));
+    assert_eq!((source.name(), source.received()), (None, None));
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn a_source_can_be_lent() {
 }
 
 #[test]
-fn bytes_are_reported_while_open_and_after() {
+fn what_was_received_is_reported_while_open_and_after() {
     struct Counting(u64);
     impl Source for Counting {
         type Item = u64;
@@ -142,14 +143,14 @@ fn bytes_are_reported_while_open_and_after() {
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
             Poll::Ready(Ok(()))
         }
-        fn bytes_read(&self) -> Option<u64> {
-            Some(self.0)
+        fn received(&self) -> Option<Received> {
+            Some(Received { bytes: self.0, ..Received::default() })
         }
     }
     let source = Counting(0).named("a").map(|item| item).map_err(|error| error).boxed();
     let mut merge = ProxyResponseLoserTree::new([source]);
     futures::executor::block_on(merge.next());
-    assert_eq!(merge.stats().sources[0].bytes_read, Some(200));
+    assert_eq!(merge.stats().sources[0].received.map(|received| received.bytes), Some(200));
     futures::executor::block_on(merge.by_ref().collect::<Vec<_>>());
-    assert_eq!(merge.stats().sources[0].bytes_read, Some(300));
+    assert_eq!(merge.stats().sources[0].received.map(|received| received.bytes), Some(300));
 }

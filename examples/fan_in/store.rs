@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::vec;
 
+use losertree::stream::Received;
 use losertree::{Series, SortKey, Source};
 
 use crate::exposition::{self, Malformed, Problem};
@@ -111,7 +112,7 @@ impl Source for Store<'_> {
         Some(self.input.name())
     }
 
-    fn bytes_read(&self) -> Option<u64> {
-        Some(self.bytes_read)
+    fn received(&self) -> Option<Received> {
+        Some(Received { bytes: self.bytes_read, ..Received::default() })
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::Source;
+use super::{Received, Source};
 
 pin_project! {
     /// A source whose items are changed by a function. Made by [`Source::map`].
@@ -45,8 +45,8 @@ impl<S: Source, T, F: FnMut(S::Item) -> T> Source for Map<S, F> {
         self.source.name()
     }
 
-    fn bytes_read(&self) -> Option<u64> {
-        self.source.bytes_read()
+    fn received(&self) -> Option<Received> {
+        self.source.received()
     }
 }
 

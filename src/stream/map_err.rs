@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::Source;
+use super::{Received, Source};
 
 pin_project! {
     /// A source whose errors are changed by a function. Made by [`Source::map_err`].
@@ -46,8 +46,8 @@ impl<S: Source, E, F: FnMut(S::Error) -> E> Source for MapErr<S, F> {
         self.source.name()
     }
 
-    fn bytes_read(&self) -> Option<u64> {
-        self.source.bytes_read()
+    fn received(&self) -> Option<Received> {
+        self.source.received()
     }
 }
 

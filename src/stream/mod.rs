@@ -86,6 +86,7 @@ mod policy;
 mod proxy_response_loser_tree;
 mod push_error;
 mod readiness;
+mod received;
 mod reports;
 mod slot;
 mod source;
@@ -107,6 +108,7 @@ pub use next_with_source::NextWithSource;
 pub use policy::{ErrorPolicy, OrderCheck};
 pub use proxy_response_loser_tree::ProxyResponseLoserTree;
 pub use push_error::PushError;
+pub use received::Received;
 pub use source::Source;
 pub use stats::{MergeStats, SourceEnd, SourceStats};
 

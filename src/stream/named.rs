@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::Source;
+use super::{Received, Source};
 
 pin_project! {
     /// A source with a name. Made by [`Source::named`].
@@ -44,7 +44,7 @@ impl<S: Source> Source for Named<S> {
         Some(&self.name)
     }
 
-    fn bytes_read(&self) -> Option<u64> {
-        self.source.bytes_read()
+    fn received(&self) -> Option<Received> {
+        self.source.received()
     }
 }

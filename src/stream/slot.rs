@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::readiness::{Readiness, SourceWaker};
 use super::watch::SourceWatch;
-use super::{Source, SourceEnd, SourceStats};
+use super::{Received, Source, SourceEnd, SourceStats};
 use crate::SourceId;
 use crate::error::Phase;
 use crate::resource::Ending;
@@ -25,9 +25,10 @@ pub(super) struct Slot<S> {
     items: u64,
     polls: u64,
     pub(super) out_of_order: u64,
-    bytes_read: Option<u64>,
+    received: Option<Received>,
     first_poll: Option<Instant>,
     time_to_first_item: Option<Duration>,
+    duration: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +65,10 @@ impl<S: Source> Slot<S> {
             items: 0,
             polls: 0,
             out_of_order: 0,
-            bytes_read: None,
+            received: None,
             first_poll: None,
             time_to_first_item: None,
+            duration: None,
         }
     }
 
@@ -168,7 +170,8 @@ impl<S: Source> Slot<S> {
     fn take_source(&mut self) -> Option<S> {
         self.state = SlotState::Released;
         let source = self.source.take()?;
-        self.bytes_read = source.bytes_read();
+        self.received = source.received();
+        self.duration = self.first_poll.map(|first| first.elapsed());
         Some(source)
     }
 
@@ -176,7 +179,8 @@ impl<S: Source> Slot<S> {
         SourceStats {
             origin: self.origin.clone(),
             items: self.items,
-            bytes_read: self.source.as_ref().map_or(self.bytes_read, Source::bytes_read),
+            received: self.source.as_ref().map_or(self.received, Source::received),
+            duration: self.duration.or_else(|| self.first_poll.map(|first| first.elapsed())),
             polls: self.polls,
             time_to_first_item: self.time_to_first_item,
             out_of_order: self.out_of_order,

@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{BoxSource, Map, MapErr, Named};
+use super::{BoxSource, Map, MapErr, Named, Received};
 
 /// A sorted series of items that a merge owns and closes: the child contract.
 ///
@@ -109,10 +109,10 @@ pub trait Source {
         None
     }
 
-    /// Returns how many bytes the source has read so far, if it counts them.
+    /// Returns what the source has received so far, if it counts that.
     ///
-    /// Default: not counted.
-    fn bytes_read(&self) -> Option<u64> {
+    /// Asked for statistics, and once more when the source is released. Default: not counted.
+    fn received(&self) -> Option<Received> {
         None
     }
 
@@ -163,8 +163,8 @@ macro_rules! forwarding {
             (**self).name()
         }
 
-        fn bytes_read(&self) -> Option<u64> {
-            (**self).bytes_read()
+        fn received(&self) -> Option<Received> {
+            (**self).received()
         }
     };
 }

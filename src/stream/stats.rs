@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Received;
 use crate::SourceId;
 
 /// What a merge has done so far. Returned by
@@ -16,6 +17,15 @@ pub struct MergeStats {
     pub sources: Vec<SourceStats>,
 }
 
+impl MergeStats {
+    /// Returns how many sources have given all that they had, which was nothing.
+    #[must_use]
+    pub fn empty_sources(&self) -> usize {
+        let is_empty = |source: &&SourceStats| source.end == Some(SourceEnd::Exhausted) && source.items == 0;
+        self.sources.iter().filter(is_empty).count()
+    }
+}
+
 /// What one source has done so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,12 +34,14 @@ pub struct SourceStats {
     pub origin: SourceId,
     /// How many items the source has given; one of them may still wait in the tournament.
     pub items: u64,
-    /// How many bytes the source says it has read, if it counts them.
-    pub bytes_read: Option<u64>,
+    /// What the source says it has received, if it counts that.
+    pub received: Option<Received>,
     /// How often the source was polled, for items and for closing.
     pub polls: u64,
     /// The time from the first poll to the first item.
     pub time_to_first_item: Option<Duration>,
+    /// The time from the first poll to the release of the source, or until now.
+    pub duration: Option<Duration>,
     /// How many items came before the one ahead of them. Counted where the merge checks the order.
     pub out_of_order: u64,
     /// How the source has ended; `None` while it is open.

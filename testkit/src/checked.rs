@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use losertree::Source;
+use losertree::stream::Received;
 
 use crate::record::Call;
 use crate::{Log, Outcome};
@@ -80,8 +81,8 @@ impl<S: Source + Unpin> Source for Checked<S> {
         self.inner.name()
     }
 
-    fn bytes_read(&self) -> Option<u64> {
-        self.inner.bytes_read()
+    fn received(&self) -> Option<Received> {
+        self.inner.received()
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use losertree::resource::{BytePool, GateClosed, LeakLedger, LeaseWait, ReaderGate, ReaderGuard};
+use losertree::stream::Received;
 use losertree::{Chunk, Labels, Series, Source};
 
 use super::format::{CRC_BYTES, Entry, WINDOW_BYTES, sealed};
@@ -142,7 +143,7 @@ impl Source for BlockSource {
         Some(&self.name)
     }
 
-    fn bytes_read(&self) -> Option<u64> {
-        Some(self.bytes_read)
+    fn received(&self) -> Option<Received> {
+        Some(Received { bytes: self.bytes_read, ..Received::default() })
     }
 }

@@ -1,0 +1,25 @@
+/// What a source has received so far, in its own figures. Returned by [`Source::received`](super::Source::received).
+///
+/// # Examples
+///
+/// ```
+/// use losertree::stream::Received;
+///
+/// let received = Received { bytes: 4096, ..Received::default() };
+/// assert_eq!(received.samples, None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Received {
+    /// How many frames: messages of whatever brings the items.
+    pub frames: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// How many series, those in batches and those of other shards included.
+    pub series: u64,
+    /// How many chunks.
+    pub chunks: u64,
+    /// How many samples, if they are counted.
+    pub samples: Option<u64>,
+    /// Whether the series had to be held back and sorted again.
+    pub is_resorted: bool,
+}
