@@ -103,6 +103,7 @@
 //! | 1 | [`series`] | labels, chunks, series, responses |
 //! | 1 | `observe` | figures for monitoring (feature `metrics`) |
 //! | 2 | [`stream`] | sources, and the async merge that owns them |
+//! | 3 | [`response`] | which responses belong to a query, and what becomes of them |
 //!
 //! Each floor uses only what is below it, and each is public.
 
@@ -115,6 +116,7 @@ pub mod merge;
 #[cfg(feature = "metrics")]
 pub mod observe;
 pub mod resource;
+pub mod response;
 pub mod series;
 mod source_id;
 pub mod stream;

@@ -13,6 +13,7 @@ use losertree::resource::{
     LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, PendingReader, PoolConfigError, PoolError,
     PoolSnapshot, ReaderGate, ReaderGuard,
 };
+use losertree::response::{ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
     Builder, Close, CloseError, Closing, ErrorPolicy, FromStream, MergeError, MergeStats, Named,
@@ -66,6 +67,7 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<SourceEnd>();
     plain::<OrderCheck>();
     plain::<ErrorPolicy<u64, std::io::Error>>();
+    plain::<ShardMatcher>();
     #[cfg(feature = "metrics")]
     plain::<losertree::observe::Publisher>();
 }
@@ -108,6 +110,7 @@ fn errors_are_errors() {
     error::<PushError<Store>>();
     error::<LabelsError>();
     error::<ParseLabelsError>();
+    error::<ShardError>();
     error::<PoolError>();
     error::<PoolConfigError>();
     error::<LeaseFull>();

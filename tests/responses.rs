@@ -99,3 +99,59 @@ fn everything_can_be_sent_and_shared() {
     auto::<LabelsError>();
     auto::<ParseLabelsError>();
 }
+
+/// What a response is counted as wherever memory is bounded.
+#[test]
+fn sizes_are_those_of_the_parts() {
+    let chunk = |data: &'static str| Chunk::new(0, 9, data);
+    let chunk_bytes = size_of::<Chunk>();
+    assert_eq!(chunk("").size_bytes(), chunk_bytes);
+    assert_eq!(chunk("12345").size_bytes(), chunk_bytes + 5);
+
+    // `job`, `api` and their ends.
+    let series = Series::new(labels(r#"{job="api"}"#), vec![chunk("12345"), chunk("678")]);
+    let series_bytes = size_of::<Series>() + 8 + 2 * chunk_bytes + 8;
+    assert_eq!(series.size_bytes(), series_bytes);
+    assert_eq!(Series::default().size_bytes(), size_of::<Series>());
+    let mut roomy = series.clone();
+    roomy.chunks.reserve(100);
+    assert_eq!(roomy.size_bytes(), series_bytes);
+
+    let response_bytes = size_of::<Response>();
+    let size = |response: Response| response.size_bytes();
+    assert_eq!(size(Series::default().into()), response_bytes);
+    assert_eq!(size(series.clone().into()), response_bytes - size_of::<Series>() + series_bytes);
+    assert_eq!(size(Warning::new("slow").into()), response_bytes + 4);
+    assert_eq!(size(Response::Hints("hints".into())), response_bytes + 5);
+    assert_eq!(size(Response::Batch(vec![])), response_bytes);
+    let two = Response::Batch(vec![series, Series::default()]);
+    assert_eq!(size(two), response_bytes + series_bytes + size_of::<Series>());
+}
+
+// F11, F12
+/// Labels come off every series, of batches too, and it is told whether the order may have changed.
+#[test]
+fn labels_are_removed_in_place() {
+    let series = |text: &str| Series::new(labels(text), vec![Chunk::new(0, 9, "x")]);
+    let before =
+        || [series(r#"{replica="a", zone="y"}"#), series(r#"{replica="b", zone="x"}"#), series("{}")];
+    let after = || [series(r#"{zone="y"}"#), series(r#"{zone="x"}"#), series("{}")];
+    for (before, after) in before().into_iter().zip(after()) {
+        let mut response = Response::from(before.clone());
+        assert_eq!(response.remove_labels(&["replica"]), before != after);
+        assert_eq!(response, after.into());
+    }
+    let mut batch = Response::Batch(before().into());
+    assert!(!batch.remove_labels(&["job", "replic"]));
+    assert_eq!(batch, Response::Batch(before().into()));
+    assert!(batch.remove_labels(&["job", "replica"]));
+    assert_eq!(batch, Response::Batch(after().into()));
+    // What was sorted is not any more.
+    assert!(before()[0].compare(&before()[1]).is_lt() && after()[0].compare(&after()[1]).is_gt());
+
+    for mut other in [Warning::new(r#"replica="a""#).into(), Response::Hints("replica".into())] {
+        let before = other.clone();
+        assert!(!other.remove_labels(&["replica"]));
+        assert_eq!(other, before);
+    }
+}

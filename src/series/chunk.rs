@@ -33,4 +33,13 @@ impl Chunk {
     pub fn new(min_time_ms: i64, max_time_ms: i64, data: impl Into<Bytes>) -> Self {
         Self { min_time_ms, max_time_ms, data: data.into() }
     }
+
+    /// Returns how many bytes of memory this is: the chunk itself and its data.
+    ///
+    /// Data that clones share is counted with each of them, and memory that is kept only because the data is a
+    /// part of it is not counted.
+    #[must_use]
+    pub const fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.data.len()
+    }
 }

@@ -147,7 +147,7 @@ impl Labels {
         &self.packed
     }
 
-    pub(super) fn pairs(&self) -> Pairs<'_> {
+    pub(crate) fn pairs(&self) -> Pairs<'_> {
         Pairs::new(&self.packed)
     }
 

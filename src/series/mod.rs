@@ -62,6 +62,7 @@ pub use labels::Labels;
 pub use labels_builder::LabelsBuilder;
 pub use labels_error::LabelsError;
 pub use labels_iter::LabelsIter;
+pub(crate) use packed::{escape, pieces, unescape};
 pub use parse_labels_error::ParseLabelsError;
 pub use response::Response;
 pub use series::Series;

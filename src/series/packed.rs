@@ -22,7 +22,7 @@ pub(super) fn push(out: &mut Buffer, text: &str) {
 }
 
 /// Returns `text` as it stands in packed bytes, without its end.
-pub(super) fn escape(text: &str) -> Cow<'_, [u8]> {
+pub(crate) fn escape(text: &str) -> Cow<'_, [u8]> {
     if text.as_bytes().contains(&END) {
         let mut out = Buffer::new();
         push_escaped(&mut out, text);
@@ -42,7 +42,7 @@ fn push_escaped(out: &mut Buffer, text: &str) {
 }
 
 /// Undoes [`escape`].
-pub(super) fn unescape(escaped: &[u8]) -> Cow<'_, str> {
+pub(crate) fn unescape(escaped: &[u8]) -> Cow<'_, str> {
     // Packed bytes have been checked to be UTF-8, so nothing is lost here. This form has no panic in it.
     match unescape_bytes(escaped) {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
@@ -65,20 +65,25 @@ fn unescape_bytes(escaped: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
+/// Undoes [`escape`] without allocating: what the string is, in pieces. UTF-8 has no `FF`, so each is an escape.
+pub(crate) fn pieces(escaped: &[u8]) -> impl Iterator<Item = &[u8]> {
+    escaped.split(|byte| *byte == ESCAPED)
+}
+
 /// One label: a piece of packed bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pair<'a> {
+pub(crate) struct Pair<'a> {
     /// The whole pair, with both ends.
     pub(super) bytes: &'a [u8],
     /// The escaped name, without its end.
-    pub(super) name: &'a [u8],
+    pub(crate) name: &'a [u8],
     /// The escaped value, without its end.
-    pub(super) value: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 /// The labels of packed bytes. Ends early if the bytes do: what is left is then in `rest`.
 #[derive(Debug, Clone)]
-pub(super) struct Pairs<'a> {
+pub(crate) struct Pairs<'a> {
     rest: &'a [u8],
 }
 
@@ -157,7 +162,9 @@ mod tests {
     quickcheck! {
         fn escaping_is_undone_and_preserves_order(a: String, b: String) -> bool {
             let (a, b) = (a.replace('a', "\0"), b.replace('a', "\0"));
-            unescape(&escape(&a)) == a && escape(&a).cmp(&escape(&b)) == a.cmp(&b)
+            unescape(&escape(&a)) == a
+                && pieces(&escape(&a)).flatten().eq(a.as_bytes())
+                && escape(&a).cmp(&escape(&b)) == a.cmp(&b)
         }
 
         fn pairs_cut_any_bytes_without_loss(bytes: Vec<u8>) -> bool {

@@ -67,6 +67,52 @@ impl Response {
         }
     }
 
+    /// Returns how many bytes of memory this is: the response itself and what it holds.
+    ///
+    /// A series and a batch have the sizes of their [series](Series::size_bytes), a warning that of its message,
+    /// hints their own.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the number of chunks.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            // It is a part of the response itself.
+            Self::Series(series) => size_of::<Self>() - size_of::<Series>() + series.size_bytes(),
+            Self::Warning(warning) => size_of::<Self>() + warning.message().len(),
+            Self::Hints(hints) => size_of::<Self>() + hints.len(),
+            Self::Batch(batch) => size_of::<Self>() + batch.iter().map(Series::size_bytes).sum::<usize>(),
+        }
+    }
+
+    /// Removes the labels that have one of these names from all series in it, and returns whether there were any.
+    ///
+    /// # Ordering
+    ///
+    /// See [`Labels::without`]: afterwards responses that were sorted may not be, nor the series of a batch.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::{Labels, Response, Series};
+    ///
+    /// let labels = Labels::from_pairs([("job", "api"), ("replica", "a")])?;
+    /// let mut batch = Response::Batch(vec![Series::new(labels, vec![])]);
+    /// assert!(batch.remove_labels(&["replica"]));
+    /// assert!(!batch.remove_labels(&["replica"]));
+    /// # Ok::<(), losertree::series::LabelsError>(())
+    /// ```
+    pub fn remove_labels<N: AsRef<str>>(&mut self, names: &[N]) -> bool {
+        match self {
+            Self::Series(series) => series.remove_labels(names),
+            Self::Batch(batch) => {
+                batch.iter_mut().fold(false, |removes, series| series.remove_labels(names) | removes)
+            }
+            Self::Warning(_) | Self::Hints(_) => false,
+        }
+    }
+
     /// What responses are ordered by. `None` before every `Some` is the order of responses.
     fn key(&self) -> Option<&Labels> {
         self.as_series().map(|series| &series.labels)

@@ -37,6 +37,32 @@ impl Series {
     pub const fn new(labels: Labels, chunks: Vec<Chunk>) -> Self {
         Self { labels, chunks }
     }
+
+    /// Returns how many bytes of memory this is: the series itself, its packed labels, its chunks and their data.
+    ///
+    /// What it shares with others is counted in full, and the spare capacity of the vector is not counted; so
+    /// equal series have equal sizes.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the number of chunks.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Chunk::size_bytes).sum();
+        size_of::<Self>() + self.labels.packed().len() + chunks
+    }
+
+    /// Removes the labels that have one of these names, and returns whether there were any.
+    ///
+    /// # Ordering
+    ///
+    /// See [`Labels::without`]: afterwards the series can stand elsewhere in the order.
+    pub fn remove_labels<N: AsRef<str>>(&mut self, names: &[N]) -> bool {
+        let kept = self.labels.without(names);
+        let removes = kept.packed().len() < self.labels.packed().len();
+        self.labels = kept;
+        removes
+    }
 }
 
 /// By the labels alone.
