@@ -252,6 +252,15 @@ where
         Close { merge: self }
     }
 
+    /// Ends the merge as if its limit had been reached: nothing more is taken from the tournament, every source
+    /// is closed, and the stream ends.
+    ///
+    /// Other than with [`close`](Self::close), it is the stream that is polled until the sources are closed, and
+    /// that yields what goes wrong.
+    pub const fn finish(&mut self) {
+        self.remaining = 0;
+    }
+
     /// Attempts to close, as [`close`](Self::close) does.
     ///
     /// # Errors

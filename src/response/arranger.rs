@@ -1,0 +1,236 @@
+use std::collections::VecDeque;
+use std::task::{Context, Poll, ready};
+
+use super::receiver::Receiver;
+use super::{ResponseSetError, SeriesOrder, ShardMatcher};
+use crate::resource::{BytePool, Reservation};
+use crate::stream::Received;
+use crate::{Labels, Response, Series, SortKey, Source};
+
+/// How many frames one poll takes from a store at most before it gives one.
+const POLL_BUDGET: usize = 128;
+
+type Error<S> = ResponseSetError<<S as Source>::Error>;
+
+/// Gives the frames of a store as the merge wants them: the series of one shard, without some labels, in order.
+///
+/// A frame keeps its shape: a batch stays one, without the series of other shards.
+pub(super) struct Arranger<S: Source> {
+    receiver: Receiver<S>,
+    rules: Rules,
+    /// Whether series are held back from now on.
+    holds: bool,
+    held: Held,
+    /// The labels of the last series that was passed on.
+    last: Option<Labels>,
+    /// How many series were passed on or held back.
+    position: u64,
+    /// What is given when the store has nothing more.
+    rest: VecDeque<Result<Response, Error<S>>>,
+    has_ended: bool,
+}
+
+/// What is to be done to the series of a store.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) shard: Option<ShardMatcher>,
+    pub(super) removed_labels: Vec<String>,
+    pub(super) order: SeriesOrder,
+    /// Whether everything is held back, be it sorted or not.
+    pub(super) is_eager: bool,
+    pub(super) hold_limit_bytes: usize,
+    pub(super) pool: Option<BytePool>,
+}
+
+/// The series that were held back, and the memory that is charged for them.
+#[derive(Default)]
+struct Held {
+    series: Vec<Series>,
+    bytes: usize,
+    reservation: Option<Reservation>,
+}
+
+/// What becomes of a series.
+enum Verdict {
+    Pass,
+    Hold,
+    Skip,
+}
+
+impl<S: Source<Item = Response> + Unpin> Arranger<S> {
+    pub(super) fn new(receiver: Receiver<S>, rules: Rules) -> Self {
+        let holds = rules.is_eager || rules.order == SeriesOrder::Sorted;
+        Self {
+            receiver,
+            rules,
+            holds,
+            held: Held::default(),
+            last: None,
+            position: 0,
+            rest: VecDeque::new(),
+            has_ended: false,
+        }
+    }
+
+    pub(super) const fn received(&self) -> Received {
+        self.receiver.received
+    }
+
+    /// A poll for the next frame. After the end, it is only to be closed.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Response, Error<S>>>> {
+        for _ in 0..POLL_BUDGET {
+            if let Some(rest) = self.rest.pop_front() {
+                return Poll::Ready(Some(rest));
+            }
+            if self.has_ended {
+                return Poll::Ready(None);
+            }
+            match ready!(self.receiver.poll_frame(cx)) {
+                Some(Ok(frame)) => match self.arrange(frame) {
+                    Ok(None) => {}
+                    Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                    Err(error) => self.end(Some(error)),
+                },
+                Some(Err(error)) => self.end(Some(error)),
+                None => self.end(None),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+        self.has_ended = true;
+        self.rest.clear();
+        self.held = Held::default();
+        self.receiver.poll_close(cx)
+    }
+
+    /// Returns what is to be passed on of a frame.
+    fn arrange(&mut self, frame: Response) -> Result<Option<Response>, Error<S>> {
+        match frame {
+            Response::Series(mut series) => match self.judge(&mut series)? {
+                Verdict::Pass => Ok(Some(series.into())),
+                Verdict::Hold => self.hold(series).map(|()| None),
+                Verdict::Skip => Ok(None),
+            },
+            Response::Batch(batch) => self.arrange_batch(batch),
+            Response::Warning(_) | Response::Hints(_) => Ok(Some(frame)),
+        }
+    }
+
+    fn arrange_batch(&mut self, batch: Vec<Series>) -> Result<Option<Response>, Error<S>> {
+        let mut passed = Vec::with_capacity(if self.holds { 0 } else { batch.len() });
+        let mut arranged = Ok(());
+        for mut series in batch {
+            arranged = match self.judge(&mut series) {
+                Ok(Verdict::Pass) => {
+                    passed.push(series);
+                    continue;
+                }
+                Ok(Verdict::Hold) => self.hold(series),
+                Ok(Verdict::Skip) => continue,
+                Err(error) => Err(error),
+            };
+            if arranged.is_err() {
+                break;
+            }
+        }
+        let passed = (!passed.is_empty()).then_some(Response::Batch(passed));
+        match (arranged, passed) {
+            (Ok(()), passed) => Ok(passed),
+            (Err(error), None) => Err(error),
+            // What came before the error goes before it.
+            (Err(error), passed) => {
+                self.end(Some(error));
+                Ok(passed)
+            }
+        }
+    }
+
+    /// Says what becomes of a series, and removes its labels.
+    fn judge(&mut self, series: &mut Series) -> Result<Verdict, Error<S>> {
+        let mut is_cut_off = true;
+        if !self.rules.removed_labels.is_empty() {
+            let kept = series.labels.without(&self.rules.removed_labels);
+            // The labels that are removed come last if what is left is what came before them.
+            is_cut_off = series.labels.packed().starts_with(kept.packed());
+            series.labels = kept;
+        }
+        // After the labels are removed: all replicas of a series are in one shard, as in Thanos.
+        if self.rules.shard.as_ref().is_some_and(|shard| !shard.matches(&series.labels)) {
+            return Ok(Verdict::Skip);
+        }
+        let position = self.position;
+        self.position += 1;
+        if self.holds {
+            return Ok(Verdict::Hold);
+        }
+        let is_restored = self.rules.order == SeriesOrder::Restored;
+        if self.rules.order == SeriesOrder::Trusted {
+            return Ok(Verdict::Pass);
+        }
+        let is_behind = self.last.as_ref().is_some_and(|last| series.labels < *last);
+        if is_restored && (is_behind || !is_cut_off) {
+            self.holds = true;
+            return Ok(Verdict::Hold);
+        }
+        if is_behind {
+            return Err(ResponseSetError::OutOfOrder { position });
+        }
+        self.last = Some(series.labels.clone());
+        Ok(Verdict::Pass)
+    }
+
+    fn hold(&mut self, series: Series) -> Result<(), Error<S>> {
+        let Held { series: held, bytes, reservation } = &mut self.held;
+        let added = series.size_bytes();
+        let limit_bytes = self.rules.hold_limit_bytes;
+        *bytes = bytes.saturating_add(added);
+        if *bytes > limit_bytes {
+            return Err(ResponseSetError::TooLarge { limit_bytes });
+        }
+        if let Some(pool) = &self.rules.pool {
+            reservation.get_or_insert_with(|| pool.reservation()).try_grow(added)?;
+        }
+        held.push(series);
+        Ok(())
+    }
+
+    /// Notes that the store has nothing more. What was held back goes before its error.
+    fn end(&mut self, error: Option<Error<S>>) {
+        self.has_ended = true;
+        let mut series = std::mem::take(&mut self.held.series);
+        let wrong = self.put_in_order(&mut series);
+        if !series.is_empty() {
+            self.rest.push_back(Ok(Response::Batch(series)));
+        }
+        // The first error is the one that counts; the order only matters where the store did not fail.
+        self.rest.extend(error.or(wrong).map(Err));
+    }
+
+    /// Sorts what was held back if it is to be. Otherwise leaves what is in order, and returns the error.
+    fn put_in_order(&mut self, series: &mut Vec<Series>) -> Option<Error<S>> {
+        let is_ahead = |ahead: &Series, next: &Series| ahead.compare(next).is_le();
+        let first = self.position - series.len() as u64;
+        match self.rules.order {
+            SeriesOrder::Trusted => None,
+            SeriesOrder::Checked => {
+                let behind = series.windows(2).position(|pair| !is_ahead(&pair[0], &pair[1]))? + 1;
+                series.truncate(behind);
+                Some(ResponseSetError::OutOfOrder { position: first + behind as u64 })
+            }
+            SeriesOrder::Restored | SeriesOrder::Sorted => {
+                if !series.is_sorted_by(is_ahead) {
+                    self.receiver.received.is_resorted = true;
+                    series.sort_by(SortKey::compare);
+                }
+                let last = self.last.as_ref()?;
+                // Those have their place among the ones that were passed on.
+                let behind = series.partition_point(|series| series.labels < *last);
+                series.drain(..behind);
+                (behind > 0).then_some(ResponseSetError::OutOfOrder { position: first })
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::{fmt, vec};
+
+use super::ResponseSetError;
+use super::arranger::Arranger;
+use crate::stream::Received;
+use crate::{Response, Series, Source};
+
+/// A store's answer that is received as a whole and then given. Made by
+/// [`ResponseSetOptions::open`](super::ResponseSetOptions::open).
+///
+/// A [`Source`] of single series, warnings and hints. Warnings and hints are given as they come, for they stand before
+/// all series; the series when the last has come, sorted again [if they have to be](super::SeriesOrder).
+///
+/// It receives whenever it is polled, and needs no task: a merge polls all its sources at first, and each again when it
+/// is woken, so that all are received at the same time.
+///
+/// # Bounds
+///
+/// It holds at most as many bytes of series as [the options
+/// say](super::ResponseSetOptions::hold_limit_bytes). With a pool, they are charged to its budget until the set is
+/// closed or dropped.
+///
+/// # Complexity
+///
+/// One poll takes at most 128 frames, then it yields to the executor. Sorting `n` series is done in one poll:
+/// `O(n log n)` comparisons if they are out of order, otherwise n − 1.
+///
+/// # Errors
+///
+/// What was received before an error is given before it.
+///
+/// # Cancel safety
+///
+/// All state is in the set.
+///
+/// # Closing
+///
+/// Closing drops what is held and closes the store. Dropping drops both.
+pub struct EagerResponseSet<S: Source> {
+    name: Arc<str>,
+    store: Arranger<S>,
+    batch: vec::IntoIter<Series>,
+}
+
+impl<S: Source> EagerResponseSet<S> {
+    pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
+        Self { name, store, batch: Vec::new().into_iter() }
+    }
+}
+
+impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
+    type Item = Response;
+    type Error = ResponseSetError<S::Error>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Response, Self::Error>>> {
+        loop {
+            if let Some(series) = self.batch.next() {
+                return Poll::Ready(Some(Ok(series.into())));
+            }
+            match ready!(self.store.poll_frame(cx)) {
+                Some(Ok(Response::Batch(batch))) => self.batch = batch.into_iter(),
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.batch = Vec::new().into_iter();
+        self.store.poll_close(cx)
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
+    fn received(&self) -> Option<Received> {
+        Some(self.store.received())
+    }
+}
+
+impl<S: Source> fmt::Debug for EagerResponseSet<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EagerResponseSet")
+            .field("name", &self.name)
+            .field("held", &self.batch.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+use std::collections::VecDeque;
+use std::task::{Context, Poll, ready};
+use std::{fmt, mem, pin, vec};
+
+use futures::future::BoxFuture;
+
+use super::ResponseSetError;
+use super::arranger::Arranger;
+use super::buffer::{Buffer, Capacity, Frame, Taken};
+use super::producer::{Producer, Shared};
+use super::spawner::Spawner;
+use crate::resource::{BytePool, Reservation};
+use crate::stream::Received;
+use crate::sync::Arc;
+use crate::{Response, Series, Source};
+
+/// A store's answer that is received in the background while the merge goes on. Made by
+/// [`ResponseSetOptions::open`](super::ResponseSetOptions::open).
+///
+/// A [`Source`] of single series, warnings and hints: batches are unpacked.
+///
+/// # Buffer
+///
+/// What has been received and not been merged is bounded by frames and by bytes. In memory at a time are at most the
+/// bytes of the buffer and one frame more, which the store has given and for which there is no room yet; a frame that
+/// is larger than the buffer is let in when the buffer is empty. With a pool, the frames are charged to its budget, and
+/// the store has to wait until there is some. A frame that comes to an empty buffer while there is none is let in
+/// uncharged, since the merge may be waiting for just this one: at most one for each set.
+///
+/// # Complexity
+///
+/// One lock for each frame on the side of the store, fewer on the side of the merge, which takes half of the buffer at
+/// a time. Nothing is allocated for a series. One poll moves at most 128 frames, then it yields to the executor.
+///
+/// # Background
+///
+/// The store is opened and read by a task that is spawned when the set is polled first:
+/// [as the options say](super::ResponseSetOptions::spawn_with), or else on the tokio runtime that polls it (feature
+/// `tokio`). Where there is none, the set fills its buffer by itself whenever it is polled for more than it holds.
+///
+/// # Errors
+///
+/// What was received before an error is given before it. [`ResponseSetError::Abandoned`] if the task has panicked or
+/// its runtime was shut down.
+///
+/// # Cancel safety
+///
+/// All state is in the set.
+///
+/// # Closing
+///
+/// Closing has the task cancel what it is doing and close the store, and completes when the store is closed and the
+/// task has nothing left to do; a buffer that is full does not keep it. If the task is gone, the set closes the store
+/// by itself. Dropping the set drops the store at once, or, if a worker is polling it at this very moment, as soon as
+/// that returns.
+pub struct LazyResponseSet<S: Source> {
+    name: std::sync::Arc<str>,
+    shared: Arc<Shared<S>>,
+    stage: Stage,
+    /// What was taken from the buffer and not been looked at.
+    taken: VecDeque<Frame>,
+    /// What is left of the frame that is being unpacked, and its memory.
+    batch: vec::IntoIter<Series>,
+    reservation: Option<Reservation>,
+    /// What was used up since the buffer was told.
+    used: Capacity,
+    is_closing: bool,
+    is_abandoned: bool,
+}
+
+enum Stage {
+    /// Not yet polled.
+    Idle(Spawner, BoxFuture<'static, ()>),
+    /// The set fills the buffer.
+    Inline(BoxFuture<'static, ()>),
+    /// A task does.
+    Background,
+}
+
+type Error<S> = ResponseSetError<<S as Source>::Error>;
+
+impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
+    pub(super) fn new(
+        name: std::sync::Arc<str>,
+        store: Arranger<S>,
+        capacity: Capacity,
+        pool: Option<BytePool>,
+        spawner: Spawner,
+    ) -> Self
+    where
+        S: Send + 'static,
+        S::Error: Send + 'static,
+    {
+        let buffer = Buffer::new(capacity, store.received());
+        let shared = Arc::new(Shared::new(buffer, store, pool));
+        let producer = Box::pin(Producer::new(shared.clone()));
+        Self {
+            name,
+            shared,
+            stage: Stage::Idle(spawner, producer),
+            taken: VecDeque::new(),
+            batch: Vec::new().into_iter(),
+            reservation: None,
+            used: Capacity::default(),
+            is_closing: false,
+            is_abandoned: false,
+        }
+    }
+
+    /// Takes frames from the buffer, and has it filled before if that is up to this set.
+    fn take(&mut self, cx: &mut Context<'_>) -> Taken<S::Error> {
+        if let Stage::Idle(..) = self.stage
+            && let Stage::Idle(spawner, producer) = mem::replace(&mut self.stage, Stage::Background)
+            && let Some(producer) = spawner.spawn(producer)
+        {
+            self.stage = Stage::Inline(producer);
+        }
+        let mut used = mem::take(&mut self.used);
+        if let Stage::Inline(producer) = &mut self.stage {
+            // It is polled at once, so it need not be woken.
+            drop(self.shared.buffer.release(mem::take(&mut used)));
+            if producer.as_mut().poll(cx).is_ready() {
+                self.stage = Stage::Background;
+            }
+        }
+        self.shared.buffer.take(used, &mut self.taken, cx.waker())
+    }
+
+    /// Gives the next response of what was taken from the buffer.
+    fn unpack(&mut self) -> Option<Response> {
+        loop {
+            if let Some(series) = self.batch.next() {
+                return Some(series.into());
+            }
+            self.reservation = None;
+            let frame = self.taken.pop_front()?;
+            self.used.frames += 1;
+            self.used.bytes += frame.bytes;
+            self.reservation = frame.reservation;
+            match frame.response {
+                Response::Batch(batch) => self.batch = batch.into_iter(),
+                single => return Some(single),
+            }
+        }
+    }
+}
+
+impl<S: Source> LazyResponseSet<S> {
+    /// Drops all that was taken from the buffer, and has the store closed or dropped.
+    fn cancel(&mut self, is_dropped: bool) {
+        self.batch = Vec::new().into_iter();
+        self.taken.clear();
+        self.reservation = None;
+        self.shared.buffer.cancel(is_dropped);
+    }
+}
+
+impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
+    type Item = Response;
+    type Error = Error<S>;
+
+    fn poll_next(
+        mut self: pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Response, Error<S>>>> {
+        loop {
+            if let Some(response) = self.unpack() {
+                return Poll::Ready(Some(Ok(response)));
+            }
+            match self.take(cx) {
+                Taken::Frames => {}
+                Taken::Nothing => return Poll::Pending,
+                Taken::End(error) => return Poll::Ready(error.map(Err)),
+                Taken::Abandoned => {
+                    self.is_abandoned = true;
+                    return Poll::Ready(Some(Err(ResponseSetError::Abandoned)));
+                }
+            }
+        }
+    }
+
+    fn poll_close(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+        if !mem::replace(&mut self.is_closing, true) {
+            self.cancel(false);
+        }
+        if let Stage::Idle(_, producer) | Stage::Inline(producer) = &mut self.stage {
+            ready!(producer.as_mut().poll(cx));
+            self.stage = Stage::Background;
+        }
+        let Some(mut closed) = self.shared.buffer.stopped(cx.waker()) else { return Poll::Pending };
+        if closed.is_none() {
+            // Nobody else will.
+            ready!(self.shared.poll_pump(cx));
+            closed = self.shared.buffer.stopped(cx.waker()).flatten();
+        }
+        // A store that has panicked cannot be closed; that was said before, or is said now.
+        let unclosed = if self.is_abandoned { Ok(()) } else { Err(ResponseSetError::Abandoned) };
+        Poll::Ready(closed.unwrap_or(unclosed))
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
+    fn received(&self) -> Option<Received> {
+        Some(self.shared.buffer.received())
+    }
+}
+
+impl<S: Source> Drop for LazyResponseSet<S> {
+    fn drop(&mut self) {
+        self.cancel(true);
+        self.shared.drop_store();
+    }
+}
+
+impl<S: Source> fmt::Debug for LazyResponseSet<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LazyResponseSet")
+            .field("name", &self.name)
+            .field("received", &self.shared.buffer.received())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,234 @@
+use std::fmt;
+use std::sync::Arc;
+#[cfg(feature = "tokio")]
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::arranger::{Arranger, Rules};
+use super::buffer::Capacity;
+use super::receiver::Receiver;
+use super::spawner::Spawner;
+use super::timers::{Timeouts, Timers};
+use super::{
+    EagerResponseSet, LazyResponseSet, ResponseSet, RetrievalStrategy, SeriesOrder, ShardMatcher, Store,
+};
+use crate::resource::BytePool;
+use crate::{Chunk, Response, Source};
+
+/// How response sets receive, and what they do to the series.
+///
+/// | option | default |
+/// |---|---|
+/// | [`retrieval`](Self::retrieval) | [`RetrievalStrategy::Lazy`] |
+/// | [`buffer_frames`](Self::buffer_frames) | 64 |
+/// | [`buffer_bytes`](Self::buffer_bytes) | 4 MiB |
+/// | [`hold_limit_bytes`](Self::hold_limit_bytes) | 256 MiB |
+/// | [`pool`](Self::pool) | none |
+/// | [`order`](Self::order) | [`SeriesOrder::Checked`], or `Sorted` where labels are removed |
+/// | [`without_labels`](Self::without_labels) | none |
+/// | [`shard`](Self::shard) | none: all series |
+/// | [`count_samples`](Self::count_samples) | not counted |
+/// | [`spawn_with`](Self::spawn_with) | the tokio runtime that polls the set, if there is one |
+/// | `open_timeout`, `frame_timeout`, `total_timeout`, `close_timeout` (feature `tokio`) | none |
+///
+/// # Examples
+///
+/// ```
+/// use futures::stream;
+/// use losertree::response::{ResponseSetOptions, RetrievalStrategy, Store};
+/// use losertree::{ProxyResponseLoserTree, Response, from_stream};
+/// use std::convert::Infallible;
+///
+/// # futures::executor::block_on(async {
+/// let options = ResponseSetOptions::new().retrieval(RetrievalStrategy::Eager).without_labels(["replica"]);
+/// let store = |name| {
+///     Store::new(name, async { Ok(from_stream(stream::empty::<Result<Response, Infallible>>())) })
+/// };
+/// let mut merge = ProxyResponseLoserTree::new(["a", "b"].map(|name| options.open(store(name))));
+/// merge.close().await?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct ResponseSetOptions {
+    retrieval: RetrievalStrategy,
+    capacity: Capacity,
+    rules: Rules,
+    /// `None` is the default, which depends on whether labels are removed.
+    order: Option<SeriesOrder>,
+    timeouts: Timeouts,
+    samples: Option<fn(&Chunk) -> u64>,
+    spawner: Spawner,
+}
+
+impl Default for ResponseSetOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ResponseSetOptions {
+    /// Creates the default options.
+    pub fn new() -> Self {
+        let rules = Rules {
+            shard: None,
+            removed_labels: Vec::new(),
+            order: SeriesOrder::Checked,
+            is_eager: false,
+            hold_limit_bytes: 256 << 20,
+            pool: None,
+        };
+        Self {
+            retrieval: RetrievalStrategy::Lazy,
+            capacity: Capacity { frames: 64, bytes: 4 << 20 },
+            rules,
+            order: None,
+            timeouts: Timeouts::default(),
+            samples: None,
+            spawner: Spawner::default(),
+        }
+    }
+
+    /// Sets how answers are received.
+    pub const fn retrieval(mut self, strategy: RetrievalStrategy) -> Self {
+        self.retrieval = strategy;
+        self
+    }
+
+    /// Sets how many frames a lazy set buffers; 0 counts as 1.
+    pub const fn buffer_frames(mut self, frames: usize) -> Self {
+        self.capacity.frames = if frames == 0 { 1 } else { frames };
+        self
+    }
+
+    /// Sets how many bytes a lazy set buffers, by [`Response::size_bytes`]. A larger frame is buffered alone.
+    pub const fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.capacity.bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes of series are held back at most, by [`Series::size_bytes`](crate::Series::size_bytes). More
+    /// are [an error](super::ResponseSetError::TooLarge).
+    pub const fn hold_limit_bytes(mut self, bytes: usize) -> Self {
+        self.rules.hold_limit_bytes = bytes;
+        self
+    }
+
+    /// Charges what is buffered or held back to the budget of a pool.
+    ///
+    /// A lazy set waits for memory, in turn with others; for an eager one it is
+    /// [an error](super::ResponseSetError::Pool) if there is none, since those that have some may all be waiting.
+    pub fn pool(mut self, pool: &BytePool) -> Self {
+        self.rules.pool = Some(pool.clone());
+        self
+    }
+
+    /// Sets what is done to have the series in order.
+    pub const fn order(mut self, order: SeriesOrder) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// Removes the labels with these names from all series of stores that do not do it themselves.
+    pub fn without_labels<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.rules.removed_labels = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves out the series of other shards, from stores that do not do it themselves. Series in batches are matched
+    /// one by one, after labels were removed.
+    pub fn shard(mut self, shard: ShardMatcher) -> Self {
+        self.rules.shard = Some(shard);
+        self
+    }
+
+    /// Counts samples, by a function that knows how many there are in a chunk.
+    pub const fn count_samples(mut self, samples: fn(&Chunk) -> u64) -> Self {
+        self.samples = Some(samples);
+        self
+    }
+
+    /// Sets how the task of a lazy set is spawned.
+    ///
+    /// The future completes when the store is closed, or soon after the set was dropped. It does not panic unless the
+    /// store does.
+    pub fn spawn_with(mut self, spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> Self {
+        self.spawner = Spawner(Some(Arc::new(spawn)));
+        self
+    }
+
+    /// Sets how long opening a store may take.
+    #[cfg(feature = "tokio")]
+    pub const fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.open = Some(timeout);
+        self
+    }
+
+    /// Sets for how long a store may send nothing.
+    ///
+    /// Counted is the time in which the set waits for a frame. Time in which it does not want one, because its buffer
+    /// is full or nobody asks it, does not count.
+    #[cfg(feature = "tokio")]
+    pub const fn frame_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.frame = Some(timeout);
+        self
+    }
+
+    /// Sets how long it may take from the first poll to the last frame, time in which nobody asks included.
+    #[cfg(feature = "tokio")]
+    pub const fn total_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.total = Some(timeout);
+        self
+    }
+
+    /// Sets how long closing a store may take. One that takes longer is dropped unclosed, which is the error.
+    #[cfg(feature = "tokio")]
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.close = Some(timeout);
+        self
+    }
+
+    /// Makes the response set of a store. Nothing happens before it is polled.
+    pub fn open<S>(&self, store: Store<S>) -> ResponseSet<S>
+    where
+        S: Source<Item = Response> + Unpin + Send + 'static,
+        S::Error: Send + 'static,
+    {
+        let Store { name, opening, shards, removes_labels } = store;
+        let mut rules = self.rules.clone();
+        if shards {
+            rules.shard = None;
+        }
+        if removes_labels {
+            rules.removed_labels.clear();
+        }
+        let is_cut = !rules.removed_labels.is_empty();
+        let default = if is_cut { SeriesOrder::Sorted } else { SeriesOrder::Checked };
+        rules.order = self.order.unwrap_or(default);
+        rules.is_eager = self.retrieval == RetrievalStrategy::Eager;
+        let receiver = Receiver::new(opening, Timers::new(self.timeouts), self.samples);
+        let pool = rules.pool.clone();
+        let arranger = Arranger::new(receiver, rules);
+        match self.retrieval {
+            RetrievalStrategy::Lazy => {
+                let spawner = self.spawner.clone();
+                ResponseSet::Lazy(LazyResponseSet::new(name, arranger, self.capacity, pool, spawner))
+            }
+            RetrievalStrategy::Eager => ResponseSet::Eager(EagerResponseSet::new(name, arranger)),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseSetOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseSetOptions")
+            .field("retrieval", &self.retrieval)
+            .field("buffer", &self.capacity)
+            .field("rules", &self.rules)
+            .field("order", &self.order)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,23 @@
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+/// Where lazy sets are received: by a function of the user's, or on the tokio runtime that is there.
+#[derive(Clone, Default)]
+pub(super) struct Spawner(pub(super) Option<Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>>);
+
+impl Spawner {
+    /// Spawns a task, or gives it back where there is nothing to spawn it on.
+    pub(super) fn spawn(&self, task: BoxFuture<'static, ()>) -> Option<BoxFuture<'static, ()>> {
+        if let Some(spawn) = &self.0 {
+            spawn(task);
+            return None;
+        }
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(task);
+            return None;
+        }
+        Some(task)
+    }
+}

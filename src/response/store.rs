@@ -1,0 +1,84 @@
+use std::fmt;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::{Response, Source};
+
+/// A store to be asked: its name, how it is opened, and what it can do itself.
+///
+/// What opens a store is a future, which is first polled when its set is. Its output is a [`Source`] of
+/// [`Response`]s: your transport.
+///
+/// # Closing
+///
+/// A store that is given up while it is opening is closed by dropping the future.
+///
+/// # Examples
+///
+/// ```
+/// use futures::stream;
+/// use losertree::response::Store;
+/// use losertree::{Response, from_stream};
+/// # use std::io;
+/// # async fn connect(_: &str) -> io::Result<stream::Empty<io::Result<Response>>> { Ok(stream::empty()) }
+///
+/// let store = Store::new("store-a", async { Ok(from_stream(connect("10.0.0.7:10901").await?)) });
+/// assert_eq!(store.name(), "store-a");
+/// ```
+#[must_use = "a store does nothing until a query or a set is made of it"]
+pub struct Store<S: Source> {
+    pub(super) name: Arc<str>,
+    pub(super) opening: BoxFuture<'static, Result<S, S::Error>>,
+    pub(super) shards: bool,
+    pub(super) removes_labels: bool,
+}
+
+impl<S: Source<Item = Response>> Store<S> {
+    /// Creates a store that is opened by a future.
+    pub fn new<F>(name: impl Into<Arc<str>>, opening: F) -> Self
+    where
+        F: Future<Output = Result<S, S::Error>> + Send + 'static,
+    {
+        Self { name: name.into(), opening: opening.boxed(), shards: false, removes_labels: false }
+    }
+
+    /// Creates a store of a source that is open.
+    pub fn opened(name: impl Into<Arc<str>>, source: S) -> Self
+    where
+        S: Send + 'static,
+        S::Error: Send + 'static,
+    {
+        Self::new(name, std::future::ready(Ok(source)))
+    }
+
+    /// Says that the store gives the series of the wanted shard only. Default: they are matched here.
+    pub const fn shards_itself(mut self) -> Self {
+        self.shards = true;
+        self
+    }
+
+    /// Says that the store leaves out the labels that are to be removed, and sorts without them. Default: they
+    /// are removed here.
+    pub const fn removes_labels_itself(mut self) -> Self {
+        self.removes_labels = true;
+        self
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl<S: Source> fmt::Debug for Store<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("name", &self.name)
+            .field("shards", &self.shards)
+            .field("removes_labels", &self.removes_labels)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::alarm::{Alarm, Instant};
+use super::{ResponseSetError, TimedOut, Timeout};
+
+/// How long a store may take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Timeouts {
+    pub(super) open: Option<Duration>,
+    pub(super) frame: Option<Duration>,
+    pub(super) total: Option<Duration>,
+    pub(super) close: Option<Duration>,
+}
+
+impl Timeouts {
+    const fn of(&self, timeout: Timeout) -> Option<Duration> {
+        match timeout {
+            Timeout::Open => self.open,
+            Timeout::Frame => self.frame,
+            Timeout::Total => self.total,
+            Timeout::Close => self.close,
+        }
+    }
+}
+
+/// The clocks of one store.
+///
+/// A clock runs while the store is waited for, and stands still while it is not asked for anything.
+#[derive(Debug)]
+pub(super) struct Timers {
+    timeouts: Timeouts,
+    /// When the store was asked first.
+    started: Option<Instant>,
+    /// What is waited for, and since when.
+    waiting: Option<(Timeout, Instant)>,
+    /// There is one only while the store is waited for with a timeout.
+    alarm: Option<Alarm>,
+}
+
+impl Timers {
+    pub(super) const fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, started: None, waiting: None, alarm: None }
+    }
+
+    /// To be called before the store is asked for something. Fails if it has had its time.
+    pub(super) fn start(&mut self) -> Result<(), TimedOut> {
+        let Some(total) = self.timeouts.total else { return Ok(()) };
+        let started = *self.started.get_or_insert_with(Instant::now);
+        if started.elapsed() >= total { Err(TimedOut::new(Timeout::Total, total)) } else { Ok(()) }
+    }
+
+    /// To be called when the store has answered.
+    pub(super) const fn answered(&mut self) {
+        self.waiting = None;
+    }
+
+    /// To be called when nothing more will be waited for.
+    pub(super) fn stop(&mut self) {
+        self.waiting = None;
+        self.alarm = None;
+    }
+
+    /// To be called when the store has not answered. Is ready when that takes too long; until then, has the task
+    /// woken when it does.
+    pub(super) fn poll_expired<E>(
+        &mut self,
+        waiting_for: Timeout,
+        cx: &mut Context<'_>,
+    ) -> Poll<ResponseSetError<E>> {
+        let limit = self.timeouts.of(waiting_for);
+        // Closing comes after the end, which is when the total stops.
+        let total = self.timeouts.total.filter(|_| waiting_for != Timeout::Close);
+        if limit.is_none() && total.is_none() {
+            return Poll::Pending;
+        }
+        let since = match self.waiting {
+            Some((known, since)) if known == waiting_for => since,
+            _ => self.waiting.insert((waiting_for, Instant::now())).1,
+        };
+        let due = |timeout, since: Instant, limit: Option<Duration>| {
+            // A time that no clock can show never comes.
+            limit.and_then(|after| Some((since.checked_add(after)?, TimedOut::new(timeout, after))))
+        };
+        let this = due(waiting_for, since, limit);
+        let total = self.started.and_then(|started| due(Timeout::Total, started, total));
+        let Some((at, timed_out)) = this.into_iter().chain(total).min_by_key(|(at, _)| *at) else {
+            return Poll::Pending;
+        };
+        if self.alarm.is_none() {
+            self.alarm = Alarm::new(at);
+        }
+        let Some(alarm) = &mut self.alarm else { return Poll::Ready(ResponseSetError::NoTimer) };
+        alarm.poll_reached(at, cx).map(|()| timed_out.into())
+    }
+}
