@@ -11,7 +11,7 @@ use losertree::merge::{Coalesce, KeepFirst, Undrained};
 use losertree::resource::{
     ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LeaseFull, LeaseWait,
     LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, PendingReader, PoolConfigError, PoolError,
-    PoolSnapshot, ReaderGate, ReaderGuard,
+    PoolSnapshot, ReaderGate, ReaderGuard, Reservation,
 };
 use losertree::response::{ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
@@ -79,6 +79,7 @@ fn resources_can_be_sent_shared_moved_and_printed() {
     plain::<ByteLease>();
     plain::<LeaseWait>();
     plain::<PoolSnapshot>();
+    plain::<Reservation>();
     plain::<Flow>();
     plain::<ReaderGate>();
     plain::<ReaderGuard>();

@@ -61,7 +61,7 @@ fn a_lease_above_the_largest_is_an_error_of_its_own() {
     assert_eq!(pool.snapshot(), before, "nothing was changed");
     assert_eq!(
         pool.lease(101).unwrap_err().to_string(),
-        "101 bytes are more than the largest buffers of the pool, 100 bytes"
+        "101 bytes are more than the pool has for one holder, 100 bytes"
     );
 }
 

@@ -11,6 +11,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
@@ -119,6 +120,27 @@ fn shrinking_lets_in_who_waits() {
         waits.join().unwrap();
         drop(held);
         assert_all_is_back(&pool);
+    });
+}
+
+#[test]
+fn a_reservation_that_is_dropped_races_its_grant() {
+    model(|| {
+        let pool = pool(2, &LeakLedger::off());
+        let held = pool.lease(1).unwrap();
+        let mut dropped = pool.reservation();
+        dropped.try_grow(3).unwrap();
+        assert!(dropped.poll_grow(&mut Context::from_waker(Waker::noop()), 20).is_pending());
+        let behind = {
+            let mut behind = pool.reservation();
+            thread::spawn(move || block_on(poll_fn(|cx| behind.poll_grow(cx, 32))).unwrap())
+        };
+        let returns = thread::spawn(move || drop(held));
+        drop(dropped);
+        behind.join().unwrap();
+        returns.join().unwrap();
+        assert_all_is_back(&pool);
+        assert_eq!(pool.snapshot().reserved_bytes, 0);
     });
 }
 

@@ -72,6 +72,7 @@ fn a_pool_is_published() {
                 (r#"losertree_pool_budget_bytes{pool="chunks"}"#, 2048.0),
                 // The one that waits has been granted its lease.
                 (r#"losertree_pool_used_bytes{pool="chunks"}"#, 2048.0),
+                (r#"losertree_pool_reserved_bytes{pool="chunks"}"#, 0.0),
                 (r#"losertree_pool_peak_bytes{pool="chunks"}"#, 2048.0),
                 // The small buffer was dropped to make room for that.
                 (r#"losertree_pool_idle_bytes{pool="chunks"}"#, 0.0),
@@ -93,6 +94,15 @@ fn a_pool_is_published() {
         publisher.publish();
         assert_series(&series(&snapshotter), &[(r#"losertree_pool_waiting_leases{pool="chunks"}"#, 1.0)]);
         drop((big, wait, wait2));
+        let mut received = pool.reservation();
+        received.try_grow(300).expect("there is room");
+        publisher.publish();
+        let reserved = [
+            (r#"losertree_pool_used_bytes{pool="chunks"}"#, 300.0),
+            (r#"losertree_pool_reserved_bytes{pool="chunks"}"#, 300.0),
+            (r#"losertree_pool_outstanding_leases{pool="chunks"}"#, 0.0),
+        ];
+        assert_series(&series(&snapshotter), &reserved);
     });
 }
 

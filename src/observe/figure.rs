@@ -86,18 +86,22 @@ macro_rules! figures {
 
 figures! {
     POOL_BUDGET: Gauge, Bytes, "pool", "losertree_pool_budget_bytes", "What the pool may hold.";
-    POOL_USED: Gauge, Bytes, "pool", "losertree_pool_used_bytes", "What is leased.";
-    POOL_PEAK: Gauge, Bytes, "pool", "losertree_pool_peak_bytes", "The most that was ever leased.";
+    POOL_USED: Gauge, Bytes, "pool", "losertree_pool_used_bytes", "What is leased or reserved.";
+    POOL_RESERVED: Gauge, Bytes, "pool", "losertree_pool_reserved_bytes", "What of it is reserved.";
+    POOL_PEAK: Gauge, Bytes, "pool", "losertree_pool_peak_bytes", "The most that was ever used.";
     POOL_IDLE: Gauge, Bytes, "pool", "losertree_pool_idle_bytes", "What is kept for the next lease.";
     POOL_OUTSTANDING: Gauge, Count, "pool", "losertree_pool_outstanding_leases", "Leases that are out.";
-    POOL_WAITING: Gauge, Count, "pool", "losertree_pool_waiting_leases", "Leases that are being waited for.";
+    POOL_WAITING: Gauge, Count, "pool", "losertree_pool_waiting_leases",
+        "Leases and growths of reservations that are being waited for.";
     POOL_GETS: Counter, Count, "pool", "losertree_pool_gets_total", "Leases granted.";
     POOL_GET_BYTES: Counter, Bytes, "pool", "losertree_pool_get_bytes_total", "What was leased.";
     POOL_PUTS: Counter, Count, "pool", "losertree_pool_puts_total", "Leases that came back.";
     POOL_PUT_BYTES: Counter, Bytes, "pool", "losertree_pool_put_bytes_total", "What came back.";
-    POOL_REFUSALS: Counter, Count, "pool", "losertree_pool_refusals_total", "Leases refused for want of budget.";
+    POOL_REFUSALS: Counter, Count, "pool", "losertree_pool_refusals_total",
+        "Leases and growths refused for want of budget.";
     POOL_REFUSED_BYTES: Counter, Bytes, "pool", "losertree_pool_refused_bytes_total", "What was refused.";
-    POOL_WAITS: Counter, Count, "pool", "losertree_pool_waits_total", "Leases that had to wait.";
+    POOL_WAITS: Counter, Count, "pool", "losertree_pool_waits_total",
+        "Leases and growths of reservations that had to wait.";
     POOL_WAITED_BYTES: Counter, Bytes, "pool", "losertree_pool_waited_bytes_total", "What had to be waited for.";
     POOL_ALLOCATIONS: Counter, Count, "pool", "losertree_pool_allocations_total", "Buffers allocated.";
     POOL_ALLOCATED_BYTES: Counter, Bytes, "pool", "losertree_pool_allocated_bytes_total", "What was allocated.";

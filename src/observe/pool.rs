@@ -12,6 +12,7 @@ pub(super) struct Counts([Flow; 5]);
 pub(super) struct Levels {
     budget: usize,
     used: usize,
+    reserved: usize,
     peak: usize,
     idle: usize,
     outstanding: usize,
@@ -35,6 +36,7 @@ impl Observed for BytePool {
         }
         levels.budget += figures.budget_bytes;
         levels.used += figures.used_bytes;
+        levels.reserved += figures.reserved_bytes;
         levels.peak += figures.peak_bytes;
         levels.idle += figures.idle_bytes;
         levels.outstanding += figures.outstanding;
@@ -55,6 +57,7 @@ impl Observed for BytePool {
         }
         names::POOL_BUDGET.set_count(name, levels.budget);
         names::POOL_USED.set_count(name, levels.used);
+        names::POOL_RESERVED.set_count(name, levels.reserved);
         names::POOL_PEAK.set_count(name, levels.peak);
         names::POOL_IDLE.set_count(name, levels.idle);
         names::POOL_OUTSTANDING.set_count(name, levels.outstanding);

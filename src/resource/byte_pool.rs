@@ -3,9 +3,9 @@ use std::panic::Location;
 use std::sync::PoisonError;
 use std::task::Waker;
 
-use super::pool_state::{Charge, Grant, PoolState};
+use super::pool_state::{Charge, Demand, Grant, PoolState};
 use super::size_classes::SizeClasses;
-use super::{ByteLease, BytePoolBuilder, LeakLedger, LeaseWait, PoolError, PoolSnapshot};
+use super::{ByteLease, BytePoolBuilder, LeakLedger, LeaseWait, PoolError, PoolSnapshot, Reservation};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// A pool of byte buffers with a budget, whose buffers give themselves back.
@@ -18,8 +18,8 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 /// # Budget
 ///
 /// A lease is admitted for what it is charged, and charged for what it holds: the capacity of its buffer, not
-/// the length that was asked for. What is leased never exceeds the budget. Neither does what is held: idle
-/// buffers are kept for the next lease, and dropped, the largest first, when something must be allocated that
+/// the length that was asked for. Memory that is not the pool's can be charged too: a [`Reservation`] is so many
+/// bytes without a buffer. What is charged never exceeds the budget. Neither does what is held: idle buffers are kept for the next lease, and dropped, the largest first, when something must be allocated that
 /// would not fit into the budget beside them. (The allocator may move a lease that
 /// [grows](ByteLease::try_resize), and then has both places for a moment.)
 ///
@@ -113,6 +113,13 @@ impl BytePool {
         LeaseWait::new(self.clone(), len, Location::caller())
     }
 
+    /// Makes an empty [`Reservation`], which charges memory that is not the pool's.
+    #[track_caller]
+    pub fn reservation(&self) -> Reservation {
+        let entry = self.shared.ledger.open_at("reservation", Location::caller());
+        Reservation::new(self.clone(), entry)
+    }
+
     /// Returns the figures.
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {
@@ -176,7 +183,7 @@ impl BytePool {
     ) -> Result<ByteLease, u64> {
         let mut state = self.lock();
         if !state.admits(charge.bytes) {
-            return Err(state.enqueue(charge, waker.clone()));
+            return Err(state.enqueue(Demand::Lease(charge), waker.clone()));
         }
         let buffer = state.charge(charge);
         Ok(self.hand_out(state, charge, buffer, site))
@@ -190,14 +197,18 @@ impl BytePool {
         site: &'static Location<'static>,
     ) -> Option<ByteLease> {
         let mut state = self.lock();
-        if let Some(Grant { charge, buffer, .. }) = state.take_grant(ticket) {
+        if let Some(Grant::Lease(charge, buffer)) = state.take_grant(ticket) {
             return Some(self.hand_out(state, charge, buffer, site));
         }
+        Self::go_on_waiting(state, ticket, waker);
+        None
+    }
+
+    fn go_on_waiting(mut state: MutexGuard<'_, PoolState>, ticket: u64, waker: &Waker) {
         let replaced = state.replace_waker(ticket, waker);
         // The old waker is dropped after the lock is released: it is not ours.
         drop(state);
         drop(replaced);
-        None
     }
 
     /// Leaves the queue.
@@ -205,7 +216,7 @@ impl BytePool {
         let mut state = self.lock();
         let mut left = None;
         match state.take_grant(ticket) {
-            Some(Grant { charge, buffer, .. }) => state.discharge(charge, buffer),
+            Some(grant) => state.take_back(grant),
             None => left = state.dequeue(ticket),
         }
         // Who was behind may fit where this one did not.
@@ -221,16 +232,60 @@ impl BytePool {
             return Err(state.refuse(growth));
         }
         state.charge_more(growth);
+        Self::make_room(state);
+        Ok(())
+    }
+
+    /// Drops idle buffers for what has been charged.
+    fn make_room(mut state: MutexGuard<'_, PoolState>) {
         let trimmed = state.trim_to_budget();
         drop(state);
         drop(trimmed);
-        Ok(())
     }
 
     /// Gives back the difference between two sizes, of a lease that has shrunk.
     pub(super) fn discharge_rest(&self, old: Charge, new: Charge) {
         let mut state = self.lock();
         state.discharge_some(old.bytes - new.bytes);
+        PoolState::let_in(state);
+    }
+
+    /// Charges what a reservation grows by.
+    pub(super) fn reserve(&self, bytes: usize) -> Result<(), PoolError> {
+        let mut state = self.lock();
+        if !state.admits(bytes) {
+            return Err(state.refuse(bytes));
+        }
+        state.reserve(bytes);
+        Self::make_room(state);
+        Ok(())
+    }
+
+    /// Charges what a reservation grows by, or takes a place in the queue.
+    pub(super) fn reserve_or_enqueue(&self, bytes: usize, waker: &Waker) -> Result<(), u64> {
+        let mut state = self.lock();
+        if !state.admits(bytes) {
+            return Err(state.enqueue(Demand::Growth(bytes), waker.clone()));
+        }
+        state.reserve(bytes);
+        Self::make_room(state);
+        Ok(())
+    }
+
+    /// Whether a reservation has been granted what it waits for; if not, has `waker` woken when it is.
+    pub(super) fn redeem_growth(&self, ticket: u64, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        let is_granted = state.take_grant(ticket).is_some();
+        if !is_granted {
+            Self::go_on_waiting(state, ticket, waker);
+        }
+        is_granted
+    }
+
+    /// Gives back what a reservation has shrunk by.
+    pub(super) fn unreserve(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.unreserve(bytes);
         PoolState::let_in(state);
     }
 

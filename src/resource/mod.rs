@@ -1,7 +1,7 @@
 //! Resources that give themselves back, and books that say what is open.
 //!
 //! - [`BytePool`]: buffers with a budget. A [`ByteLease`] returns itself when it is dropped; an exhausted budget
-//!   is an error, or a fair wait.
+//!   is an error, or a fair wait. A [`Reservation`] charges memory that is not the pool's to the same budget.
 //! - [`ReaderGate`]: counts the readers of something, and closes when the last of them has left.
 //! - [`LeakLedger`]: what is open, since when, opened by which line, and how everything else has ended. A merge
 //!   books its sources in one, a pool its leases, a gate its readers.
@@ -21,6 +21,7 @@ mod pool_error;
 mod pool_snapshot;
 mod pool_state;
 mod reader_gate;
+mod reservation;
 mod size_classes;
 mod wake_all;
 
@@ -37,3 +38,4 @@ pub use ledger_snapshot::{LedgerSnapshot, OpenEntry};
 pub use pool_error::{PoolConfigError, PoolError};
 pub use pool_snapshot::{Flow, PoolSnapshot};
 pub use reader_gate::{GateClose, PendingReader, ReaderGate, ReaderGuard};
+pub use reservation::Reservation;

@@ -1,4 +1,4 @@
-/// Why a [`BytePool`](super::BytePool) does not lease a buffer.
+/// Why a [`BytePool`](super::BytePool) does not lease a buffer, or a reservation does not grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
@@ -8,21 +8,21 @@ pub enum PoolError {
          {waiting} are waiting"
     )]
     Exhausted {
-        /// What the lease would be charged: the capacity of the buffer, or what it was to grow by.
+        /// What would be charged: the capacity of the buffer, or what a lease or reservation was to grow by.
         charge_bytes: usize,
         /// What the budget had left.
         available_bytes: usize,
         /// The budget.
         budget_bytes: usize,
-        /// How many are waiting for a lease; they come first.
+        /// How many are waiting; they come first.
         waiting: usize,
     },
-    /// The pool has no buffers of this size, and never will.
-    #[error("{requested_bytes} bytes are more than the largest buffers of the pool, {largest_bytes} bytes")]
+    /// The pool never has so much for one lease or reservation.
+    #[error("{requested_bytes} bytes are more than the pool has for one holder, {largest_bytes} bytes")]
     TooLarge {
-        /// How many bytes were asked for.
+        /// How many bytes were asked for; of a reservation, those it has included.
         requested_bytes: usize,
-        /// The capacity of the largest buffers.
+        /// The capacity of the largest buffers; of a reservation, the budget.
         largest_bytes: usize,
     },
 }

@@ -1,31 +1,34 @@
 /// The figures of a [`BytePool`](super::BytePool) at one moment, taken under one lock: they fit together.
 ///
-/// `gets.bytes - puts.bytes` is `used_bytes`, `gets.count - puts.count` is `outstanding`, and `used_bytes +
-/// idle_bytes` is at most `budget_bytes`.
+/// `gets.bytes - puts.bytes` is `used_bytes - reserved_bytes`, `gets.count - puts.count` is `outstanding`, and
+/// `used_bytes + idle_bytes` is at most `budget_bytes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolSnapshot {
     /// What the pool may hold.
     pub budget_bytes: usize,
-    /// What is charged: the capacity of all buffers that are leased, or granted to a waiter who has not come
-    /// for it yet.
+    /// What is charged: the capacity of all buffers that are leased, and all reservations; what was granted to
+    /// a waiter who has not come for it yet is among both.
     pub used_bytes: usize,
+    /// What part of it is reservations.
+    pub reserved_bytes: usize,
     /// The most that was ever charged.
     pub peak_bytes: usize,
     /// What is kept for the next lease: the capacity of all idle buffers.
     pub idle_bytes: usize,
     /// How many leases are out, or granted to a waiter who has not come for it yet.
     pub outstanding: usize,
-    /// How many leases are being waited for.
+    /// How many leases and growths of a reservation are being waited for.
     pub waiting: usize,
     /// How many leases were granted, and what they were charged in bytes, growth included.
     pub gets: Flow,
     /// How many leases came back, or were granted and not taken, and what was given back in bytes.
     pub puts: Flow,
-    /// How many leases, and growths of one, were refused for want of budget, and what they would have been
-    /// charged in bytes. Those too large for the pool are not among them.
+    /// How many leases, and growths of a lease or reservation, were refused for want of budget, and what they
+    /// would have been charged in bytes. Those too large for the pool are not among them.
     pub refusals: Flow,
-    /// How many leases had to wait, and what they were or would have been charged in bytes.
+    /// How many leases and growths of a reservation had to wait, and what they were or would have been charged
+    /// in bytes.
     pub waits: Flow,
     /// How many buffers were allocated for a lease because none was idle, and their capacity in bytes.
     pub allocations: Flow,

@@ -17,8 +17,8 @@ pub(super) struct PoolState {
     idle: Vec<Idle>,
     /// Who waits, in the order of arrival, which is the order of tickets.
     waiters: VecDeque<Waiter>,
-    /// Those who have been let in and have not come for their buffer.
-    granted: SmallVec<[Grant; 4]>,
+    /// Those who have been let in and have not come for it, by their tickets.
+    granted: SmallVec<[(u64, Grant); 4]>,
     next_ticket: u64,
 }
 
@@ -31,16 +31,32 @@ struct Idle {
 
 struct Waiter {
     ticket: u64,
-    charge: Charge,
+    demand: Demand,
     waker: Waker,
 }
 
-/// What was charged is kept for the waiter, and so is the buffer: left with the idle ones, it would be held
-/// beside what was charged for it.
-pub(super) struct Grant {
-    ticket: u64,
-    pub(super) charge: Charge,
-    pub(super) buffer: Option<Vec<u8>>,
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Demand {
+    Lease(Charge),
+    /// So many bytes more for a reservation.
+    Growth(usize),
+}
+
+impl Demand {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Lease(Charge { bytes, .. }) | Self::Growth(bytes) => bytes,
+        }
+    }
+}
+
+/// What a waiter has been let in for. It is charged.
+pub(super) enum Grant {
+    /// The buffer is kept, if one was idle: left with the idle ones, it would be held beside what was charged
+    /// for it.
+    Lease(Charge, Option<Vec<u8>>),
+    Growth(usize),
 }
 
 /// What a lease was charged: the class and capacity of its buffer.
@@ -65,7 +81,7 @@ impl PoolState {
         let Flow { count, bytes } = self.figures.gets;
         let puts = Flow {
             count: count - self.figures.outstanding as u64,
-            bytes: bytes - self.figures.used_bytes as u64,
+            bytes: bytes - (self.figures.used_bytes - self.figures.reserved_bytes) as u64,
         };
         PoolSnapshot { puts, waiting: self.waiters.len(), ..self.figures }
     }
@@ -110,6 +126,17 @@ impl PoolState {
     #[inline]
     pub(super) fn charge_more(&mut self, bytes: usize) {
         self.figures.gets.bytes += bytes as u64;
+        self.occupy(bytes);
+    }
+
+    /// Charges what a reservation grows by.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.figures.reserved_bytes += bytes;
+        self.occupy(bytes);
+    }
+
+    #[inline]
+    fn occupy(&mut self, bytes: usize) {
         self.figures.used_bytes += bytes;
         self.figures.peak_bytes = self.figures.peak_bytes.max(self.figures.used_bytes);
     }
@@ -130,11 +157,25 @@ impl PoolState {
         self.figures.used_bytes -= bytes;
     }
 
-    pub(super) fn enqueue(&mut self, charge: Charge, waker: Waker) -> u64 {
-        self.figures.waits.add(charge.bytes);
+    /// Gives back what a reservation has, or was granted: this cannot underflow either.
+    pub(super) const fn unreserve(&mut self, bytes: usize) {
+        self.figures.reserved_bytes -= bytes;
+        self.figures.used_bytes -= bytes;
+    }
+
+    /// Gives back what was granted.
+    pub(super) fn take_back(&mut self, grant: Grant) {
+        match grant {
+            Grant::Lease(charge, buffer) => self.discharge(charge, buffer),
+            Grant::Growth(bytes) => self.unreserve(bytes),
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, demand: Demand, waker: Waker) -> u64 {
+        self.figures.waits.add(demand.bytes());
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.waiters.push_back(Waiter { ticket, charge, waker });
+        self.waiters.push_back(Waiter { ticket, demand, waker });
         ticket
     }
 
@@ -157,8 +198,8 @@ impl PoolState {
 
     /// Takes what a waiter was granted, if it was.
     pub(super) fn take_grant(&mut self, ticket: u64) -> Option<Grant> {
-        let place = self.granted.iter().position(|grant| grant.ticket == ticket)?;
-        Some(self.granted.swap_remove(place))
+        let place = self.granted.iter().position(|(granted, _)| *granted == ticket)?;
+        Some(self.granted.swap_remove(place).1)
     }
 
     /// Charges those who wait, in order, for as long as the first of them fits. Releases the lock and wakes
@@ -173,10 +214,16 @@ impl PoolState {
     #[cold]
     fn let_in_waiters(mut state: MutexGuard<'_, Self>) {
         let mut woken: SmallVec<[Waker; 4]> = SmallVec::new();
-        while state.waiters.front().is_some_and(|waiter| waiter.charge.bytes <= state.available()) {
-            let Some(Waiter { ticket, charge, waker }) = state.waiters.pop_front() else { break };
-            let buffer = state.charge(charge);
-            state.granted.push(Grant { ticket, charge, buffer });
+        while state.waiters.front().is_some_and(|waiter| waiter.demand.bytes() <= state.available()) {
+            let Some(Waiter { ticket, demand, waker }) = state.waiters.pop_front() else { break };
+            let grant = match demand {
+                Demand::Lease(charge) => Grant::Lease(charge, state.charge(charge)),
+                Demand::Growth(bytes) => {
+                    state.reserve(bytes);
+                    Grant::Growth(bytes)
+                }
+            };
+            state.granted.push((ticket, grant));
             woken.push(waker);
         }
         let trimmed = state.trim_to_budget();

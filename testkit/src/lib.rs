@@ -76,6 +76,7 @@ mod pool_step;
 mod pool_trial;
 mod random;
 mod record;
+mod reserved;
 mod run;
 mod runs;
 mod script;

@@ -10,10 +10,12 @@ pub(crate) struct PoolModel {
     budget: usize,
     /// The charges of all leases, by number of their handing out.
     held: BTreeMap<u64, usize>,
-    /// Who waits, in order: their name and what they will be charged.
-    queue: VecDeque<(u64, usize)>,
-    /// Who need only come for their lease: name, charge, whether a buffer is kept for them.
-    granted: Vec<(u64, usize, bool)>,
+    /// What each reservation holds, by its name.
+    reservations: BTreeMap<u64, usize>,
+    /// Who waits, in order.
+    queue: VecDeque<Waiting>,
+    /// Who need only come for it, and whether a buffer is kept for them.
+    granted: Vec<(Waiting, bool)>,
     /// The capacities of the idle buffers.
     idle: Vec<usize>,
     next_number: u64,
@@ -21,18 +23,25 @@ pub(crate) struct PoolModel {
     past: PoolSnapshot,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    name: u64,
+    charge: usize,
+    is_growth: bool,
+}
+
 /// Why the model does not lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    TooLarge,
+    TooLarge { requested: usize, largest: usize },
     Exhausted { charge: usize, available: usize, waiting: usize },
 }
 
 impl PoolModel {
     pub(crate) fn new(sizes: Vec<usize>, budget: usize) -> Self {
         let past = PoolSnapshot::default();
-        let (held, queue, granted, idle) = Default::default();
-        Self { sizes, budget, held, queue, granted, idle, next_number: 0, past }
+        let (held, reservations, queue, granted, idle) = Default::default();
+        Self { sizes, budget, held, reservations, queue, granted, idle, next_number: 0, past }
     }
 
     pub(crate) fn snapshot(&self) -> PoolSnapshot {
@@ -40,14 +49,23 @@ impl PoolModel {
         figures.budget_bytes = self.budget;
         figures.used_bytes = self.used();
         figures.idle_bytes = self.idle.iter().sum();
-        figures.outstanding = self.held.len() + self.granted.len();
+        let granted = || self.granted.iter().map(|(waiting, _)| waiting);
+        let growths = granted().filter(|waiting| waiting.is_growth);
+        figures.reserved_bytes =
+            self.reservations.values().sum::<usize>() + growths.map(|waiting| waiting.charge).sum::<usize>();
+        figures.outstanding = self.held.len() + granted().filter(|waiting| !waiting.is_growth).count();
         figures.waiting = self.queue.len();
         assert!(figures.used_bytes + figures.idle_bytes <= self.budget, "the model is wrong: {figures:?}");
         figures
     }
 
-    pub(crate) fn charge_of(&self, len: usize) -> Option<usize> {
-        self.sizes.iter().copied().find(|size| *size >= len)
+    pub(crate) fn charge_of(&self, len: usize) -> Result<usize, Refusal> {
+        let largest = self.sizes.iter().copied().max().unwrap_or_default();
+        self.sizes
+            .iter()
+            .copied()
+            .find(|size| *size >= len)
+            .ok_or(Refusal::TooLarge { requested: len, largest })
     }
 
     /// The charges of the leases that are out, in the order in which they were handed out.
@@ -56,16 +74,16 @@ impl PoolModel {
     }
 
     pub(crate) fn is_granted(&self, name: u64) -> bool {
-        self.granted.iter().any(|(granted, ..)| *granted == name)
+        self.granted.iter().any(|(granted, _)| granted.name == name)
     }
 
     pub(crate) fn is_queued(&self, name: u64) -> bool {
-        self.queue.iter().any(|(waiting, _)| *waiting == name)
+        self.queue.iter().any(|waiting| waiting.name == name)
     }
 
     /// Leases now or not at all: the number of the lease.
     pub(crate) fn lease(&mut self, len: usize) -> Result<u64, Refusal> {
-        let charge = self.charge_of(len).ok_or(Refusal::TooLarge)?;
+        let charge = self.charge_of(len)?;
         self.admit(charge)?;
         add(&mut self.past.gets, charge);
         let has_buffer = self.take_idle(charge);
@@ -74,10 +92,9 @@ impl PoolModel {
 
     /// Waits for a lease; `name` tells who. The number of the lease, if it is there.
     pub(crate) fn poll(&mut self, name: u64, len: usize) -> Result<Option<u64>, Refusal> {
-        let charge = self.charge_of(len).ok_or(Refusal::TooLarge)?;
-        if let Some(place) = self.granted.iter().position(|(granted, ..)| *granted == name) {
-            let (_, charge, has_buffer) = self.granted.remove(place);
-            return Ok(Some(self.hand_out(charge, has_buffer)));
+        let charge = self.charge_of(len)?;
+        if let Some((granted, has_buffer)) = self.take_grant(name) {
+            return Ok(Some(self.hand_out(granted.charge, has_buffer)));
         }
         if self.is_queued(name) {
             return Ok(None);
@@ -85,19 +102,69 @@ impl PoolModel {
         if self.fits(charge) && self.queue.is_empty() {
             return self.lease(len).map(Some);
         }
-        add(&mut self.past.waits, charge);
-        self.queue.push_back((name, charge));
+        self.enqueue(Waiting { name, charge, is_growth: false });
         Ok(None)
     }
 
     pub(crate) fn cancel(&mut self, name: u64) {
-        self.queue.retain(|(waiting, _)| *waiting != name);
-        if let Some(place) = self.granted.iter().position(|(granted, ..)| *granted == name) {
-            let (_, charge, has_buffer) = self.granted.remove(place);
-            self.idle.extend(has_buffer.then_some(charge));
-            add(&mut self.past.puts, charge);
+        self.queue.retain(|waiting| waiting.name != name);
+        if let Some((granted, has_buffer)) = self.take_grant(name) {
+            self.idle.extend(has_buffer.then_some(granted.charge));
+            if !granted.is_growth {
+                add(&mut self.past.puts, granted.charge);
+            }
         }
         self.let_in();
+    }
+
+    pub(crate) fn reservations(&self) -> &BTreeMap<u64, usize> {
+        &self.reservations
+    }
+
+    pub(crate) fn reserve(&mut self, name: u64) {
+        self.reservations.insert(name, 0);
+    }
+
+    /// Has a reservation hold more, now or not at all.
+    pub(crate) fn grow(&mut self, name: u64, bytes: usize) -> Result<(), Refusal> {
+        self.check_growth(name, bytes)?;
+        if bytes > 0 {
+            self.admit(bytes)?;
+            self.hold(name, bytes);
+        }
+        Ok(())
+    }
+
+    /// Waits for a reservation to hold more. Whether it does.
+    pub(crate) fn poll_growth(&mut self, name: u64, bytes: usize) -> Result<bool, Refusal> {
+        let waiting = self.queue.iter().chain(self.granted.iter().map(|(granted, _)| granted));
+        if waiting.clone().any(|waiting| waiting.name == name && waiting.charge != bytes) {
+            self.cancel(name);
+        }
+        if self.is_queued(name) {
+            return Ok(false);
+        }
+        if self.take_grant(name).is_none() {
+            self.check_growth(name, bytes)?;
+            if bytes > 0 && !(self.fits(bytes) && self.queue.is_empty()) {
+                self.enqueue(Waiting { name, charge: bytes, is_growth: true });
+                return Ok(false);
+            }
+        }
+        self.hold(name, bytes);
+        Ok(true)
+    }
+
+    pub(crate) fn shrink(&mut self, name: u64, bytes: usize) {
+        let held = self.reservations.entry(name).or_default();
+        *held = held.saturating_sub(bytes);
+        self.let_in();
+    }
+
+    pub(crate) fn drop_reservation(&mut self, name: u64) {
+        self.cancel(name);
+        self.shrink(name, usize::MAX);
+        self.reservations.remove(&name);
     }
 
     pub(crate) fn put(&mut self, number: u64) {
@@ -109,7 +176,7 @@ impl PoolModel {
     }
 
     pub(crate) fn resize(&mut self, number: u64, len: usize) -> Result<(), Refusal> {
-        let charge = self.charge_of(len).ok_or(Refusal::TooLarge)?;
+        let charge = self.charge_of(len)?;
         let old = self.held[&number];
         if charge > old {
             self.admit(charge - old)?;
@@ -129,7 +196,31 @@ impl PoolModel {
     }
 
     fn used(&self) -> usize {
-        self.held.values().sum::<usize>() + self.granted.iter().map(|(_, charge, _)| charge).sum::<usize>()
+        let granted = self.granted.iter().map(|(granted, _)| &granted.charge);
+        self.held.values().chain(self.reservations.values()).chain(granted).sum()
+    }
+
+    fn check_growth(&self, name: u64, bytes: usize) -> Result<(), Refusal> {
+        let requested = self.reservations[&name] + bytes;
+        if requested > self.budget {
+            return Err(Refusal::TooLarge { requested, largest: self.budget });
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, name: u64, bytes: usize) {
+        *self.reservations.entry(name).or_default() += bytes;
+        self.settle();
+    }
+
+    fn enqueue(&mut self, waiting: Waiting) {
+        add(&mut self.past.waits, waiting.charge);
+        self.queue.push_back(waiting);
+    }
+
+    fn take_grant(&mut self, name: u64) -> Option<(Waiting, bool)> {
+        let place = self.granted.iter().position(|(granted, _)| granted.name == name)?;
+        Some(self.granted.remove(place))
     }
 
     fn fits(&self, charge: usize) -> bool {
@@ -145,12 +236,14 @@ impl PoolModel {
     }
 
     fn let_in(&mut self) {
-        while let Some((name, charge)) = self.queue.front().copied().filter(|(_, charge)| self.fits(*charge))
-        {
+        while let Some(first) = self.queue.front().copied().filter(|first| self.fits(first.charge)) {
             self.queue.pop_front();
-            add(&mut self.past.gets, charge);
-            let has_buffer = self.take_idle(charge);
-            self.granted.push((name, charge, has_buffer));
+            let mut has_buffer = false;
+            if !first.is_growth {
+                add(&mut self.past.gets, first.charge);
+                has_buffer = self.take_idle(first.charge);
+            }
+            self.granted.push((first, has_buffer));
         }
         self.settle();
     }

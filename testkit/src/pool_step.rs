@@ -47,6 +47,35 @@ pub enum PoolStep {
     },
     /// Drop the idle buffers.
     Trim,
+    /// Make a reservation.
+    Reserve,
+    /// Have a reservation hold more, now or not at all.
+    Grow {
+        /// Which reservation.
+        pick: usize,
+        /// How many bytes more.
+        len: usize,
+    },
+    /// Have a reservation wait to hold more, with a waker of its own or with that of the poll before.
+    PollGrow {
+        /// Which reservation.
+        pick: usize,
+        /// How many bytes more; `None` for those of the poll before.
+        len: Option<usize>,
+        /// Whether the task has changed.
+        is_new_task: bool,
+    },
+    /// Have a reservation wait no more.
+    CancelGrow(usize),
+    /// Have a reservation give back so many bytes, or all it has.
+    Shrink {
+        /// Which reservation.
+        pick: usize,
+        /// How many bytes.
+        len: usize,
+    },
+    /// Drop a reservation.
+    DropReservation(usize),
 }
 
 impl PoolStep {
@@ -59,20 +88,26 @@ impl PoolStep {
         let pick = usize::from(pick);
         let length = usize::from(low) + usize::from(high / 4);
         let len = if high % 4 == 0 { length } else { length / 8 };
-        match kind % 20 {
+        match kind % 32 {
             0..=3 => Self::Lease(len),
             4..=5 => Self::Wait(len),
             6..=9 => Self::Poll { pick, is_new_task: low % 3 == 0 },
             10 => Self::Cancel(pick),
-            11..=12 => Self::Return(pick),
             13 if low % 4 == 0 => Self::Panic(pick),
             13 => Self::Freeze(pick),
             14 => Self::Share(pick),
             15 => Self::DropBytes(pick),
             16 => Self::Resize { pick, len },
             17..=18 => Self::Fill { pick, len, way: high },
-            _ if low % 4 == 0 => Self::Trim,
-            _ => Self::Return(pick),
+            19 if low % 4 == 0 => Self::Trim,
+            11..=12 | 19 => Self::Return(pick),
+            20 => Self::Reserve,
+            21..=22 => Self::Grow { pick, len },
+            23..=24 => Self::PollGrow { pick, len: Some(len), is_new_task: false },
+            25..=27 => Self::PollGrow { pick, len: None, is_new_task: low % 3 == 0 },
+            28 => Self::CancelGrow(pick),
+            29..=30 => Self::Shrink { pick, len },
+            _ => Self::DropReservation(pick),
         }
     }
 }

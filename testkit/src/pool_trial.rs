@@ -8,6 +8,7 @@ use losertree::LeakLedger;
 use losertree::resource::{ByteLease, BytePool, LeaseWait, PoolError};
 
 use crate::pool_model::{PoolModel, Refusal};
+use crate::reserved::Reserved;
 use crate::{CountingWaker, PoolStep};
 
 /// A pool, its users, and the model that says what each [`PoolStep`] should do.
@@ -33,6 +34,7 @@ pub struct PoolTrial {
     leases: Vec<Held>,
     shares: Vec<Shared>,
     waits: Vec<Waiting>,
+    reserved: Vec<Reserved>,
     next_name: u64,
     next_fill: u8,
 }
@@ -82,8 +84,8 @@ impl PoolTrial {
             .build()
             .expect("the options fit together");
         let model = PoolModel::new(sizes, budget);
-        let (leases, shares, waits) = Default::default();
-        Self { pool, ledger, model, leases, shares, waits, next_name: 0, next_fill: 1 }
+        let (leases, shares, waits, reserved) = Default::default();
+        Self { pool, ledger, model, leases, shares, waits, reserved, next_name: 0, next_fill: 1 }
     }
 
     /// Takes a step and checks everything.
@@ -100,8 +102,8 @@ impl PoolTrial {
             }
             PoolStep::Wait(len) => {
                 let wait = self.pool.lease_wait(len);
-                self.waits.push(Waiting { name: self.next_name, len, wait, task: CountingWaker::new() });
-                self.next_name += 1;
+                let name = self.take_name();
+                self.waits.push(Waiting { name, len, wait, task: CountingWaker::new() });
             }
             PoolStep::Poll { pick, is_new_task } => self.poll(pick, is_new_task),
             PoolStep::Cancel(pick) => {
@@ -160,6 +162,15 @@ impl PoolTrial {
                 self.pool.trim();
                 self.model.trim();
             }
+            PoolStep::Reserve => {
+                let name = self.take_name();
+                self.reserved.push(Reserved::new(name, &self.pool, &mut self.model));
+            }
+            PoolStep::Grow { pick, .. }
+            | PoolStep::PollGrow { pick, .. }
+            | PoolStep::CancelGrow(pick)
+            | PoolStep::Shrink { pick, .. }
+            | PoolStep::DropReservation(pick) => self.reserved(pick, step),
         }
         self.check();
     }
@@ -173,13 +184,16 @@ impl PoolTrial {
         while !self.shares.is_empty() {
             self.step(PoolStep::DropBytes(7));
         }
-        while !(self.leases.is_empty() && self.waits.is_empty()) {
+        while !(self.leases.is_empty() && self.waits.is_empty() && self.reserved.is_empty()) {
             self.step(PoolStep::Return(5));
+            self.step(PoolStep::PollGrow { pick: 1, len: None, is_new_task: false });
+            self.step(PoolStep::DropReservation(4));
             self.step(PoolStep::Poll { pick: 3, is_new_task: false });
             self.step(PoolStep::Cancel(2));
         }
         let figures = self.pool.snapshot();
-        assert_eq!((figures.used_bytes, figures.outstanding, figures.waiting), (0, 0, 0));
+        assert_eq!((figures.used_bytes, figures.reserved_bytes), (0, 0));
+        assert_eq!((figures.outstanding, figures.waiting), (0, 0));
         assert_eq!(figures.gets, figures.puts);
         let books = self.ledger.snapshot();
         assert!(books.is_all_closed(), "{books}");
@@ -198,7 +212,7 @@ impl PoolTrial {
                 assert!(lease.capacity() >= len);
                 self.leases.push(Held { number, lease, contents: Vec::new() });
             }
-            (Err(error), Err(refusal)) => self.assert_refused(error, refusal, len),
+            (Err(error), Err(refusal)) => self.assert_refused(error, refusal),
             (lease, number) => panic!("{lease:?} instead of {number:?}"),
         }
     }
@@ -239,9 +253,34 @@ impl PoolTrial {
         contents.truncate(self.model.held()[number]);
         match (result, expected) {
             (Ok(()), Ok(())) => {}
-            (Err(error), Err(refusal)) => self.assert_refused(error, refusal, len),
+            (Err(error), Err(refusal)) => self.assert_refused(error, refusal),
             (result, expected) => panic!("{result:?} instead of {expected:?}"),
         }
+    }
+
+    fn reserved(&mut self, pick: usize, step: PoolStep) {
+        let Some(index) = index(self.reserved.len(), pick) else { return };
+        let (reserved, model) = (&mut self.reserved[index], &mut self.model);
+        match step {
+            PoolStep::Grow { len, .. } => match reserved.grow(len, model) {
+                (Ok(()), Ok(())) => {}
+                (Err(error), Err(refusal)) => self.assert_refused(error, refusal),
+                (result, expected) => panic!("{result:?} instead of {expected:?}"),
+            },
+            PoolStep::PollGrow { len, is_new_task, .. } => {
+                if let Some((error, refusal)) = reserved.poll(len, is_new_task, model) {
+                    self.assert_refused(error, refusal);
+                }
+            }
+            PoolStep::CancelGrow(_) => reserved.cancel(model),
+            PoolStep::Shrink { len, .. } => reserved.shrink(len, model),
+            _ => self.reserved.remove(index).drop(model),
+        }
+    }
+
+    const fn take_name(&mut self) -> u64 {
+        self.next_name += 1;
+        self.next_name
     }
 
     fn fill(&mut self, pick: usize, len: usize, way: u8) {
@@ -296,14 +335,14 @@ impl PoolTrial {
         assert_eq!(lease.as_ptr(), address, "the buffer was allocated anew");
     }
 
-    fn assert_refused(&self, error: PoolError, refusal: Refusal, len: usize) {
+    fn assert_refused(&self, error: PoolError, refusal: Refusal) {
         match (error, refusal) {
-            (PoolError::TooLarge { requested_bytes, largest_bytes, .. }, Refusal::TooLarge) => {
-                assert_eq!(
-                    (requested_bytes, Some(largest_bytes)),
-                    (len, self.model.charge_of(largest_bytes))
-                );
-                assert!(len > largest_bytes);
+            (
+                PoolError::TooLarge { requested_bytes, largest_bytes, .. },
+                Refusal::TooLarge { requested, largest },
+            ) => {
+                assert_eq!((requested_bytes, largest_bytes), (requested, largest));
+                assert!(requested_bytes > largest_bytes);
             }
             (
                 PoolError::Exhausted { charge_bytes, available_bytes, budget_bytes, waiting, .. },
@@ -319,11 +358,12 @@ impl PoolTrial {
     fn check(&self) {
         let figures = self.pool.snapshot();
         assert_eq!(figures, self.model.snapshot());
-        assert_eq!(figures.gets.bytes - figures.puts.bytes, figures.used_bytes as u64);
+        let leased_bytes = figures.used_bytes - figures.reserved_bytes;
+        assert_eq!(figures.gets.bytes - figures.puts.bytes, leased_bytes as u64);
         assert_eq!(figures.gets.count - figures.puts.count, figures.outstanding as u64);
         assert!(figures.used_bytes <= figures.peak_bytes && figures.peak_bytes <= figures.budget_bytes);
         let books = self.ledger.snapshot();
-        assert_eq!(books.open_entries.len(), self.model.held().len());
+        assert_eq!(books.open_entries.len(), self.model.held().len() + self.reserved.len());
         assert_eq!((books.failed, books.handed_back, books.dropped_unclosed), (0, 0, 0));
         for Waiting { name, task, .. } in &self.waits {
             assert_eq!(task.wakes(), usize::from(self.model.is_granted(*name)), "wake-ups of {name}");
@@ -335,6 +375,7 @@ impl PoolTrial {
             assert_eq!((lease.capacity(), lease.remaining()), (capacity, capacity - contents.len()));
         }
         assert!(self.shares.iter().all(|share| share.bytes == share.contents));
+        self.reserved.iter().for_each(|reserved| reserved.check(&self.model));
     }
 }
 

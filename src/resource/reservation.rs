@@ -1,0 +1,155 @@
+use std::fmt;
+use std::task::{Context, Poll};
+
+use super::{BytePool, Ending, LedgerEntry, PoolError};
+
+/// Charges memory that a [`BytePool`] does not own against its budget. Made by [`BytePool::reservation`].
+///
+/// What a transport has received lies in buffers of its own. A reservation makes it count: it holds a number of
+/// bytes, without a buffer, and competes for the budget with leases and other reservations as its equals. What is
+/// admitted is what is charged, to the byte. Idle buffers are dropped to make room for it.
+///
+/// # Closing
+///
+/// Dropping the reservation gives back all it holds and leaves the queue, synchronously.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::resource::BytePool;
+///
+/// let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(100).build()?;
+/// let mut received = pool.reservation();
+/// received.try_grow(90)?;
+/// assert!(pool.lease(16).is_err());
+/// received.shrink(50); // a frame was consumed
+/// assert!(pool.lease(16).is_ok());
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The model is `MemoryReservation` of apache/datafusion (`execution/src/memory_pool`), which cannot wait.
+#[must_use = "a reservation that is dropped gives back what it holds"]
+pub struct Reservation {
+    pool: BytePool,
+    bytes: usize,
+    growth: Option<Growth>,
+    entry: LedgerEntry,
+}
+
+/// A growth that is waited for, or granted and not come for.
+struct Growth {
+    ticket: u64,
+    bytes: usize,
+}
+
+impl Reservation {
+    pub(super) const fn new(pool: BytePool, entry: LedgerEntry) -> Self {
+        Self { pool, bytes: 0, growth: None, entry }
+    }
+
+    /// Returns how many bytes it holds.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Holds so many bytes more, now or not at all.
+    ///
+    /// Growing by 0 bytes always succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::Exhausted`] if the budget does not allow it, or somebody waits, be it this reservation.
+    /// [`PoolError::TooLarge`] if it would come to more than the whole budget. It is as it was then.
+    pub fn try_grow(&mut self, bytes: usize) -> Result<(), PoolError> {
+        self.check(bytes)?;
+        if bytes > 0 {
+            self.pool.reserve(bytes)?;
+            self.bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// Waits until it holds so many bytes more.
+    ///
+    /// It takes its place in the [queue](BytePool#fairness) of the pool at the first call. Call again with the
+    /// same number to go on waiting; another number leaves the queue, or gives back what was granted, and starts
+    /// anew. Who waits while holding something may wait for others who do the same: cap how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TooLarge`] if it would come to more than the whole budget: no wait would help.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost between two calls: the place in the queue is kept, and so is a growth that was granted. It
+    /// is charged from then on, while [`bytes`](Self::bytes) counts it only once this has returned. Who does not
+    /// call again must call [`cancel_grow`](Self::cancel_grow) or drop the reservation: until then those behind
+    /// it wait too.
+    pub fn poll_grow(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), PoolError>> {
+        match &self.growth {
+            Some(growth) if growth.bytes == bytes => {
+                if !self.pool.redeem_growth(growth.ticket, cx.waker()) {
+                    return Poll::Pending;
+                }
+                self.growth = None;
+            }
+            _ => {
+                self.cancel_grow();
+                self.check(bytes)?;
+                if bytes == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Err(ticket) = self.pool.reserve_or_enqueue(bytes, cx.waker()) {
+                    self.growth = Some(Growth { ticket, bytes });
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.bytes += bytes;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Leaves the queue, or gives back the growth that was granted. Without one, nothing happens.
+    pub fn cancel_grow(&mut self) {
+        if let Some(Growth { ticket, .. }) = self.growth.take() {
+            self.pool.cancel(ticket);
+        }
+    }
+
+    /// Gives back so many bytes, or all if it holds fewer. Those who wait are let in.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        if bytes > 0 {
+            self.bytes -= bytes;
+            self.pool.unreserve(bytes);
+        }
+    }
+
+    /// Whether the budget would ever allow it.
+    fn check(&self, growth: usize) -> Result<(), PoolError> {
+        let (requested_bytes, largest_bytes) = (self.bytes.saturating_add(growth), self.pool.budget_bytes());
+        if requested_bytes > largest_bytes {
+            return Err(PoolError::TooLarge { requested_bytes, largest_bytes });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // The books first: whoever is let in by the return may look at them.
+        self.entry.book(Ending::Closed);
+        self.cancel_grow();
+        self.shrink(self.bytes);
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation")
+            .field("bytes", &self.bytes)
+            .field("waits_for", &self.growth.as_ref().map(|growth| growth.bytes))
+            .finish_non_exhaustive()
+    }
+}
