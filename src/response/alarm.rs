@@ -12,8 +12,8 @@ mod with_tokio {
     use std::pin::Pin;
 
     use tokio::runtime::Handle;
-    use tokio::time::Sleep;
     pub(in super::super) use tokio::time::Instant;
+    use tokio::time::Sleep;
 
     use super::{Context, Poll};
 
@@ -64,7 +64,11 @@ mod without {
             None
         }
 
-        pub(in super::super) const fn poll_reached(&mut self, _at: Instant, _cx: &mut Context<'_>) -> Poll<()> {
+        pub(in super::super) const fn poll_reached(
+            &mut self,
+            _at: Instant,
+            _cx: &mut Context<'_>,
+        ) -> Poll<()> {
             match *self {}
         }
     }

@@ -41,16 +41,23 @@ struct State<E> {
     producer: Option<Waker>,
     consumer: Option<Waker>,
     received: Received,
-    /// Whether the consumer wants nothing more.
-    is_cancelled: bool,
-    /// Whether the consumer does not even wait for the store to be closed.
-    is_dropped: bool,
+    consumer_is: Consumer,
     /// Whether the store has nothing more; and its error, until that was taken.
     has_ended: bool,
     error: Option<ResponseSetError<E>>,
     /// Whether the producer will not be polled any more; and what closing the store came to, if it was closed.
     has_stopped: bool,
     closed: Option<Result<(), ResponseSetError<E>>>,
+}
+
+/// What the consumer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consumer {
+    Reading,
+    /// It wants nothing more, and waits for the store to be closed.
+    Closing,
+    /// It does not even wait.
+    Dropped,
 }
 
 /// What has become of a frame that was to be put in.
@@ -85,8 +92,7 @@ impl<E> Buffer<E> {
             producer: None,
             consumer: None,
             received,
-            is_cancelled: false,
-            is_dropped: false,
+            consumer_is: Consumer::Reading,
             has_ended: false,
             error: None,
             has_stopped: false,
@@ -98,7 +104,7 @@ impl<E> Buffer<E> {
     /// Registers the producer, to be done before it looks at anything else. Returns whether it is to drop the store.
     pub(super) fn begin(&self, producer: &Waker) -> bool {
         let mut state = self.lock();
-        let is_dropped = state.is_dropped;
+        let is_dropped = state.consumer_is == Consumer::Dropped;
         let replaced = register(&mut state.producer, producer);
         drop(state);
         drop(replaced);
@@ -107,7 +113,7 @@ impl<E> Buffer<E> {
 
     /// Returns whether the consumer wants nothing more.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.lock().is_cancelled
+        self.lock().consumer_is != Consumer::Reading
     }
 
     /// Returns whether nothing is held. If something is, the producer will be woken when that has changed.
@@ -120,7 +126,7 @@ impl<E> Buffer<E> {
     /// Puts a frame in, if there is room. An empty buffer has room for a frame of any size.
     pub(super) fn put(&self, frame: Frame, received: Received) -> Put {
         let mut state = self.lock();
-        if state.is_cancelled {
+        if state.consumer_is != Consumer::Reading {
             return Put::Cancelled;
         }
         if state.held.frames >= self.capacity.frames || !self.fits(&state, frame.bytes) {
@@ -180,12 +186,7 @@ impl<E> Buffer<E> {
 
     /// Gives back the room of frames that were used up, and moves others to `taken`: half of them, so that the
     /// producer goes on while the consumer works on the other half.
-    pub(super) fn take(
-        &self,
-        used: Capacity,
-        taken: &mut VecDeque<Frame>,
-        consumer: &Waker,
-    ) -> Taken<E> {
+    pub(super) fn take(&self, used: Capacity, taken: &mut VecDeque<Frame>, consumer: &Waker) -> Taken<E> {
         let (mut state, producer) = self.released(used);
         let mut replaced = None;
         let outcome = if !state.frames.is_empty() {
@@ -208,8 +209,7 @@ impl<E> Buffer<E> {
     /// Drops all frames, and has the producer close the store; or drop it, if the consumer is dropped.
     pub(super) fn cancel(&self, is_dropped: bool) {
         let mut state = self.lock();
-        state.is_cancelled = true;
-        state.is_dropped |= is_dropped;
+        state.consumer_is = if is_dropped { Consumer::Dropped } else { Consumer::Closing };
         let frames = std::mem::take(&mut state.frames);
         wake(state.producer.take(), state);
         drop(frames);

@@ -41,13 +41,17 @@ use crate::{Response, Series, Source};
 /// Closing drops what is held and closes the store. Dropping drops both.
 pub struct EagerResponseSet<S: Source> {
     name: Arc<str>,
-    store: Arranger<S>,
+    // Boxed, so that a merge of sets does not move it about.
+    store: Box<Arranger<S>>,
     batch: vec::IntoIter<Series>,
 }
 
+// Nothing in here is ever pinned, save in a box.
+impl<S: Source> Unpin for EagerResponseSet<S> {}
+
 impl<S: Source> EagerResponseSet<S> {
     pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
-        Self { name, store, batch: Vec::new().into_iter() }
+        Self { name, store: Box::new(store), batch: Vec::new().into_iter() }
     }
 }
 

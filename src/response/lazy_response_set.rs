@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, ready};
 use std::{fmt, mem, pin, vec};
 
@@ -54,7 +55,7 @@ use crate::{Response, Series, Source};
 /// by itself. Dropping the set drops the store at once, or, if a worker is polling it at this very moment, as soon as
 /// that returns.
 pub struct LazyResponseSet<S: Source> {
-    name: std::sync::Arc<str>,
+    name: StdArc<str>,
     shared: Arc<Shared<S>>,
     stage: Stage,
     /// What was taken from the buffer and not been looked at.
@@ -77,11 +78,14 @@ enum Stage {
     Background,
 }
 
+// Nothing in here is ever pinned, save in a box.
+impl<S: Source> Unpin for LazyResponseSet<S> {}
+
 type Error<S> = ResponseSetError<<S as Source>::Error>;
 
 impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
     pub(super) fn new(
-        name: std::sync::Arc<str>,
+        name: StdArc<str>,
         store: Arranger<S>,
         capacity: Capacity,
         pool: Option<BytePool>,

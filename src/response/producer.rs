@@ -2,9 +2,9 @@ use std::pin::Pin;
 use std::sync::TryLockError;
 use std::task::{Context, Poll, ready};
 
+use super::ResponseSetError;
 use super::arranger::Arranger;
 use super::buffer::{Buffer, Frame, Put};
-use super::ResponseSetError;
 use crate::resource::BytePool;
 use crate::sync::{Arc, Mutex};
 use crate::{Response, Source};

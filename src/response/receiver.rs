@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use futures::future::BoxFuture;
 
 use super::timers::Timers;
-use super::{ResponseSetError, TimedOut, Timeout};
+use super::{ResponseSetError, Timeout};
 use crate::stream::Received;
 use crate::{Chunk, Response, Source};
 

@@ -191,6 +191,7 @@ impl ResponseSetOptions {
     }
 
     /// Makes the response set of a store. Nothing happens before it is polled.
+    #[must_use = "a set does nothing unless it is merged"]
     pub fn open<S>(&self, store: Store<S>) -> ResponseSet<S>
     where
         S: Source<Item = Response> + Unpin + Send + 'static,

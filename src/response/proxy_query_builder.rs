@@ -1,0 +1,127 @@
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use super::deduplicator::deduplicate;
+use super::limited::Limited;
+use super::{PartialResponseStrategy, ProxyQuery, ResponseSetOptions, Store};
+use crate::resource::LeakLedger;
+use crate::{ProxyResponseLoserTree, Response, Source};
+
+/// Sets up a [`ProxyQuery`]. Made by [`ProxyQuery::builder`].
+///
+/// | option | default |
+/// |---|---|
+/// | [`sets`](Self::sets) | [the default ones](ResponseSetOptions) |
+/// | [`partial_response`](Self::partial_response) | [`PartialResponseStrategy::Abort`] |
+/// | [`limit`](Self::limit) | none |
+/// | [`batches`](Self::batches) | none: single series |
+/// | [`ledger`](Self::ledger) | none kept |
+/// | [`name`](Self::name) | none |
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ProxyQueryBuilder<S: Source> {
+    stores: Vec<Store<S>>,
+    sets: ResponseSetOptions,
+    strategy: PartialResponseStrategy,
+    limit: u64,
+    batch: Option<(usize, usize)>,
+    ledger: LeakLedger,
+    name: Option<Arc<str>>,
+}
+
+impl<S: Source> Default for ProxyQueryBuilder<S> {
+    fn default() -> Self {
+        Self {
+            stores: Vec::new(),
+            sets: ResponseSetOptions::new(),
+            strategy: PartialResponseStrategy::Abort,
+            limit: u64::MAX,
+            batch: None,
+            ledger: LeakLedger::off(),
+            name: None,
+        }
+    }
+}
+
+impl<S> ProxyQueryBuilder<S>
+where
+    S: Source<Item = Response> + Unpin + Send + 'static,
+    S::Error: Error + Send + 'static,
+{
+    /// Adds a store.
+    pub fn store(mut self, store: Store<S>) -> Self {
+        self.stores.push(store);
+        self
+    }
+
+    /// Adds stores, in order.
+    pub fn stores(mut self, stores: impl IntoIterator<Item = Store<S>>) -> Self {
+        self.stores.extend(stores);
+        self
+    }
+
+    /// Sets how the answers of the stores are received, and what is done to their series.
+    pub fn sets(mut self, options: ResponseSetOptions) -> Self {
+        self.sets = options;
+        self
+    }
+
+    /// Sets what happens when a store fails.
+    pub const fn partial_response(mut self, strategy: PartialResponseStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Ends the query after this many series; duplicates count once, warnings and hints do not. With 0, no store is
+    /// polled but to be closed.
+    pub const fn limit(mut self, series: u64) -> Self {
+        self.limit = series;
+        self
+    }
+
+    /// Has series yielded in [`batches`](super::batches()) of at most so many series and bytes.
+    pub const fn batches(mut self, max_series: usize, max_bytes: usize) -> Self {
+        self.batch = Some((max_series, max_bytes));
+        self
+    }
+
+    /// Books every store in a ledger, from [`build`](Self::build) until it is released.
+    pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
+        self.ledger = ledger.clone();
+        self
+    }
+
+    /// Names the query in metrics and spans: [what kind it is](crate::stream::Builder::name), not which one.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Creates the query. Nothing happens before it is polled.
+    #[track_caller]
+    pub fn build(self) -> ProxyQuery<S> {
+        let sets = self.stores.into_iter().map(|store| self.sets.open(store));
+        let mut merge = ProxyResponseLoserTree::builder().sources(sets).ledger(&self.ledger);
+        if let Some(name) = self.name {
+            merge = merge.name(name);
+        }
+        if self.strategy == PartialResponseStrategy::Warn {
+            merge = merge.partial_response(Response::from);
+        }
+        ProxyQuery::new(Limited::new(deduplicate(merge.build()), self.limit), self.batch)
+    }
+}
+
+impl<S: Source> fmt::Debug for ProxyQueryBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyQueryBuilder")
+            .field("stores", &self.stores)
+            .field("sets", &self.sets)
+            .field("partial_response", &self.strategy)
+            .field("limit", &self.limit)
+            .field("batches", &self.batch)
+            .field("ledger", &self.ledger)
+            .field("name", &self.name)
+            .finish()
+    }
+}
