@@ -13,7 +13,7 @@ use losertree::resource::{
     LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, PendingReader, PoolConfigError, PoolError,
     PoolSnapshot, ReaderGate, ReaderGuard, Reservation,
 };
-use losertree::response::{ShardError, ShardMatcher};
+use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
     Builder, Close, CloseError, Closing, ErrorPolicy, FromStream, MergeError, MergeStats, Named,
@@ -33,6 +33,7 @@ fn unwind_safe<T: UnwindSafe>() {}
 type Compare = fn(&u64, &u64) -> std::cmp::Ordering;
 type Iter = std::vec::IntoIter<u64>;
 type Stream = futures::stream::Iter<std::vec::IntoIter<Result<u64, std::io::Error>>>;
+type Responses = futures::stream::Iter<std::vec::IntoIter<Result<Response, std::io::Error>>>;
 type Store = FromStream<Stream>;
 type Close1 = fn(Stream) -> futures::future::Ready<Result<(), std::io::Error>>;
 
@@ -68,6 +69,8 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<OrderCheck>();
     plain::<ErrorPolicy<u64, std::io::Error>>();
     plain::<ShardMatcher>();
+    plain::<ResponseDeduplicator<Responses>>();
+    plain::<Batches<Responses>>();
     #[cfg(feature = "metrics")]
     plain::<losertree::observe::Publisher>();
 }

@@ -1,18 +1,56 @@
-//! What stands between the network and the tree: which series of a response belong to a query, and what
-//! becomes of the merged ones.
+//! Everything between the network and the merge: what a query engine would have to write beside its transport.
 //!
-//! | step | by |
+//! # The problem
+//!
+//! A query goes to many stores. Each has to be opened, and may never answer; its frames have to be received while
+//! others are slow, but not without bound; some carry several series; some stores cannot leave out the labels by which
+//! their replicas differ, or the series of other shards; one that fails should cost its own answer and not those of
+//! the others. And every one of them has to be closed, whatever happened.
+//!
+//! [`ProxyQuery`] is all of it in one stream. Its parts can be used alone:
+//!
+//! ```text
+//!  Store             your transport: a name, and a future that opens a Source of Responses
+//!    │
+//!  ResponseSet       opens it, receives in time and within bounds, takes labels off, leaves out other
+//!    │               shards, restores the order, unpacks batches, counts            (lazy or eager)
+//!  ProxyResponseLoserTree
+//!    │
+//!  deduplicate       makes one series of its replicas
+//!    │
+//!  batches           packs series into frames
+//! ```
+//!
+//! | to | use |
 //! |---|---|
-//! | take replica labels off | [`Response::remove_labels`](crate::Response::remove_labels) |
+//! | ask many stores | [`ProxyQuery`] |
+//! | receive in the background, within bounds | [`ResponseSetOptions`], [`LazyResponseSet`] |
+//! | receive as a whole | [`RetrievalStrategy::Eager`], [`EagerResponseSet`] |
+//! | give up on slow stores | `open_timeout`, `frame_timeout` and others of [`ResponseSetOptions`] (feature `tokio`) |
+//! | take replica labels off | [`ResponseSetOptions::without_labels`], [`SeriesOrder`] |
 //! | leave out the series of other shards | [`ShardMatcher`] |
+//! | go on without stores that fail | [`PartialResponseStrategy::Warn`] |
+//! | make one series of its replicas | [`deduplicate`] |
+//! | pack series into frames | [`batches`](batches()) |
+//!
+//! # Sources
+//!
+//! The division is that of `pkg/store` of thanos-io/thanos: `proxy.go` (the query), `proxy_merge.go` (lazy and eager
+//! response sets, the deduplicator).
 
 mod alarm;
 mod arranger;
+mod batches;
 mod buffer;
+mod deduplicator;
 mod eager_response_set;
 mod error;
 mod lazy_response_set;
+mod limited;
+mod partial_response_strategy;
 mod producer;
+mod proxy_query;
+mod proxy_query_builder;
 mod receiver;
 mod response_set;
 mod response_set_options;
@@ -23,10 +61,16 @@ mod shard_matcher;
 mod spawner;
 mod store;
 mod timers;
+mod unpack;
 
+pub use batches::{Batches, batches};
+pub use deduplicator::{ResponseDeduplicator, deduplicate};
 pub use eager_response_set::EagerResponseSet;
 pub use error::{ResponseSetError, TimedOut, Timeout};
 pub use lazy_response_set::LazyResponseSet;
+pub use partial_response_strategy::PartialResponseStrategy;
+pub use proxy_query::{ProxyQuery, QueryError};
+pub use proxy_query_builder::ProxyQueryBuilder;
 pub use response_set::ResponseSet;
 pub use response_set_options::ResponseSetOptions;
 pub use retrieval_strategy::RetrievalStrategy;

@@ -3,7 +3,7 @@
 //! | for | there is |
 //! |---|---|
 //! | input | [`Runs`] (quickcheck, with shrinking), [`TestKey`], [`Random`]; [`inputs`] for benchmarks |
-//! | the expected output | [`merged`], [`assert_merged`]: the one oracle; [`Item`]s with an identity |
+//! | the expected output | [`merged`], [`assert_merged`]: the one oracle; [`Item`]s with an identity; [`deduplicated`] |
 //! | sources | [`Script`], [`ScriptedSource`], the [`Bell`] that wakes them; [`Stage`] puts them together |
 //! | what a merge does to them | [`Checked`], [`Log`]: each call against the table at [`losertree::Source`] |
 //! | polling | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`] |
@@ -63,6 +63,7 @@ mod checked;
 mod comparisons;
 mod counted_key;
 mod counting_waker;
+mod deduplicated;
 mod driver;
 mod event;
 mod figures;
@@ -93,6 +94,7 @@ pub use checked::Checked;
 pub use comparisons::{Comparisons, panic_at};
 pub use counted_key::CountedKey;
 pub use counting_waker::CountingWaker;
+pub use deduplicated::deduplicated;
 pub use driver::Driver;
 pub use event::{Event, Outcome};
 pub use figures::{Closing, Ending, Figures};

@@ -1,0 +1,188 @@
+use std::fmt;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use super::unpack::{POLL_BUDGET, Unpack};
+use crate::{Response, Series};
+
+pin_project! {
+    /// Responses whose series are packed into batches. Made by [`batches`].
+    #[must_use = "streams do nothing unless polled"]
+    pub struct Batches<St: Stream> {
+        #[pin]
+        unpacked: Unpack<St>,
+        batch: Vec<Series>,
+        batch_bytes: usize,
+        // What came after the batch that was yielded last.
+        next: Option<St::Item>,
+        max_series: usize,
+        max_bytes: usize,
+        is_prompt: bool,
+    }
+}
+
+/// Packs series that follow one another into batches, each of at most `max_series` series that together have at
+/// most `max_bytes` bytes, so that fewer frames are sent.
+///
+/// Bytes are those of [`Series::size_bytes`]. A series that is larger alone makes a batch of its own; so a limit
+/// of 0, of either kind, has the effect of 1. Every series comes out in a batch, also if it is alone. Batches that
+/// come in are packed again: what counts is series, never frames.
+///
+/// # Ordering
+///
+/// Everything keeps its order: a batch ends where a warning, hints or an error comes.
+///
+/// While the stream is pending, a batch that is not full is held back, which makes the batches depend on the
+/// series alone. [`prompt`](Batches::prompt) does not wait.
+///
+/// # Complexity
+///
+/// Holds at most `max_bytes` of series, or one series if that is larger; what ended the batch, which is one series
+/// or another response; and what is left of the batch that came in last. The size of a series is computed once, or
+/// twice if it begins a batch, linear in its chunks. What is allocated is the batches, which grow amortised.
+///
+/// One poll takes at most 128 series or frames without yielding one; then it has itself woken and is pending.
+///
+/// # Errors
+///
+/// Those of the stream. The series before an error come before it.
+///
+/// # Cancel safety
+///
+/// Everything is kept from one poll to the next.
+///
+/// # Closing
+///
+/// The stream is not closed from here. A merge closes its sources when it ends; to close it before, take it out
+/// by [`into_inner`](Batches::into_inner).
+///
+/// # Examples
+///
+/// ```
+/// use futures::executor::block_on;
+/// use futures::{StreamExt, stream};
+/// use losertree::response::batches;
+/// use losertree::{Response, Series, Warning};
+///
+/// let series = || Ok::<_, std::io::Error>(Response::from(Series::default()));
+/// let answer = [series(), series(), series(), Ok(Warning::new("slow").into()), series()];
+/// let frames = batches(stream::iter(answer), 2, 1 << 20).map(|frame| frame.unwrap().series_count());
+/// assert_eq!(block_on(frames.collect::<Vec<_>>()), [2, 1, 0, 1]);
+/// ```
+pub fn batches<St, E>(stream: St, max_series: usize, max_bytes: usize) -> Batches<St>
+where
+    St: Stream<Item = Result<Response, E>>,
+{
+    Batches {
+        unpacked: Unpack::new(stream),
+        batch: Vec::new(),
+        batch_bytes: 0,
+        next: None,
+        max_series,
+        max_bytes,
+        is_prompt: false,
+    }
+}
+
+impl<St: Stream> Batches<St> {
+    /// Yields the series that there are, rather than be pending.
+    ///
+    /// Series then arrive sooner, and in smaller batches if the stream is slower than who reads them: of no more
+    /// than 128 in any case, which is what one poll takes.
+    pub fn prompt(self) -> Self {
+        Self { is_prompt: true, ..self }
+    }
+
+    /// Returns the stream.
+    #[must_use]
+    pub const fn get_ref(&self) -> &St {
+        self.unpacked.get_ref()
+    }
+
+    /// Returns the stream. Responses that are taken out of it are not seen from here.
+    #[must_use]
+    pub const fn get_mut(&mut self) -> &mut St {
+        self.unpacked.get_mut()
+    }
+
+    /// Returns the stream, and drops what was taken out of it and not yielded.
+    #[must_use]
+    pub fn into_inner(self) -> St {
+        self.unpacked.into_inner()
+    }
+}
+
+impl<St, E> Stream for Batches<St>
+where
+    St: Stream<Item = Result<Response, E>>,
+{
+    type Item = Result<Response, E>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        let mut budget = POLL_BUDGET;
+        let next = loop {
+            let next = match this.next.take() {
+                None => match this.unpacked.as_mut().poll_next(cx, &mut budget) {
+                    Poll::Ready(next) => next,
+                    Poll::Pending if *this.is_prompt && !this.batch.is_empty() => break None,
+                    Poll::Pending => return Poll::Pending,
+                },
+                next => next,
+            };
+            match next {
+                Some(Ok(Response::Series(series))) => {
+                    let bytes = series.size_bytes();
+                    if !this.batch.is_empty() && this.batch_bytes.saturating_add(bytes) > *this.max_bytes {
+                        break Some(Ok(series.into()));
+                    }
+                    this.batch.push(series);
+                    *this.batch_bytes = this.batch_bytes.saturating_add(bytes);
+                    if this.batch.len() >= *this.max_series || *this.batch_bytes >= *this.max_bytes {
+                        break None;
+                    }
+                }
+                other if this.batch.is_empty() => return Poll::Ready(other),
+                other => break other,
+            }
+        };
+        *this.next = next;
+        *this.batch_bytes = 0;
+        Poll::Ready(Some(Ok(Response::Batch(mem::take(this.batch)))))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let has_series = !self.batch.is_empty() || self.unpacked.left_in_batch() > 0;
+        let next = usize::from(self.next.is_some());
+        // A batch that comes in may have any number of series, or none.
+        (next.max(usize::from(has_series)), self.is_terminated().then_some(0))
+    }
+}
+
+impl<St, E> FusedStream for Batches<St>
+where
+    St: Stream<Item = Result<Response, E>>,
+{
+    fn is_terminated(&self) -> bool {
+        // At the end of the stream nothing is left but the last batch, which is yielded then.
+        self.unpacked.has_ended()
+    }
+}
+
+/// Shows the stream, the limits and how much is held back.
+impl<St: Stream + fmt::Debug> fmt::Debug for Batches<St> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batches")
+            .field("stream", self.get_ref())
+            .field("max_series", &self.max_series)
+            .field("max_bytes", &self.max_bytes)
+            .field("held_series", &self.batch.len())
+            .field("held_bytes", &self.batch_bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,244 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use super::unpack::{POLL_BUDGET, Unpack};
+use crate::{Response, Series};
+
+pin_project! {
+    /// Sorted responses in which each series comes once, with each of its chunks once. Made by [`deduplicate`].
+    #[must_use = "streams do nothing unless polled"]
+    pub struct ResponseDeduplicator<St> {
+        #[pin]
+        unpacked: Unpack<St>,
+        run: Run,
+    }
+}
+
+/// Merges series with equal labels that follow one another into one, with the chunks of all of them.
+///
+/// The stream is to be sorted, as a merge of the answers of several stores is: then equal series stand side by
+/// side. Those that do not are not merged. Batches are taken for the series in them, and do not come out again;
+/// [`batches`](super::batches) makes new ones.
+///
+/// Chunks are identical, and come once, if their times and their data are equal. There is no hash in this: the
+/// chunks are sorted, by which identical ones come to stand side by side, and are compared.
+///
+/// # Ordering
+///
+/// Series keep the order of the stream. The chunks of each are sorted by time, then by data, also if it came
+/// alone. So the series that come out do not depend on which store answered first, nor on the order of the
+/// stores.
+///
+/// Warnings and hints are passed on at once, and so overtake the series that is held back.
+///
+/// # Complexity
+///
+/// One series is held back, with its duplicates, until another one or the end comes. Each series costs a
+/// comparison of its labels to those of the one before and, if the chunks are in order, a pass over them; this
+/// allocates nothing. Duplicates whose chunks are not the same add the chunks of the shorter to the longer
+/// series, and a sort of them in place.
+///
+/// One poll takes at most 128 series or frames without yielding one; then it has itself woken and is pending.
+///
+/// # Errors
+///
+/// Those of the stream. What is held back then may lack what would have come later, and is dropped; the error
+/// comes in its place. If the stream goes on after that, what is left of the series that the error interrupted
+/// comes as a series of its own.
+///
+/// # Cancel safety
+///
+/// Everything is kept from one poll to the next.
+///
+/// # Closing
+///
+/// The stream is not closed from here. A merge closes its sources when it ends; to close it before, take it out by
+/// [`into_inner`](ResponseDeduplicator::into_inner). Closed by way of
+/// [`get_mut`](ResponseDeduplicator::get_mut) it ends, upon which the held series comes, perhaps incomplete.
+///
+/// # Examples
+///
+/// ```
+/// use futures::executor::block_on;
+/// use futures::{TryStreamExt, stream};
+/// use losertree::response::deduplicate;
+/// use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series, from_stream};
+///
+/// let up = |chunks| Response::from(Series::new(Labels::from_pairs([("__name__", "up")]).unwrap(), chunks));
+/// let first = || Chunk::new(0, 59_999, "…");
+/// let later = Chunk::new(60_000, 119_999, "…");
+/// let store = |answer: Response| from_stream(stream::iter([Ok::<_, std::io::Error>(answer)]));
+///
+/// let merge = ProxyResponseLoserTree::new([store(up(vec![later.clone(), first()])), store(up(vec![first()]))]);
+/// let series: Vec<_> = block_on(deduplicate(merge).try_collect())?;
+/// assert_eq!(series, [up(vec![first(), later])]);
+/// # Ok::<_, losertree::stream::MergeError<std::io::Error>>(())
+/// ```
+///
+/// # Sources
+///
+/// `responseDeduplicator` in `pkg/store/proxy_merge.go` of thanos-io/thanos, which takes chunks with one hash to
+/// be one.
+pub fn deduplicate<St, E>(stream: St) -> ResponseDeduplicator<St>
+where
+    St: Stream<Item = Result<Response, E>>,
+{
+    ResponseDeduplicator { unpacked: Unpack::new(stream), run: Run::default() }
+}
+
+impl<St> ResponseDeduplicator<St> {
+    /// Returns the stream.
+    #[must_use]
+    pub const fn get_ref(&self) -> &St {
+        self.unpacked.get_ref()
+    }
+
+    /// Returns the stream. Responses that are taken out of it are not seen from here.
+    #[must_use]
+    pub const fn get_mut(&mut self) -> &mut St {
+        self.unpacked.get_mut()
+    }
+
+    /// Returns the stream, and drops the series that is held back and what is left of a batch.
+    #[must_use]
+    pub fn into_inner(self) -> St {
+        self.unpacked.into_inner()
+    }
+
+    /// Returns how many series were merged into the one before them, so far.
+    #[must_use]
+    pub const fn merged_series(&self) -> u64 {
+        self.run.merged_series
+    }
+
+    /// Returns how many chunks were dropped because they were there already, so far.
+    #[must_use]
+    pub const fn dropped_chunks(&self) -> u64 {
+        self.run.dropped_chunks
+    }
+}
+
+impl<St, E> Stream for ResponseDeduplicator<St>
+where
+    St: Stream<Item = Result<Response, E>>,
+{
+    type Item = Result<Response, E>;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        let mut budget = POLL_BUDGET;
+        loop {
+            let done = match ready!(this.unpacked.as_mut().poll_next(cx, &mut budget)) {
+                Some(Ok(Response::Series(series))) => {
+                    let Some(done) = this.run.push(series) else { continue };
+                    Some(done)
+                }
+                Some(Ok(other)) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => {
+                    this.run.held = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => this.run.finish(),
+            };
+            return Poll::Ready(done.map(|series| Ok(series.into())));
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let has_series = self.run.held.is_some() || self.unpacked.left_in_batch() > 0;
+        // A batch may have any number of series, or none.
+        (usize::from(has_series), self.is_terminated().then_some(0))
+    }
+}
+
+impl<St, E> FusedStream for ResponseDeduplicator<St>
+where
+    St: Stream<Item = Result<Response, E>>,
+{
+    fn is_terminated(&self) -> bool {
+        self.unpacked.has_ended() && self.run.held.is_none()
+    }
+}
+
+/// Shows the stream and what was found so far.
+impl<St: fmt::Debug> fmt::Debug for ResponseDeduplicator<St> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseDeduplicator")
+            .field("stream", self.get_ref())
+            .field("held", &self.run.held.as_ref().map(|series| &series.labels))
+            .field("merged_series", &self.run.merged_series)
+            .field("dropped_chunks", &self.run.dropped_chunks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The series that is held back, with what has come of its duplicates.
+#[derive(Default)]
+struct Run {
+    held: Option<Series>,
+    merged_series: u64,
+    dropped_chunks: u64,
+}
+
+impl Run {
+    /// Takes the next series. Returns the one before, if that is another one.
+    #[inline]
+    fn push(&mut self, series: Series) -> Option<Series> {
+        match &mut self.held {
+            // The same block of labels, as of clones, is equal without being read; sets of different lengths
+            // differ without being read.
+            Some(held) if held.labels == series.labels => {
+                self.merge(series);
+                None
+            }
+            Some(_) => {
+                let done = self.finish();
+                self.held = Some(series);
+                done
+            }
+            None => {
+                self.held = Some(series);
+                None
+            }
+        }
+    }
+
+    fn merge(&mut self, mut duplicate: Series) {
+        let Some(held) = &mut self.held else { return };
+        self.merged_series += 1;
+        // Most often replicas have the same chunks, and nothing need be sorted.
+        if held.chunks == duplicate.chunks {
+            self.dropped_chunks += duplicate.chunks.len() as u64;
+            return;
+        }
+        // In any order: they are sorted when all are there.
+        if held.chunks.len() < duplicate.chunks.len() {
+            std::mem::swap(&mut held.chunks, &mut duplicate.chunks);
+        }
+        held.chunks.append(&mut duplicate.chunks);
+    }
+
+    /// Ends the run, and returns its one series.
+    #[inline]
+    fn finish(&mut self) -> Option<Series> {
+        let mut series = self.held.take()?;
+        if !series.chunks.is_sorted_by(|a, b| a < b) {
+            self.sort(&mut series);
+        }
+        Some(series)
+    }
+
+    #[cold]
+    fn sort(&mut self, series: &mut Series) {
+        let before = series.chunks.len();
+        series.chunks.sort_unstable();
+        series.chunks.dedup();
+        self.dropped_chunks += (before - series.chunks.len()) as u64;
+    }
+}
