@@ -8,7 +8,7 @@ use super::proxy_query::{Merge, QueryError};
 use crate::{Response, Source};
 
 /// The deduplicated answer up to a number of series, after which the merge is ended.
-pub(super) struct Limited<S: Source<Item = Response>> {
+pub(super) struct Limited<S: Source<Item = Response> + Unpin> {
     answer: ResponseDeduplicator<Merge<S>>,
     /// How many series are still wanted.
     remaining: u64,
@@ -27,7 +27,7 @@ impl<S: Source<Item = Response> + Unpin> Limited<S> {
     }
 }
 
-impl<S: Source<Item = Response>> Limited<S> {
+impl<S: Source<Item = Response> + Unpin> Limited<S> {
     pub(super) const fn merge(&self) -> &Merge<S> {
         self.answer.get_ref()
     }
@@ -38,7 +38,7 @@ impl<S: Source<Item = Response>> Limited<S> {
 }
 
 // Nothing in here is ever pinned.
-impl<S: Source<Item = Response>> Unpin for Limited<S> {}
+impl<S: Source<Item = Response> + Unpin> Unpin for Limited<S> {}
 
 impl<S: Source<Item = Response> + Unpin> Stream for Limited<S> {
     type Item = Result<Response, QueryError<S::Error>>;

@@ -92,20 +92,20 @@ pub type QueryError<E> = MergeError<ResponseSetError<E>>;
 ///
 /// `ProxyStore.Series` in `pkg/store/proxy.go` of thanos-io/thanos.
 #[must_use = "streams do nothing unless polled"]
-pub struct ProxyQuery<S: Source<Item = Response>> {
+pub struct ProxyQuery<S: Source<Item = Response> + Unpin> {
     answer: Answer<S>,
     /// Whether nothing is yielded any more.
     is_closing: bool,
     has_ended: bool,
 }
 
-enum Answer<S: Source<Item = Response>> {
+enum Answer<S: Source<Item = Response> + Unpin> {
     Singly(Limited<S>),
     InBatches(Batches<Limited<S>>),
 }
 
 // Nothing in here is ever pinned.
-impl<S: Source<Item = Response>> Unpin for ProxyQuery<S> {}
+impl<S: Source<Item = Response> + Unpin> Unpin for ProxyQuery<S> {}
 
 impl<S> ProxyQuery<S>
 where
@@ -164,7 +164,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     }
 }
 
-impl<S: Source<Item = Response>> ProxyQuery<S> {
+impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     /// Returns what the merge and each store have done so far; a store's
     /// [`received`](crate::stream::SourceStats::received) has its frames, series, chunks and samples.
     #[must_use]
@@ -210,7 +210,7 @@ impl<S: Source<Item = Response> + Unpin> FusedStream for ProxyQuery<S> {
     }
 }
 
-impl<S: Source<Item = Response>> fmt::Debug for ProxyQuery<S> {
+impl<S: Source<Item = Response> + Unpin> fmt::Debug for ProxyQuery<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyQuery").field("merge", self.answer().merge()).finish_non_exhaustive()
     }
