@@ -3,7 +3,6 @@
 
 mod program;
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -100,18 +99,21 @@ fn read_line(line: &str) -> Line {
     (labels, rest.trim_start_matches([',', '{', '}']).trim().to_owned())
 }
 
-/// What the program must print for these inputs, in order: a stable sort. With names of labels to remove,
-/// the first of each run.
+/// What the program must print for these inputs: each series with its different samples, by timestamp and text.
 fn oracle(inputs: &[String], removed: &[&str]) -> Vec<Line> {
     let mut lines: Vec<Line> = inputs.iter().flat_map(|input| read(input)).collect();
     for (labels, _) in &mut lines {
         labels.retain(|(name, _)| !removed.contains(&name.as_str()));
     }
-    lines.sort_by(|a, b| a.0.cmp(&b.0));
-    if !removed.is_empty() {
-        lines.dedup_by(|later, first| later.0 == first.0);
-    }
+    let time = |sample: &str| sample.split(' ').nth(1).map_or(0, |time| time.parse::<i64>().unwrap());
+    lines.sort_by(|a, b| (&a.0, time(&a.1), &a.1).cmp(&(&b.0, time(&b.1), &b.1)));
+    lines.dedup();
     lines
+}
+
+/// How many series there are in sorted lines.
+fn series(lines: &[Line]) -> usize {
+    lines.chunk_by(|a, b| a.0 == b.0).count()
 }
 
 fn contents(paths: &[&str]) -> Vec<String> {
@@ -147,12 +149,14 @@ fn without_arguments_the_shipped_scrapes_are_merged() {
     let inputs = contents(&paths.iter().map(String::as_str).collect::<Vec<_>>());
     let run = fan_in(&[]);
     let expected = oracle(&inputs, &[]);
-    assert_eq!(run.figure("series in"), expected.len().to_string());
-    assert_eq!(run.figure("series out"), expected.len().to_string());
-    assert_eq!(run.figure("merged duplicates"), "0");
+    let all: usize = inputs.iter().map(|input| read(input).len()).sum();
+    assert_eq!(run.figure("series in"), all.to_string());
+    assert_eq!(run.figure("series out"), series(&expected).to_string());
+    assert_eq!(run.figure("merged duplicates"), (all - series(&expected)).to_string());
     for (path, content) in paths.iter().zip(&inputs) {
         let row: Vec<&str> = run.figure(path).split_whitespace().collect();
-        assert_eq!(row, [&read(content).len().to_string(), &content.len().to_string(), "exhausted"]);
+        assert_eq!([row[0], row[2]], [&read(content).len().to_string(), "exhausted"]);
+        assert!(row[1].parse::<u64>().unwrap() > 0);
     }
     let out = run.output(13);
     assert_eq!(out.lines().count(), expected.len());
@@ -162,40 +166,35 @@ fn without_arguments_the_shipped_scrapes_are_merged() {
 #[test]
 fn count_prints_the_number_alone_from_any_directory() {
     let elsewhere = tempfile::tempdir().unwrap();
-    let series: usize = shipped().iter().map(|path| read(&contents(&[path]).concat()).len()).sum();
+    let paths = shipped();
+    let inputs = contents(&paths.iter().map(String::as_str).collect::<Vec<_>>());
     let run = run(command(&["--count"]).current_dir(&elsewhere));
-    assert_eq!(run.output(13), format!("{series}\n"));
+    assert_eq!(run.output(13), format!("{}\n", series(&oracle(&inputs, &[]))));
     assert_eq!(fan_in(&["--count", "--limit", "7"]).output(13), "7\n");
     assert_eq!(fan_in(&["--count", "--replica-label", "replica", REPLICA_A, REPLICA_B]).output(2), "538\n");
 }
 
 #[test]
-fn replicas_become_one_and_the_first_is_kept() {
-    for [first, second] in [[REPLICA_A, REPLICA_B], [REPLICA_B, REPLICA_A]] {
+fn replicas_become_one_in_whichever_order_they_are_named() {
+    for files in [[REPLICA_A, REPLICA_B], [REPLICA_B, REPLICA_A]] {
         for removed in [&["replica"][..], &["cluster", "replica"]] {
             let mut args: Vec<&str> = removed.iter().flat_map(|name| ["--replica-label", name]).collect();
-            args.extend([first, second]);
+            args.extend(files);
             let run = fan_in(&args);
             assert_eq!(run.figure("series in"), "1076");
             assert_eq!(run.figure("series out"), "538");
             assert_eq!(run.figure("merged duplicates"), "538");
-            let out = read(&run.output(2));
-            assert_eq!(out, oracle(&contents(&[first, second]), removed));
-            // Every sample is the first store's.
-            let samples = |lines: &[Line]| lines.iter().map(|line| line.1.clone()).collect::<HashSet<_>>();
-            assert!(samples(&out).is_subset(&samples(&read(&contents(&[first]).concat()))));
+            assert_eq!(read(&run.output(2)), oracle(&contents(&[REPLICA_A, REPLICA_B]), removed));
         }
     }
 }
 
 #[test]
-fn without_replica_label_nothing_is_left_out() {
-    let (_dir, path) = file("a.prom", "up 1\nup 2\ndown 3\n");
-    let (_other_dir, other) = file("b.prom", "up 4\ndown 5\n");
+fn a_series_comes_once_with_each_of_its_samples() {
+    let (_dir, path) = file("a.prom", "up 2\nup 1\ndown 3\nup 0 7\n");
+    let (_other_dir, other) = file("b.prom", "up 4\ndown 5\nup 1\nup 9 -1\n");
     let out = fan_in(&[&path, &other, &path]).output(3);
-    assert_eq!(out, "down 3\ndown 5\ndown 3\nup 1\nup 2\nup 4\nup 1\nup 2\n");
-    let out = fan_in(&[&other, &path, "--replica-label", "none"]).output(2);
-    assert_eq!(out, "down 5\nup 4\n");
+    assert_eq!(out, "down 3\ndown 5\nup 9 -1\nup 1\nup 2\nup 4\nup 0 7\n");
 }
 
 #[test]
@@ -204,8 +203,9 @@ fn the_limit_counts_what_comes_out_and_closes_the_stores() {
     let run = fan_in(&["--replica-label", "replica", "--limit", "5", REPLICA_A, REPLICA_B]);
     assert!(run.figure(REPLICA_A).ends_with("closed early"));
     assert_eq!(run.figure("series out"), "5");
-    let first: Vec<&str> = all.lines().take(5).collect();
-    assert_eq!(run.output(2).lines().collect::<Vec<_>>(), first);
+    let (all_lines, first) = (read(&all), read(&run.output(2)));
+    assert!(all_lines.starts_with(&first));
+    assert_eq!(series(&first), 5);
 
     assert_eq!(
         fan_in(&["--replica-label", "replica", "--limit", "539", REPLICA_A, REPLICA_B]).output(2),
@@ -283,7 +283,10 @@ fn a_malformed_line_ends_the_run_and_is_named() {
         let run = fan_in(&[REPLICA_A, &path, REPLICA_B]);
         assert_eq!(run.code, Some(1));
         assert_eq!(run.out, "");
-        assert_eq!(run.err.lines().next().unwrap(), format!("error: {path}:4: {message}"));
+        let error = format!(
+            "error: source 1 {path:?} failed before its first item: opening failed: {path}:4: {message}"
+        );
+        assert_eq!(run.err.lines().next().unwrap(), error);
         assert!(run.figure(&path).ends_with("failed"));
         run.assert_closed(3, 1);
     }
@@ -296,7 +299,7 @@ fn partial_warns_and_gives_the_rest() {
     assert_eq!(run.code, Some(0));
     assert_eq!(read(&run.out), oracle(&contents(&[REPLICA_A]), &[]));
     let warnings: Vec<&str> = run.err.lines().take_while(|line| line.starts_with("warning: ")).collect();
-    let cause = format!("failed before its first item: {path}:2: bad value \"x\"");
+    let cause = format!("failed before its first item: opening failed: {path}:2: bad value \"x\"");
     assert_eq!(warnings.len(), 3);
     assert_eq!(warnings[0], format!("warning: source 0 {path:?}: {cause}"));
     assert!(warnings[1].contains("source 2 \"no-such-file\": ") && warnings[1].contains("cannot open"));
@@ -309,7 +312,8 @@ fn partial_warns_and_gives_the_rest() {
 fn a_missing_file_is_named() {
     let run = fan_in(&[REPLICA_A, "no-such-file"]);
     assert_eq!((run.code, run.out.as_str()), (Some(1), ""));
-    assert!(run.err.starts_with("error: cannot open no-such-file: "), "{}", run.err);
+    assert!(run.err.starts_with("error: source 1 \"no-such-file\" "), "{}", run.err);
+    assert!(run.err.contains("cannot open no-such-file: "), "{}", run.err);
     run.assert_closed(2, 1);
 }
 

@@ -12,8 +12,8 @@ use crate::input::Input;
 /// Merges the series of many stores, sorted by their labels.
 ///
 /// Each FILE is one store: what an exporter sends, in the Prometheus text exposition format. Every store is
-/// read and sorted by labels, then all of them are merged. Series with the same labels come out next to each
-/// other, in the order of the FILEs.
+/// read and sorted by labels, then all of them are merged. Series with the same labels become one, which has
+/// the samples of all of them, each once: a line for each, by timestamp and then by text.
 #[derive(Debug, Parser)]
 #[command(name = "fan_in", verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -21,14 +21,13 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Removes this label from all series, and makes one of those that are then the same.
+    /// Removes this label from all series, so that replicas become one.
     ///
-    /// The sample of the first store is kept. May be given several times. Without it nothing is left out:
-    /// the same series comes out once for each store that has it.
+    /// May be given several times.
     #[arg(long = "replica-label", value_name = "NAME", verbatim_doc_comment, value_parser = replica_label)]
     pub(crate) replica_labels: Vec<String>,
 
-    /// Ends after N series have come out, replicas counted once, and closes all stores.
+    /// Ends after N series have come out, and closes all stores.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
 

@@ -2,14 +2,14 @@
 //!
 //! `cargo run --release --example fan_in` merges the scrapes in `examples/data/`; add `-- --help` for more.
 //!
-//! It shows what a query engine does with this library: [`store`] is a source of its own making, [`merge`]
-//! drives the [`ProxyResponseLoserTree`](losertree::ProxyResponseLoserTree) and closes it on every path, and
-//! [`report`] reads the books afterwards.
+//! It shows what a query engine does with this library: [`store`] is the transport, [`query`] asks all stores by a
+//! [`ProxyQuery`](losertree::response::ProxyQuery) and closes it on every path, and [`report`] reads the books
+//! afterwards.
 
 mod args;
 mod exposition;
 mod input;
-mod merge;
+mod query;
 mod report;
 mod store;
 
@@ -23,7 +23,7 @@ use losertree::LeakLedger;
 use args::Args;
 use input::Input;
 use report::{Summary, WithCauses, say};
-use store::Store;
+use store::store;
 
 fn main() -> ExitCode {
     let start = Instant::now();
@@ -37,15 +37,15 @@ fn main() -> ExitCode {
     };
 
     let ledger = LeakLedger::sites();
-    let stores = inputs.into_iter().map(|input| Store::new(input, &args.replica_labels));
+    let stores = inputs.into_iter().map(store);
     let mut out = BufWriter::new(io::stdout().lock());
-    let outcome = block_on(merge::run(stores, &args, &ledger, &mut out));
+    let outcome = block_on(query::run(stores, &args, &ledger, &mut out));
     for failure in &outcome.failures {
         say(format_args!("error: {}", WithCauses(failure)));
     }
     let books = ledger.snapshot();
     say(Summary { outcome: &outcome, books: &books, time: start.elapsed() });
-    // The merge has been closed, so anything else is a leak. The summary has the report.
+    // The query has been closed, so anything else is a leak. The summary has the report.
     let all_closed = books.is_all_closed();
     if !all_closed {
         say("error: not every source was closed");

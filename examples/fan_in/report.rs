@@ -8,7 +8,7 @@ use std::time::Duration;
 use losertree::resource::LedgerSnapshot;
 use losertree::stream::SourceStats;
 
-use crate::merge::Outcome;
+use crate::query::Outcome;
 
 /// Writes a line to standard error. Where that is closed there is nobody to tell.
 pub(crate) fn say(line: impl Display) {
@@ -39,7 +39,7 @@ pub(crate) struct Summary<'a> {
 
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { tally, stats, .. } = self.outcome;
+        let Outcome { series, merged, stats, .. } = self.outcome;
         let name = |source: &SourceStats| source.origin.name().unwrap_or_default().to_owned();
         let width = stats.sources.iter().map(|source| name(source).chars().count()).max().unwrap_or(0).max(5);
         writeln!(f, "{:width$}  {:>8}  {:>10}  ended", "store", "series", "bytes")?;
@@ -53,8 +53,8 @@ impl Display for Summary<'_> {
         writeln!(f)?;
         writeln!(f, "sources            {}", stats.sources.len())?;
         writeln!(f, "series in          {series_in}")?;
-        writeln!(f, "series out         {}{partial}", tally.answered)?;
-        writeln!(f, "merged duplicates  {}", tally.duplicates)?;
+        writeln!(f, "series out         {series}{partial}")?;
+        writeln!(f, "merged duplicates  {merged}")?;
         writeln!(f, "ledger             {}", self.books)?;
         write!(f, "time               {:.1?}", self.time)
     }

@@ -1,0 +1,104 @@
+//! The query: from the stores to the output, and every store closed, whatever happens.
+
+use std::io::{self, ErrorKind, Write};
+
+use futures::TryStreamExt;
+use losertree::response::{
+    PartialResponseStrategy, ProxyQuery, QueryError, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
+    Store,
+};
+use losertree::stream::{CloseError, MergeStats};
+use losertree::{LeakLedger, Response};
+
+use crate::args::Args;
+use crate::exposition;
+use crate::report::say;
+use crate::store::{Scrape, StoreError};
+
+/// What a run has come to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How many series were written.
+    pub(crate) series: u64,
+    /// How many were merged into another one that has the same labels.
+    pub(crate) merged: u64,
+    pub(crate) stats: MergeStats,
+    /// All that went wrong.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Why a run fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Query(#[from] QueryError<StoreError>),
+    #[error("cannot write to standard output")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    /// Whether the reader of the output has seen enough and closed its end, which is no failure after all.
+    pub(crate) fn is_closed_output(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe)
+    }
+}
+
+/// Asks the stores and writes the answer.
+pub(crate) async fn run(
+    stores: impl IntoIterator<Item = Store<Scrape>>,
+    args: &Args,
+    ledger: &LeakLedger,
+    out: &mut impl Write,
+) -> Outcome {
+    let sets = ResponseSetOptions::new()
+        .retrieval(RetrievalStrategy::Eager)
+        .order(SeriesOrder::Sorted)
+        .without_labels(args.replica_labels.iter().cloned());
+    let mut query = ProxyQuery::builder()
+        .stores(stores)
+        .sets(sets)
+        .partial_response(if args.partial {
+            PartialResponseStrategy::Warn
+        } else {
+            PartialResponseStrategy::Abort
+        })
+        .limit(args.limit.unwrap_or(u64::MAX))
+        .ledger(ledger)
+        .build();
+
+    let mut series = 0;
+    let answered = answer(&mut query, args, &mut series, out).await;
+    // The one place where every path comes by: the end, the limit, a failure, a reader who has gone.
+    let closed = query.close().await;
+
+    let mut failures: Vec<Failure> = answered.err().into_iter().collect();
+    failures.extend(closed.err().into_iter().flat_map(CloseError::into_errors).map(Failure::from));
+    failures.retain(|failure| !failure.is_closed_output());
+    Outcome { series, merged: query.merged_series(), stats: query.stats(), failures }
+}
+
+/// Writes the answer, or how many series it has.
+async fn answer(
+    query: &mut ProxyQuery<Scrape>,
+    args: &Args,
+    series: &mut u64,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    while let Some(response) = query.try_next().await? {
+        match response {
+            Response::Series(answered) => {
+                *series += 1;
+                if !args.count {
+                    exposition::write(out, &answered)?;
+                }
+            }
+            Response::Warning(warning) => say(format_args!("warning: {warning}")),
+            _ => {} // hints, which these stores never send
+        }
+    }
+    if args.count {
+        writeln!(out, "{series}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
