@@ -9,8 +9,8 @@ use std::panic::UnwindSafe;
 use losertree::key::{By, ByKey, Natural, Reversed};
 use losertree::merge::{Coalesce, KeepFirst, Undrained};
 use losertree::resource::{
-    ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LeaseFull, LeaseWait,
-    LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, PendingReader, PoolConfigError, PoolError,
+    ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LastUse, LeaseFull, LeaseWait,
+    LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, OpenSite, PendingReader, PoolConfigError, PoolError,
     PoolSnapshot, ReaderGate, ReaderGuard, Reservation,
 };
 use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
@@ -53,6 +53,8 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<LedgerSnapshot>();
     plain::<LedgerLevel>();
     plain::<OpenEntry>();
+    plain::<OpenSite<'_>>();
+    plain::<LastUse>();
     plain::<Ending>();
     plain::<Labels>();
     plain::<LabelsBuilder>();

@@ -5,10 +5,14 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Waker};
 use std::thread;
+use std::time::Duration;
 
-use losertree::LeakLedger;
-use losertree::resource::{Ending, LedgerLevel, LedgerSnapshot};
+use futures::StreamExt;
+use losertree::resource::{BytePool, Ending, LedgerLevel, LedgerSnapshot, ReaderGate};
+use losertree::{LeakLedger, ProxyResponseLoserTree};
+use losertree_testkit::{Script, Stage, Wake, poll_times};
 
 #[test]
 fn each_level_writes_down_what_it_says() {
@@ -35,6 +39,119 @@ fn each_level_writes_down_what_it_says() {
         assert_eq!((books.open, books.open_entries.len()), (0, 0));
         assert_eq!(books.closed, u64::from(level > LedgerLevel::Off));
     }
+}
+
+/// How the one open entry was last used.
+#[track_caller]
+fn last_use(ledger: &LeakLedger) -> Option<(&'static str, Option<u64>)> {
+    let books = ledger.snapshot();
+    let [entry] = &*books.open_entries else { panic!("{books}") };
+    let last_use = entry.last_use?;
+    assert!(last_use.age <= entry.age, "{entry}");
+    Some((last_use.doing, last_use.number))
+}
+
+#[test]
+fn the_last_use_that_was_noted_is_reported() {
+    let ledger = LeakLedger::sites();
+    let entry = ledger.open("store-a");
+    assert_eq!(last_use(&ledger), None);
+    assert!(ledger.snapshot().to_string().ends_with("s ago"));
+    entry.note("connecting", None);
+    assert_eq!(last_use(&ledger), Some(("connecting", None)));
+    thread::sleep(Duration::from_millis(2));
+    let before = ledger.snapshot().open_entries[0].last_use.unwrap().age;
+    entry.note("waiting for item", Some(4));
+    assert_eq!(last_use(&ledger), Some(("waiting for item", Some(4))));
+    let books = ledger.snapshot();
+    let last_use = books.open_entries[0].last_use.unwrap();
+    assert!(before >= Duration::from_millis(2) && last_use.age < books.open_entries[0].age);
+    let text = format!("s ago, last used {:.1?} ago: waiting for item 4", last_use.age);
+    assert!(books.to_string().ends_with(&text), "{books}");
+    entry.end(Ending::Closed);
+    for ledger in [LeakLedger::off(), LeakLedger::counts()] {
+        ledger.open("store-a").note("connecting", None);
+    }
+}
+
+#[test]
+fn leases_readers_and_reservations_note_their_uses() {
+    let ledger = LeakLedger::sites();
+    let pool = BytePool::builder().smallest_bytes(64).largest_bytes(64).budget_bytes(100).ledger(&ledger);
+    let pool = pool.build().unwrap();
+    let mut lease = pool.lease(64).unwrap();
+    assert_eq!(last_use(&ledger), None);
+    lease.extend_from_slice(b"abc").unwrap();
+    assert_eq!(last_use(&ledger), Some(("filled up to byte", Some(3))));
+    lease.read_from(&b"de"[..], 7).unwrap_err();
+    assert_eq!(last_use(&ledger), Some(("filled up to byte", Some(5))), "what was read before the error");
+    lease.clear();
+    lease.set_len(17).unwrap();
+    lease.extend_from_slice(&[0; 64]).unwrap_err();
+    let bytes = lease.freeze();
+    assert_eq!(last_use(&ledger), Some(("frozen, filled up to byte", Some(17))));
+    drop(bytes);
+
+    let mut reservation = pool.reservation();
+    reservation.try_grow(90).unwrap();
+    assert_eq!(last_use(&ledger), Some(("grown to", Some(90))));
+    reservation.shrink(30);
+    assert_eq!(last_use(&ledger), Some(("shrunk to", Some(60))));
+    let mut other = BytePool::clone(&pool).reservation();
+    other.try_grow(20).unwrap();
+    assert!(reservation.poll_grow(&mut Context::from_waker(Waker::noop()), 25).is_pending());
+    drop(other);
+    assert_eq!(last_use(&ledger), Some(("waiting to grow by", Some(25))), "it has not come for it");
+    drop(reservation);
+
+    let gate = ReaderGate::with_ledger("block 7", &ledger);
+    let reader = gate.enter().unwrap();
+    reader.note("reading chunk", Some(3));
+    assert_eq!(last_use(&ledger), Some(("reading chunk", Some(3))));
+}
+
+#[test]
+fn sources_say_what_they_are_waited_for() {
+    let ledger = LeakLedger::sites();
+    let stage = Stage::new();
+    let script = Script::of([1_u64, 2]).pending(Wake::Later).item(3).close_pending(Wake::Later);
+    let mut merge =
+        ProxyResponseLoserTree::builder().sources(stage.sources([script])).ledger(&ledger).build();
+    assert_eq!(last_use(&ledger), None, "it has not been polled");
+    assert!(poll_times(merge.next(), 1).is_ok());
+    assert_eq!(last_use(&ledger), Some(("not waited for since item", Some(1))));
+    assert!(poll_times(merge.next(), 1).is_ok());
+    assert_eq!(last_use(&ledger), Some(("waiting for item", Some(3))));
+    assert!(poll_times(merge.next(), 1).is_err());
+    stage.bell().ring_all();
+    assert!(poll_times(merge.next(), 1).is_ok());
+    assert_eq!(last_use(&ledger), Some(("closing", None)));
+    stage.bell().ring_all();
+    assert!(matches!(poll_times(merge.next(), 1), Ok(None)));
+    ledger.assert_balanced();
+}
+
+#[test]
+fn what_is_open_is_grouped_by_the_line_that_opened_it() {
+    let ledger = LeakLedger::sites();
+    assert_eq!(ledger.snapshot().open_sites(), []);
+    let one = ledger.open("one");
+    let line = line!() + 1;
+    let many: Vec<_> = (0..5).map(|number| ledger.open(number)).collect();
+    many[0].note("used", None);
+    many[4].note("used", Some(9));
+    drop(one);
+    let last = ledger.open("last");
+    let books = ledger.snapshot();
+    let sites = books.open_sites();
+    let counts: Vec<_> = sites.iter().map(|site| (site.count, &*site.oldest.what)).collect();
+    assert_eq!(counts, [(5, "0"), (1, "last")]);
+    let text = sites[0].to_string();
+    let start = format!("5 opened at {}:{line}:", file!());
+    assert!(text.starts_with(&start) && text.contains(", the first of them 0, "), "{text}");
+    assert!(text.ends_with(" ago: used"), "{text}");
+    assert!(sites[1].to_string().ends_with("s ago"), "{}", sites[1]);
+    drop(last);
 }
 
 #[test]

@@ -232,7 +232,11 @@ fn entries_race_a_snapshot() {
             let ends = thread::spawn(move || passed_on.end(Ending::Failed));
             let opens = {
                 let ledger = ledger.clone();
-                thread::spawn(move || ledger.open("short").end(Ending::Closed))
+                thread::spawn(move || {
+                    let short = ledger.open("short");
+                    short.note("used", None);
+                    short.end(Ending::Closed);
+                })
             };
             let books = ledger.snapshot();
             assert!(books.open >= 1, "never too small: {books}");

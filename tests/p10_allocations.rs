@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::{AllocationInfo, measure};
 use futures::StreamExt;
 use losertree::key::Order;
-use losertree::{ProxyResponseLoserTree, Source, merge, merge_by, merge_by_key, try_merge};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Source, merge, merge_by, merge_by_key, try_merge};
 use losertree_testkit::{CountingWaker, inputs};
 
 const ITEMS: usize = 5_000;
@@ -169,6 +169,21 @@ fn async_merges_allocate_nothing_for_an_item() {
             assert_none(&counted, "an async merge");
         }
     }
+}
+
+/// The use of each source is noted at level sites, in the place that was allocated for it.
+#[test]
+fn noting_the_uses_of_sources_allocates_nothing() {
+    let ledger = LeakLedger::sites();
+    let (children, bell) = bare(16, u64::MAX, 2);
+    let mut merge = ProxyResponseLoserTree::builder().sources(children).ledger(&ledger).build();
+    let waker = CountingWaker::new().waker();
+    drive(&mut merge, &bell, 1, &waker);
+    let counted = measure(|| {
+        drive(&mut merge, &bell, ITEMS, &waker);
+    });
+    assert_none(&counted, "an async merge with a ledger");
+    assert!(ledger.snapshot().open_entries.iter().all(|entry| entry.last_use.is_some()));
 }
 
 /// A task that is polled with another waker each time, as under `select`, costs nothing either.

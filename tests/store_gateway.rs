@@ -116,7 +116,7 @@ fn forgotten_close_is_named() {
     let code = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     for (what, opening) in [("source ", ".sources(sources)"), ("reader of ", "gateway.sources(")] {
         let line = 1 + code.lines().position(|line| line.contains(opening)).unwrap();
-        let place = format!("opened at {file}:{line}, ");
+        let place = format!("opened at {file}:{line}:");
         assert!(run.err.contains(&place), "{what}: no {place:?} in {}", run.err);
     }
 }

@@ -1,6 +1,5 @@
 //! The table at the end, and what in it calls for an alert.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -101,26 +100,12 @@ impl Report {
         for stuck in sync.stuck.iter().take(SHOWN) {
             alert(true, format_args!("block sync is stuck: {stuck}"));
         }
-        for line in open_by_line(&self.books) {
-            alert(true, format_args!("still open: {line}"));
+        for site in self.books.open_sites() {
+            alert(true, format_args!("still open: {site}"));
         }
         alert(!self.books.is_balanced(), format_args!("the ledger is not balanced"));
         alerts
     }
-}
-
-/// What is open, by the line of code that has opened it.
-fn open_by_line(books: &LedgerSnapshot) -> Vec<String> {
-    let mut lines: BTreeMap<_, (usize, &str, Duration)> = BTreeMap::new();
-    for entry in &books.open_entries {
-        let location = entry.location;
-        let line = lines.entry((location.file(), location.line())).or_insert((0, &entry.what, entry.age));
-        line.0 += 1;
-    }
-    let describe = |((file, line), (count, what, age))| {
-        format!("{count} opened at {file}:{line}, the first of them {what}, {age:.1?} ago")
-    };
-    lines.into_iter().map(describe).collect()
 }
 
 impl Display for Report {

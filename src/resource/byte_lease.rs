@@ -61,6 +61,7 @@ impl ByteLease {
             return Err(LeaseFull { excess_bytes: bytes.len() - self.remaining() });
         }
         self.buffer.extend_from_slice(bytes);
+        self.note_filled("filled up to byte");
         Ok(())
     }
 
@@ -77,7 +78,9 @@ impl ByteLease {
             return Err(io::Error::new(io::ErrorKind::StorageFull, error));
         }
         // Cannot grow the buffer: it ends at what there is room for.
-        let read = reader.take(len as u64).read_to_end(&mut self.buffer)?;
+        let read = reader.take(len as u64).read_to_end(&mut self.buffer);
+        self.note_filled("filled up to byte");
+        let read = read?;
         if read < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
@@ -91,12 +94,14 @@ impl ByteLease {
             return Err(LeaseFull { excess_bytes: len - self.charge.bytes });
         }
         self.buffer.resize(len, 0);
+        self.note_filled("filled up to byte");
         Ok(())
     }
 
     /// Removes all bytes. The capacity stays.
     pub fn clear(&mut self) {
         self.buffer.clear();
+        self.note_filled("filled up to byte");
     }
 
     /// Changes the capacity to that of a lease of `len` bytes, and gives back or is charged the difference.
@@ -118,13 +123,21 @@ impl ByteLease {
             let old = mem::replace(&mut self.charge, charge);
             self.pool.discharge_rest(old, charge);
         }
+        self.entry.note("resized to", Some(charge.bytes as u64));
         Ok(())
     }
 
     /// Makes the bytes shared and read-only. The buffer returns to the pool when the last clone is dropped.
     #[must_use]
     pub fn freeze(self) -> Bytes {
+        self.note_filled("frozen, filled up to byte");
         Bytes::from_owner(self)
+    }
+
+    /// Notes for the ledger what was done, and how many bytes are filled in.
+    #[inline]
+    fn note_filled(&self, doing: &'static str) {
+        self.entry.note(doing, Some(self.buffer.len() as u64));
     }
 }
 
@@ -161,6 +174,7 @@ impl Write for ByteLease {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fitting = bytes.len().min(self.remaining());
         self.buffer.extend_from_slice(&bytes[..fitting]);
+        self.note_filled("filled up to byte");
         Ok(fitting)
     }
 

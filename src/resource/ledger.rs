@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
 use std::sync::PoisonError;
-use std::time::Instant;
 
-use super::{Ending, LedgerEntry, LedgerSnapshot, OpenEntry};
+use super::ledger_site::Site;
+use super::{Ending, LedgerEntry, LedgerSnapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,8 +16,8 @@ pub enum LedgerLevel {
     /// How many entries were opened and how they ended: two atomic additions for each.
     #[default]
     Counts,
-    /// Also what is open, since when, and the line of code that opened it: a lock, a clock and an
-    /// allocation for each entry.
+    /// Also what is open, since when, the line of code that opened it and how it was last used: a lock, a
+    /// clock and two allocations for each entry, a lock of its own and a clock for each use that is noted.
     Sites,
 }
 
@@ -27,7 +27,8 @@ pub enum LedgerLevel {
 /// figures in one place, or give each test its own and end it with
 /// [`assert_balanced`](Self::assert_balanced).
 ///
-/// The levels are those of Netty's `ResourceLeakDetector`, but nothing is sampled.
+/// The levels are those of Netty's `ResourceLeakDetector`, but nothing is sampled; and of the accesses that are
+/// recorded there with `touch`, only the last is kept, as [`LedgerEntry::note`] has it.
 ///
 /// # Examples
 ///
@@ -52,14 +53,10 @@ pub(super) struct Books {
     opened: AtomicU64,
     endings: [AtomicU64; Ending::ALL.len()],
     /// What is open, by number of opening; `None` below level sites.
-    sites: Option<Mutex<BTreeMap<u64, Site>>>,
+    sites: Option<Mutex<Sites>>,
 }
 
-struct Site {
-    what: String,
-    location: &'static Location<'static>,
-    since: Instant,
-}
+type Sites = BTreeMap<u64, Arc<Site>>;
 
 impl LeakLedger {
     /// Creates empty books.
@@ -130,16 +127,9 @@ impl LeakLedger {
             Ending::ALL.map(|ending| books.endings[ending as usize].load(Ordering::Acquire));
         let opened = books.opened.load(Ordering::Acquire);
         let open = opened.saturating_sub(closed + failed + handed_back + dropped_unclosed);
-        let open_entries = books.sites().map_or_else(Vec::new, |sites| {
-            sites
-                .values()
-                .map(|site| OpenEntry {
-                    what: site.what.clone(),
-                    location: site.location,
-                    age: site.since.elapsed(),
-                })
-                .collect()
-        });
+        let sites: Vec<_> = books.sites().map_or_else(Vec::new, |sites| sites.values().cloned().collect());
+        // Without the lock of the books.
+        let open_entries = sites.iter().map(|site| site.report()).collect();
         LedgerSnapshot { opened, closed, failed, handed_back, dropped_unclosed, open, open_entries }
     }
 
@@ -166,28 +156,26 @@ impl LeakLedger {
 }
 
 impl Books {
-    fn sites(&self) -> Option<MutexGuard<'_, BTreeMap<u64, Site>>> {
+    fn sites(&self) -> Option<MutexGuard<'_, Sites>> {
         // Nothing in here panics between two changes to the map, so a poisoned one is whole.
         let sites = self.sites.as_ref()?;
         Some(sites.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry, and returns its number. Kept out of callers, who mostly have no books.
+    /// Opens an entry. Kept out of callers, who mostly have no books.
     #[inline(never)]
-    fn open(&self, what: impl fmt::Display, location: &'static Location<'static>) -> u64 {
+    fn open(&self, what: impl fmt::Display, location: &'static Location<'static>) -> Option<Arc<Site>> {
         // First, since formatting may panic.
-        let site =
-            self.sites.is_some().then(|| Site { what: what.to_string(), location, since: Instant::now() });
+        let what = self.sites.is_some().then(|| what.to_string());
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        if let Some((mut sites, site)) = self.sites().zip(site) {
-            sites.insert(number, site);
-        }
-        number
+        let site = Arc::new(Site::new(number, what?, location));
+        self.sites()?.insert(number, Arc::clone(&site));
+        Some(site)
     }
 
-    pub(super) fn end(&self, number: u64, ending: Ending) {
-        if let Some(mut sites) = self.sites() {
-            sites.remove(&number);
+    pub(super) fn end(&self, site: Option<&Site>, ending: Ending) {
+        if let Some((mut sites, site)) = self.sites().zip(site) {
+            sites.remove(&site.number);
         }
         self.endings[ending as usize].fetch_add(1, Ordering::Release);
     }

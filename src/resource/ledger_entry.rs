@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::ledger::Books;
+use super::ledger_site::Site;
 use crate::sync::Arc;
 
 /// How something that was opened has ended.
@@ -25,15 +26,38 @@ impl Ending {
 ///
 /// Keep it beside the resource it stands for. Dropping it books the resource as dropped unclosed, so no
 /// path can forget to.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::LeakLedger;
+///
+/// let ledger = LeakLedger::sites();
+/// let entry = ledger.open("connection to store-a");
+/// entry.note("sending request", Some(7));
+/// let report = ledger.snapshot().to_string();
+/// assert!(report.ends_with(" ago: sending request 7"), "{report}");
+/// ```
 #[must_use = "an entry that is dropped is booked as dropped unclosed"]
 pub struct LedgerEntry {
-    /// The books and the number of this entry in them; `None` at level off and once it has ended.
-    open: Option<(Arc<Books>, u64)>,
+    /// The books and the place in them; `None` at level off and once it has ended.
+    open: Option<(Arc<Books>, Option<Arc<Site>>)>,
 }
 
 impl LedgerEntry {
-    pub(super) const fn new(open: Option<(Arc<Books>, u64)>) -> Self {
+    pub(super) const fn new(open: Option<(Arc<Books>, Option<Arc<Site>>)>) -> Self {
         Self { open }
+    }
+
+    /// Notes what the holder does with the resource from now on, for the report: `waiting for item`, and which.
+    ///
+    /// The last note counts. At level sites it takes a clock and a lock that nobody else takes but for a report,
+    /// and allocates nothing; at the others it does nothing.
+    #[inline]
+    pub fn note(&self, doing: &'static str, number: Option<u64>) {
+        if let Some((_, Some(site))) = &self.open {
+            site.note(doing, number);
+        }
     }
 
     /// Books how the resource has ended.
@@ -44,8 +68,8 @@ impl LedgerEntry {
     /// Books how the resource has ended, once.
     #[inline]
     pub(super) fn book(&mut self, ending: Ending) {
-        if let Some((books, number)) = self.open.take() {
-            books.end(number, ending);
+        if let Some((books, site)) = self.open.take() {
+            books.end(site.as_deref(), ending);
         }
     }
 }
@@ -59,7 +83,7 @@ impl Drop for LedgerEntry {
 
 impl fmt::Debug for LedgerEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = self.open.as_ref().map(|(_, number)| number);
-        f.debug_struct("LedgerEntry").field("number", &number).finish()
+        let site = self.open.as_ref().and_then(|(_, site)| site.as_ref());
+        f.debug_struct("LedgerEntry").field("is_open", &self.open.is_some()).field("site", &site).finish()
     }
 }

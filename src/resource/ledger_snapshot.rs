@@ -2,6 +2,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use super::LastUse;
+
 /// The state of a [`LeakLedger`](super::LeakLedger) at one moment.
 ///
 /// Printing it gives the report: one line of figures, then a line for each open entry.
@@ -34,6 +36,11 @@ pub struct OpenEntry {
     pub location: &'static Location<'static>,
     /// For how long it has been open.
     pub age: Duration,
+    /// How it was last used, if its holder has said so.
+    ///
+    /// Of a source of a merge: the item that it waits for, or since which it has not been waited for, or that it
+    /// is closing. Of a lease: how far it is filled, or frozen. Of a reservation: how much it holds or waits for.
+    pub last_use: Option<LastUse>,
 }
 
 impl LedgerSnapshot {
@@ -63,6 +70,7 @@ impl fmt::Display for LedgerSnapshot {
 
 impl fmt::Display for OpenEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, opened at {}, {:.1?} ago", self.what, self.location, self.age)
+        write!(f, "{}, opened at {}, {:.1?} ago", self.what, self.location, self.age)?;
+        self.last_use.map_or(Ok(()), |last_use| write!(f, ", {last_use}"))
     }
 }

@@ -261,6 +261,14 @@ pub struct ReaderGuard {
     entry: LedgerEntry,
 }
 
+impl ReaderGuard {
+    /// Notes what the reader does from now on, for the report of the gate's ledger, as [`LedgerEntry::note`] does.
+    #[inline]
+    pub fn note(&self, doing: &'static str, number: Option<u64>) {
+        self.entry.note(doing, number);
+    }
+}
+
 impl Drop for ReaderGuard {
     fn drop(&mut self) {
         // The books first: whoever is woken by the last reader may look at them.

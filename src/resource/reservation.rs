@@ -65,7 +65,7 @@ impl Reservation {
         self.check(bytes)?;
         if bytes > 0 {
             self.pool.reserve(bytes)?;
-            self.bytes += bytes;
+            self.grown(bytes);
         }
         Ok(())
     }
@@ -102,11 +102,12 @@ impl Reservation {
                 }
                 if let Err(ticket) = self.pool.reserve_or_enqueue(bytes, cx.waker()) {
                     self.growth = Some(Growth { ticket, bytes });
+                    self.entry.note("waiting to grow by", Some(bytes as u64));
                     return Poll::Pending;
                 }
             }
         }
-        self.bytes += bytes;
+        self.grown(bytes);
         Poll::Ready(Ok(()))
     }
 
@@ -122,8 +123,14 @@ impl Reservation {
         let bytes = bytes.min(self.bytes);
         if bytes > 0 {
             self.bytes -= bytes;
+            self.entry.note("shrunk to", Some(self.bytes as u64));
             self.pool.unreserve(bytes);
         }
+    }
+
+    fn grown(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.entry.note("grown to", Some(self.bytes as u64));
     }
 
     /// Whether the budget would ever allow it.

@@ -191,11 +191,15 @@ where
     fn poll_head(&mut self, source: usize) -> bool {
         let slot = &mut self.slots[source];
         let phase = slot.phase();
-        let Poll::Ready(head) = slot.poll_next() else { return false };
+        let Poll::Ready(head) = slot.poll_next() else {
+            slot.note_wait();
+            return false;
+        };
         self.awaiting -= 1;
         match head {
             Some(Ok(head)) => {
                 slot.state = SlotState::Headed;
+                slot.note_head();
                 self.tree.set_head(source, Some(head));
                 self.check_order(source)
             }
@@ -219,6 +223,7 @@ where
         let must_close = match successor {
             Poll::Pending => {
                 slot.state = SlotState::Awaiting;
+                slot.note_wait();
                 self.awaiting += 1;
                 false
             }

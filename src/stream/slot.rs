@@ -105,6 +105,23 @@ impl<S: Source> Slot<S> {
         polled
     }
 
+    /// Notes for the ledger that the source is waited for.
+    pub(super) fn note_wait(&self) {
+        self.note_use("waiting for item", Some(self.items + 1));
+    }
+
+    /// Notes for the ledger that an item was waited for and has come. One that is ready when its turn comes is
+    /// not noted: the way of those is to cost nothing.
+    pub(super) fn note_head(&self) {
+        self.note_use("not waited for since item", Some(self.items));
+    }
+
+    fn note_use(&self, doing: &'static str, number: Option<u64>) {
+        if let Some(watch) = &self.watch {
+            watch.note_use(doing, number);
+        }
+    }
+
     /// Notes that the source has come to its end, and is to be closed.
     pub(super) fn end(&mut self, end: SourceEnd) {
         self.state = SlotState::Ended;
@@ -129,7 +146,10 @@ impl<S: Source> Slot<S> {
         self.state = SlotState::Called;
         let polled = Pin::new(source).poll_close(&mut Context::from_waker(self.waker.waker()));
         match &polled {
-            Poll::Pending => self.state = SlotState::Closing,
+            Poll::Pending => {
+                self.state = SlotState::Closing;
+                self.note_use("closing", None);
+            }
             Poll::Ready(closed) => {
                 if closed.is_err() {
                     self.note_end(SourceEnd::Failed, Phase::Closing);

@@ -19,6 +19,13 @@ impl SourceWatch {
         Self { entry: Some(entry), span, figures }
     }
 
+    /// Notes for the report of the ledger what the source does from now on.
+    pub(in crate::stream) fn note_use(&self, doing: &'static str, number: Option<u64>) {
+        if let Some(entry) = &self.entry {
+            entry.note(doing, number);
+        }
+    }
+
     /// Tells that the source has come to its end, or in which phase it has failed.
     pub(in crate::stream) fn note_end(&self, end: SourceEnd, phase: Phase) {
         self.span.note_end(end, phase);

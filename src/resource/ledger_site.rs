@@ -1,0 +1,57 @@
+use std::fmt;
+use std::panic::Location;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use super::{LastUse, OpenEntry};
+use crate::sync::Mutex;
+
+/// What a ledger at level sites knows of an open entry. The holder of the entry has it too, and so can note a
+/// use without taking the lock of the books.
+pub(super) struct Site {
+    /// The number of the opening.
+    pub(super) number: u64,
+    what: String,
+    location: &'static Location<'static>,
+    since: Instant,
+    last_use: Mutex<Option<Use>>,
+}
+
+#[derive(Clone, Copy)]
+struct Use {
+    at: Instant,
+    doing: &'static str,
+    number: Option<u64>,
+}
+
+impl Site {
+    pub(super) fn new(number: u64, what: String, location: &'static Location<'static>) -> Self {
+        Self { number, what, location, since: Instant::now(), last_use: Mutex::new(None) }
+    }
+
+    pub(super) fn note(&self, doing: &'static str, number: Option<u64>) {
+        let noted = Use { at: Instant::now(), doing, number };
+        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(noted);
+    }
+
+    pub(super) fn report(&self) -> OpenEntry {
+        let last_use = *self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        OpenEntry {
+            what: self.what.clone(),
+            location: self.location,
+            age: now.saturating_duration_since(self.since),
+            last_use: last_use.map(|last| LastUse {
+                doing: last.doing,
+                number: last.number,
+                age: now.saturating_duration_since(last.at),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("number", &self.number).field("what", &self.what).finish_non_exhaustive()
+    }
+}
