@@ -8,11 +8,12 @@ use crate::resource::Reservation;
 use crate::stream::Received;
 use crate::sync::{Mutex, MutexGuard};
 
-/// A frame on its way from a store to the merge, and the memory that is charged for it.
+/// A frame on its way from a store to the merge, and the memory that is charged for it: boxed, since frames are moved
+/// often and mostly have none.
 pub(super) struct Frame {
     pub(super) response: Response,
     pub(super) bytes: usize,
-    pub(super) reservation: Option<Reservation>,
+    pub(super) reservation: Option<Box<Reservation>>,
 }
 
 /// How much a buffer holds.
@@ -60,15 +61,24 @@ enum Consumer {
     Dropped,
 }
 
-/// What has become of a frame that was to be put in.
-pub(super) enum Put {
-    /// It is in.
-    Done,
-    /// There is no room. The producer will be woken when half of the buffer is free and the frame fits, and when the
-    /// buffer is empty.
-    Full(Frame),
-    /// Nobody will take it: the store is to be closed.
-    Cancelled,
+impl Consumer {
+    const fn wish(self) -> Wish {
+        match self {
+            Self::Reading => Wish::More(Capacity { frames: 0, bytes: 0 }),
+            Self::Closing => Wish::Close,
+            Self::Dropped => Wish::Drop,
+        }
+    }
+}
+
+/// What the consumer leaves to the producer.
+pub(super) enum Wish {
+    /// To fill this room.
+    More(Capacity),
+    /// To close the store.
+    Close,
+    /// To drop it.
+    Drop,
 }
 
 /// What the consumer finds.
@@ -101,19 +111,14 @@ impl<E> Buffer<E> {
         Self { capacity, state: Mutex::new(state) }
     }
 
-    /// Registers the producer, to be done before it looks at anything else. Returns whether it is to drop the store.
-    pub(super) fn begin(&self, producer: &Waker) -> bool {
+    /// Registers the producer, to be done before it looks at anything else.
+    pub(super) fn begin(&self, producer: &Waker) -> Wish {
         let mut state = self.lock();
-        let is_dropped = state.consumer_is == Consumer::Dropped;
+        let wish = state.consumer_is.wish();
         let replaced = register(&mut state.producer, producer);
         drop(state);
         drop(replaced);
-        is_dropped
-    }
-
-    /// Returns whether the consumer wants nothing more.
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.lock().consumer_is != Consumer::Reading
+        wish
     }
 
     /// Returns whether nothing is held. If something is, the producer will be woken when that has changed.
@@ -123,30 +128,45 @@ impl<E> Buffer<E> {
         state.held.frames == 0
     }
 
-    /// Puts a frame in, if there is room. An empty buffer has room for a frame of any size.
-    pub(super) fn put(&self, frame: Frame, received: Received) -> Put {
+    /// Puts in the frames that there is room for, of all but the last `kept`. An empty buffer has room for one of any
+    /// size. Returns the room that is left, which is none if it was not enough: the producer will be woken when half of
+    /// the buffer is free and the next frame fits, and when the buffer is empty.
+    pub(super) fn put(&self, frames: &mut VecDeque<Frame>, kept: usize, received: Received) -> Wish {
         let mut state = self.lock();
         if state.consumer_is != Consumer::Reading {
-            return Put::Cancelled;
-        }
-        if state.held.frames >= self.capacity.frames || !self.fits(&state, frame.bytes) {
-            state.wanted_bytes = Some(frame.bytes);
-            return Put::Full(frame);
+            return state.consumer_is.wish();
         }
         state.received = received;
-        state.held.frames += 1;
-        state.held.bytes = state.held.bytes.saturating_add(frame.bytes);
-        state.frames.push_back(frame);
-        wake(state.consumer.take(), state);
-        Put::Done
+        let mut consumer = None;
+        while frames.len() > kept
+            && frames.front().is_some_and(|frame| self.fits(&state.held, frame.bytes))
+            && let Some(frame) = frames.pop_front()
+        {
+            state.held.frames += 1;
+            state.held.bytes = state.held.bytes.saturating_add(frame.bytes);
+            state.frames.push_back(frame);
+            consumer = consumer.or_else(|| state.consumer.take());
+        }
+        let mut room = Capacity {
+            frames: self.capacity.frames - state.held.frames,
+            bytes: self.capacity.bytes.saturating_sub(state.held.bytes),
+        };
+        if frames.len() > kept {
+            room.frames = 0;
+        }
+        if room.frames == 0 {
+            state.wanted_bytes = Some(frames.front().map_or(0, |frame| frame.bytes));
+        }
+        wake(consumer, state);
+        Wish::More(room)
     }
 
     /// Notes that the store has nothing more.
-    pub(super) fn end(&self, error: Option<ResponseSetError<E>>, received: Received) {
+    pub(super) fn end(&self, end: Result<(), ResponseSetError<E>>, received: Received) {
         let mut state = self.lock();
         state.received = received;
         state.has_ended = true;
-        state.error = error;
+        state.error = end.err();
         wake(state.consumer.take(), state);
     }
 
@@ -173,8 +193,8 @@ impl<E> Buffer<E> {
         state.held.frames -= used.frames;
         state.held.bytes -= used.bytes;
         let is_wanted = state.wanted_bytes.is_some_and(|bytes| {
-            state.held.frames == 0
-                || state.held.frames <= self.capacity.frames / 2 && self.fits(&state, bytes)
+            let is_half_free = state.held.frames <= self.capacity.frames / 2;
+            state.held.frames == 0 || is_half_free && self.fits(&state.held, bytes)
         });
         if !is_wanted {
             return (state, None);
@@ -184,14 +204,12 @@ impl<E> Buffer<E> {
         (state, producer)
     }
 
-    /// Gives back the room of frames that were used up, and moves others to `taken`: half of them, so that the
-    /// producer goes on while the consumer works on the other half.
+    /// Gives back the room of frames that were used up, and moves all others to `taken`, which is empty.
     pub(super) fn take(&self, used: Capacity, taken: &mut VecDeque<Frame>, consumer: &Waker) -> Taken<E> {
         let (mut state, producer) = self.released(used);
         let mut replaced = None;
         let outcome = if !state.frames.is_empty() {
-            let count = if state.has_ended { state.frames.len() } else { state.frames.len().div_ceil(2) };
-            taken.extend(state.frames.drain(..count));
+            std::mem::swap(&mut state.frames, taken);
             Taken::Frames
         } else if state.has_ended {
             Taken::End(state.error.take())
@@ -233,8 +251,9 @@ impl<E> Buffer<E> {
         self.lock().received
     }
 
-    fn fits(&self, state: &State<E>, bytes: usize) -> bool {
-        state.held.frames == 0 || state.held.bytes.saturating_add(bytes) <= self.capacity.bytes
+    fn fits(&self, held: &Capacity, bytes: usize) -> bool {
+        let has_room = held.bytes.saturating_add(bytes) <= self.capacity.bytes;
+        held.frames == 0 || held.frames < self.capacity.frames && has_room
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {

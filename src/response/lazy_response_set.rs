@@ -30,8 +30,8 @@ use crate::{Response, Series, Source};
 ///
 /// # Complexity
 ///
-/// One lock for each frame on the side of the store, fewer on the side of the merge, which takes half of the buffer at
-/// a time. Nothing is allocated for a series. One poll moves at most 128 frames, then it yields to the executor.
+/// Each side takes a lock for what is ready, which may be half of the buffer at a time, and not for each frame. Nothing
+/// is allocated for a series. One poll moves at most 128 frames, then it yields to the executor.
 ///
 /// # Background
 ///
@@ -62,9 +62,10 @@ pub struct LazyResponseSet<S: Source> {
     taken: VecDeque<Frame>,
     /// What is left of the frame that is being unpacked, and its memory.
     batch: vec::IntoIter<Series>,
-    reservation: Option<Reservation>,
-    /// What was used up since the buffer was told.
+    reservation: Option<Box<Reservation>>,
+    /// What was used up since the buffer was told, and when it is to be told.
     used: Capacity,
+    release_at: usize,
     is_closing: bool,
     is_abandoned: bool,
 }
@@ -95,6 +96,8 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         S: Send + 'static,
         S::Error: Send + 'static,
     {
+        // The producer is to go on while the other half of its buffer is worked on.
+        let release_at = capacity.frames.div_ceil(2);
         let buffer = Buffer::new(capacity, store.received());
         let shared = Arc::new(Shared::new(buffer, store, pool));
         let producer = Box::pin(Producer::new(shared.clone()));
@@ -106,6 +109,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             batch: Vec::new().into_iter(),
             reservation: None,
             used: Capacity::default(),
+            release_at,
             is_closing: false,
             is_abandoned: false,
         }
@@ -119,15 +123,24 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         {
             self.stage = Stage::Inline(producer);
         }
-        let mut used = mem::take(&mut self.used);
-        if let Stage::Inline(producer) = &mut self.stage {
-            // It is polled at once, so it need not be woken.
-            drop(self.shared.buffer.release(mem::take(&mut used)));
-            if producer.as_mut().poll(cx).is_ready() {
-                self.stage = Stage::Background;
-            }
+        if let Stage::Inline(_) = self.stage {
+            self.release();
         }
-        self.shared.buffer.take(used, &mut self.taken, cx.waker())
+        if let Stage::Inline(producer) = &mut self.stage
+            && producer.as_mut().poll(cx).is_ready()
+        {
+            self.stage = Stage::Background;
+        }
+        self.shared.buffer.take(mem::take(&mut self.used), &mut self.taken, cx.waker())
+    }
+
+    /// Gives back the room of what was used up.
+    fn release(&mut self) {
+        let producer = self.shared.buffer.release(mem::take(&mut self.used));
+        // One that is inline is polled anyway when nothing is left.
+        if let (Some(producer), Stage::Background) = (producer, &self.stage) {
+            producer.wake();
+        }
     }
 
     /// Gives the next response of what was taken from the buffer.
@@ -141,6 +154,9 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             self.used.frames += 1;
             self.used.bytes += frame.bytes;
             self.reservation = frame.reservation;
+            if self.used.frames >= self.release_at {
+                self.release();
+            }
             match frame.response {
                 Response::Batch(batch) => self.batch = batch.into_iter(),
                 single => return Some(single),

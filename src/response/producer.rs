@@ -1,10 +1,11 @@
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::TryLockError;
 use std::task::{Context, Poll, ready};
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
-use super::buffer::{Buffer, Frame, Put};
+use super::buffer::{Buffer, Capacity, Frame, Wish};
 use crate::resource::BytePool;
 use crate::sync::{Arc, Mutex};
 use crate::{Response, Source};
@@ -25,14 +26,16 @@ pub(super) struct Shared<S: Source> {
 struct Pump<S: Source> {
     store: Arranger<S>,
     pool: Option<BytePool>,
-    /// The frame that waits for room.
-    in_hand: Option<Frame>,
+    /// What was received and is not in the buffer: what there was room for, and at most one frame more.
+    in_hand: VecDeque<Frame>,
+    /// Set when the store has nothing more.
+    end: Option<Result<(), ResponseSetError<S::Error>>>,
     is_closing: bool,
 }
 
 impl<S: Source<Item = Response> + Unpin> Shared<S> {
     pub(super) fn new(buffer: Buffer<S::Error>, store: Arranger<S>, pool: Option<BytePool>) -> Self {
-        let pump = Pump { store, pool, in_hand: None, is_closing: false };
+        let pump = Pump { store, pool, in_hand: VecDeque::new(), end: None, is_closing: false };
         Self { buffer, pump: Mutex::new(Some(pump)) }
     }
 
@@ -44,12 +47,13 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
             self.buffer.stop(None);
             return Poll::Ready(());
         };
-        let is_dropped = self.buffer.begin(cx.waker());
-        let Some(running) = pump.as_mut().filter(|_| !is_dropped) else {
+        let wish = self.buffer.begin(cx.waker());
+        let Some(running) = pump.as_mut().filter(|_| !matches!(wish, Wish::Drop)) else {
             drop(pump);
             self.drop_store();
             return Poll::Ready(());
         };
+        running.is_closing |= matches!(wish, Wish::Close);
         let closed = ready!(running.poll(&self.buffer, cx));
         let done = pump.take();
         // The lock is released first, for a drop may panic; and whoever waits for the end finds the store gone.
@@ -80,63 +84,72 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         buffer: &Buffer<S::Error>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ResponseSetError<S::Error>>> {
-        for _ in 0..POLL_BUDGET {
-            if self.is_closing || buffer.is_cancelled() {
+        let mut budget = POLL_BUDGET;
+        let mut is_pending = false;
+        while !self.is_closing {
+            let is_charged = self.poll_charge(buffer, cx);
+            let kept = usize::from(!is_charged);
+            let Wish::More(room) = buffer.put(&mut self.in_hand, kept, self.store.received()) else {
                 self.is_closing = true;
-                self.in_hand = None;
-                return self.store.poll_close(cx);
+                break;
+            };
+            if self.in_hand.is_empty()
+                && let Some(end) = self.end.take()
+            {
+                buffer.end(end, self.store.received());
+                self.is_closing = true;
+            } else if is_pending || !is_charged || room.frames == 0 {
+                return Poll::Pending;
+            } else if budget == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            } else {
+                is_pending = self.receive(room, &mut budget, cx);
             }
-            if let Some(frame) = self.in_hand.take() {
-                ready!(self.poll_put(frame, buffer, cx));
-            }
-            match ready!(self.store.poll_frame(cx)) {
+        }
+        self.in_hand.clear();
+        self.store.poll_close(cx)
+    }
+
+    /// Receives what is ready and there is room for. Returns whether the store has to be waited for.
+    fn receive(&mut self, mut room: Capacity, budget: &mut usize, cx: &mut Context<'_>) -> bool {
+        while self.end.is_none() && room.frames > 0 && *budget > 0 {
+            *budget -= 1;
+            let Poll::Ready(frame) = self.store.poll_frame(cx) else { return true };
+            match frame {
                 Some(Ok(response)) => {
                     let bytes = response.size_bytes();
-                    self.in_hand = Some(Frame { response, bytes, reservation: None });
+                    self.in_hand.push_back(Frame { response, bytes, reservation: None });
+                    // The last one is charged below, and the next one only if this one was.
+                    if bytes > room.bytes || self.pool.is_some() {
+                        return false;
+                    }
+                    room.frames -= 1;
+                    room.bytes -= bytes;
                 }
-                Some(Err(error)) => self.end(buffer, Some(error)),
-                None => self.end(buffer, None),
+                Some(Err(error)) => self.end = Some(Err(error)),
+                None => self.end = Some(Ok(())),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        false
     }
 
-    fn end(&mut self, buffer: &Buffer<S::Error>, error: Option<ResponseSetError<S::Error>>) {
-        buffer.end(error, self.store.received());
-        self.is_closing = true;
-    }
-
-    /// Puts a frame into the buffer, when its memory is charged and there is room; until then it is in hand.
-    fn poll_put(&mut self, mut frame: Frame, buffer: &Buffer<S::Error>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.poll_charge(&mut frame, cx) {
-            // The merge may be waiting for just this frame, and all the memory may be with frames that wait for the
-            // merge. So a frame that finds the buffer empty goes through without being charged.
-            if !buffer.is_empty() {
-                self.in_hand = Some(frame);
-                return Poll::Pending;
-            }
+    /// Has the memory of the last frame in hand charged. Returns whether it is, or need not be.
+    fn poll_charge(&mut self, buffer: &Buffer<S::Error>, cx: &mut Context<'_>) -> bool {
+        let (Some(pool), Some(frame)) = (&self.pool, self.in_hand.back_mut()) else { return true };
+        let reservation = frame.reservation.get_or_insert_with(|| Box::new(pool.reservation()));
+        if reservation.bytes() == frame.bytes
+            || matches!(reservation.poll_grow(cx, frame.bytes), Poll::Ready(Ok(())))
+        {
+            return true;
+        }
+        // The merge may be waiting for just this frame, and all the memory may be with frames that wait for the merge.
+        // So a frame that finds the buffer empty goes through without being charged.
+        let goes_uncharged = buffer.is_empty();
+        if goes_uncharged {
             frame.reservation = None;
         }
-        match buffer.put(frame, self.store.received()) {
-            Put::Done => Poll::Ready(()),
-            Put::Full(frame) => {
-                self.in_hand = Some(frame);
-                Poll::Pending
-            }
-            Put::Cancelled => {
-                self.is_closing = true;
-                Poll::Ready(())
-            }
-        }
-    }
-
-    /// Returns whether the memory of a frame is charged.
-    fn poll_charge(&self, frame: &mut Frame, cx: &mut Context<'_>) -> bool {
-        let Some(pool) = &self.pool else { return true };
-        let reservation = frame.reservation.get_or_insert_with(|| pool.reservation());
-        reservation.bytes() == frame.bytes
-            || matches!(reservation.poll_grow(cx, frame.bytes), Poll::Ready(Ok(())))
+        goes_uncharged
     }
 }
 
