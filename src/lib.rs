@@ -55,6 +55,12 @@
 //! # Ok::<_, losertree::series::ParseLabelsError>(())
 //! ```
 //!
+//! # Ask many stores
+//!
+//! [`response::ProxyQuery`] is what stands between the transport of a query engine and the merge: it receives in
+//! the background within bounds and in time, removes replica labels, deduplicates, limits, and closes everything.
+//! [`response`] has its parts.
+//!
 //! # Find leaks
 //!
 //! A [`LeakLedger`] knows what is open, since when, and which line opened it:
