@@ -109,7 +109,7 @@
 //! | 1 | [`series`] | labels, chunks, series, responses |
 //! | 1 | `observe` | figures for monitoring (feature `metrics`) |
 //! | 2 | [`stream`] | sources, and the async merge that owns them |
-//! | 3 | [`response`] | which responses belong to a query, and what becomes of them |
+//! | 3 | [`response`] | response sets, and queries to many stores |
 //!
 //! Each floor uses only what is below it, and each is public.
 
