@@ -148,9 +148,12 @@ fn a_full_batch_is_yielded_at_once_and_a_partial_one_if_it_is_to_be_prompt() {
     let batch = |range: std::ops::Range<usize>| {
         Poll::Ready(Some(Ok(Response::Batch(range.map(|index| series(index, [])).collect()))))
     };
-    for is_prompt in [false, true] {
+    let three = 3 * series(0, []).size_bytes();
+    for (is_prompt, max_series, max_bytes) in
+        [(false, 3, NO_LIMIT), (true, 3, NO_LIMIT), (false, NO_LIMIT, three), (true, NO_LIMIT, three)]
+    {
         let (sender, receiver) = futures::channel::mpsc::unbounded::<Frame>();
-        let stream = batches(receiver, 3, 3 * series(0, []).size_bytes());
+        let stream = batches(receiver, max_series, max_bytes);
         let mut stream = if is_prompt { stream.prompt() } else { stream };
         let mut poll = || stream.poll_next_unpin(&mut Context::from_waker(std::task::Waker::noop()));
         assert_eq!(poll(), Poll::Pending);

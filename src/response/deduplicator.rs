@@ -162,7 +162,8 @@ where
     St: Stream<Item = Result<Response, E>>,
 {
     fn is_terminated(&self) -> bool {
-        self.unpacked.has_ended() && self.run.held.is_none()
+        // The poll that finds the end of the stream yields the series that is held.
+        self.unpacked.has_ended()
     }
 }
 
