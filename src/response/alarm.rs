@@ -16,35 +16,54 @@ mod with_tokio {
     use tokio::time::Sleep;
 
     use super::{Context, Poll};
+    use crate::contain_panic::contain_panic;
 
     /// Wakes a task at a time.
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub(in super::super) struct Alarm {
-        sleep: Pin<Box<Sleep>>,
+        /// There is one only while it is set.
+        sleep: Option<Pin<Box<Sleep>>>,
     }
 
     impl Alarm {
-        /// `None` where there is no runtime.
-        pub(in super::super) fn new(at: Instant) -> Option<Self> {
-            Handle::try_current().ok()?;
-            Some(Self { sleep: Box::pin(tokio::time::sleep_until(at)) })
-        }
-
-        /// Is ready once the time `at` has been reached.
+        /// Is ready once the time `at` has been reached. `None` where there is no clock.
         ///
         /// An alarm that is set for an earlier time is left as it is until it goes off: most often the store
         /// answers before that, and setting it for each frame would cost more than waking once in vain.
-        pub(in super::super) fn poll_reached(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-            if self.sleep.deadline() > at {
-                self.sleep.as_mut().reset(at);
+        pub(in super::super) fn poll_reached(
+            &mut self,
+            at: Instant,
+            cx: &mut Context<'_>,
+        ) -> Option<Poll<()>> {
+            if let Some(polled) = self.poll(at, cx) {
+                return Some(polled);
             }
-            while self.sleep.as_mut().poll(cx).is_ready() {
-                if self.sleep.deadline() >= at {
-                    return Poll::Ready(());
+            self.sleep = None;
+            Handle::try_current().ok()?;
+            // Whether a runtime has a clock, and whether that still runs, tokio tells by panicking only.
+            self.sleep = contain_panic(|| Box::pin(tokio::time::sleep_until(at)));
+            self.poll(at, cx)
+        }
+
+        pub(in super::super) fn stop(&mut self) {
+            self.sleep = None;
+        }
+
+        /// `None` if it is not set, or its runtime is gone.
+        fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Option<Poll<()>> {
+            let sleep = self.sleep.as_mut()?;
+            contain_panic(|| {
+                if sleep.deadline() > at {
+                    sleep.as_mut().reset(at);
                 }
-                self.sleep.as_mut().reset(at);
-            }
-            Poll::Pending
+                while sleep.as_mut().poll(cx).is_ready() {
+                    if sleep.deadline() >= at {
+                        return Poll::Ready(());
+                    }
+                    sleep.as_mut().reset(at);
+                }
+                Poll::Pending
+            })
         }
     }
 }
@@ -56,20 +75,20 @@ mod without {
     use super::{Context, Poll};
 
     /// There is none: without the feature `tokio` no timeout can be set.
-    #[derive(Debug)]
-    pub(in super::super) enum Alarm {}
+    #[derive(Debug, Default)]
+    pub(in super::super) struct Alarm;
 
     impl Alarm {
-        pub(in super::super) const fn new(_at: Instant) -> Option<Self> {
-            None
-        }
-
+        #[allow(clippy::unused_self)]
         pub(in super::super) const fn poll_reached(
             &mut self,
             _at: Instant,
             _cx: &mut Context<'_>,
-        ) -> Poll<()> {
-            match *self {}
+        ) -> Option<Poll<()>> {
+            None
         }
+
+        #[allow(clippy::unused_self)]
+        pub(in super::super) const fn stop(&mut self) {}
     }
 }

@@ -34,13 +34,13 @@ pub(super) struct Timers {
     started: Option<Instant>,
     /// What is waited for, and since when.
     waiting: Option<(Timeout, Instant)>,
-    /// There is one only while the store is waited for with a timeout.
-    alarm: Option<Alarm>,
+    /// Set only while the store is waited for with a timeout.
+    alarm: Alarm,
 }
 
 impl Timers {
-    pub(super) const fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, started: None, waiting: None, alarm: None }
+    pub(super) fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, started: None, waiting: None, alarm: Alarm::default() }
     }
 
     /// To be called before the store is asked for something. Fails if it has had its time.
@@ -58,7 +58,7 @@ impl Timers {
     /// To be called when nothing more will be waited for.
     pub(super) fn stop(&mut self) {
         self.waiting = None;
-        self.alarm = None;
+        self.alarm.stop();
     }
 
     /// To be called when the store has not answered. Is ready when that takes too long; until then, has the task
@@ -72,6 +72,8 @@ impl Timers {
         // Closing comes after the end, which is when the total stops.
         let total = self.timeouts.total.filter(|_| waiting_for != Timeout::Close);
         if limit.is_none() && total.is_none() {
+            // What was waited for before is not any more.
+            self.stop();
             return Poll::Pending;
         }
         let since = match self.waiting {
@@ -87,10 +89,9 @@ impl Timers {
         let Some((at, timed_out)) = this.into_iter().chain(total).min_by_key(|(at, _)| *at) else {
             return Poll::Pending;
         };
-        if self.alarm.is_none() {
-            self.alarm = Alarm::new(at);
+        match self.alarm.poll_reached(at, cx) {
+            Some(reached) => reached.map(|()| timed_out.into()),
+            None => Poll::Ready(ResponseSetError::NoTimer),
         }
-        let Some(alarm) = &mut self.alarm else { return Poll::Ready(ResponseSetError::NoTimer) };
-        alarm.poll_reached(at, cx).map(|()| timed_out.into())
     }
 }

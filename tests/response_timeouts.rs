@@ -1,0 +1,441 @@
+//! The timeouts of response sets, on a clock that is paused.
+#![cfg(not(loom))]
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod timed;
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::executor::block_on;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use losertree::resource::BytePool;
+use losertree::response::{
+    ResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store, Timeout,
+};
+use losertree::stream::MergeError;
+use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
+use losertree_testkit::{Checked, Closing};
+use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
+use tokio::time::{Instant, sleep};
+
+const STRATEGIES: [RetrievalStrategy; 2] = [RetrievalStrategy::Lazy, RetrievalStrategy::Eager];
+
+type Set = ResponseSet<Checked<TimedSource>>;
+
+/// All timeouts, no two the same.
+fn all_timeouts() -> ResponseSetOptions {
+    ResponseSetOptions::new()
+        .open_timeout(seconds(5))
+        .frame_timeout(seconds(7))
+        .total_timeout(seconds(60))
+        .close_timeout(seconds(11))
+}
+
+async fn next(set: &mut Set) -> Option<Result<Response, ResponseSetError<io::Error>>> {
+    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await
+}
+
+async fn close(set: &mut Set) -> Result<(), ResponseSetError<io::Error>> {
+    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await
+}
+
+/// Which timeout fires when a store does this, when, and how many series come before.
+struct Case {
+    plan: fn() -> Plan,
+    timeout: Timeout,
+    limit: Duration,
+    fires_at: Duration,
+    series: usize,
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case {
+            plan: || Plan { open: vec![Step::Stuck], ..Plan::default() },
+            timeout: Timeout::Open,
+            limit: seconds(5),
+            fires_at: seconds(5),
+            series: 0,
+        },
+        Case {
+            plan: || Plan { open: vec![wait(4)], answer: vec![Step::Stuck], ..Plan::default() },
+            timeout: Timeout::Frame,
+            limit: seconds(7),
+            fires_at: seconds(11),
+            series: 0,
+        },
+        Case {
+            plan: || Plan { answer: vec![wait(6), frame(0), frame(1), Step::Stuck], ..Plan::default() },
+            timeout: Timeout::Frame,
+            limit: seconds(7),
+            fires_at: seconds(13),
+            series: 2,
+        },
+        Case {
+            plan: || {
+                let steps = (0..20).flat_map(|index| [Step::Wait(Duration::from_millis(6500)), frame(index)]);
+                Plan { answer: steps.collect(), ..Plan::default() }
+            },
+            timeout: Timeout::Total,
+            limit: seconds(60),
+            fires_at: seconds(60),
+            series: 9,
+        },
+        Case {
+            plan: || Plan { answer: vec![wait(3), frame(0)], close: vec![Step::Stuck], ..Plan::default() },
+            timeout: Timeout::Close,
+            limit: seconds(11),
+            fires_at: seconds(14),
+            series: 1,
+        },
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fires_after_exactly_its_time_and_says_which_it_was_and_of_which_store() {
+    for strategy in STRATEGIES {
+        for Case { plan, timeout, limit, fires_at, series } in cases() {
+            let cast = Cast::default();
+            let ledger = LeakLedger::sites();
+            let options = all_timeouts().retrieval(strategy);
+            let healthy = Plan { name: "healthy".into(), ..Plan::default() };
+            let stores = cast.stores([healthy, Plan { name: "slow".into(), ..plan() }]);
+            let sets = stores.into_iter().map(|store| options.open(store));
+            let mut merge = ProxyResponseLoserTree::builder().sources(sets).ledger(&ledger).build();
+            let start = Instant::now();
+            for _ in 0..series {
+                assert!(merge.next().await.unwrap().is_ok(), "{strategy:?} {timeout:?}");
+            }
+            let error = merge.next().await.unwrap().unwrap_err();
+            assert_eq!(start.elapsed(), fires_at, "{strategy:?} {timeout:?}");
+            let ResponseSetError::TimedOut(timed_out) = error.source_error().unwrap() else {
+                panic!("{error:?}");
+            };
+            assert_eq!((timed_out.timeout, timed_out.after), (timeout, limit));
+            assert_eq!(error.origin().name(), Some("slow"));
+            let text = error.report();
+            assert!(text.contains("\"slow\"") && text.contains(&timed_out.to_string()), "{text}");
+            assert!(merge.next().await.is_none());
+            assert_eq!(start.elapsed(), fires_at, "what is left has its end at once");
+            ledger.assert_balanced();
+            cast.assert_released();
+            assert_eq!(tasks(), 0);
+            assert_no_timer().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_a_warning_it_names_the_store_and_the_timeout() {
+    for strategy in STRATEGIES {
+        for Case { plan, timeout, limit, fires_at, series } in cases() {
+            let cast = Cast::default();
+            let options = all_timeouts().retrieval(strategy);
+            // It is slower than the other, and has nothing to do with it.
+            let steady = (0..20).flat_map(|index| [wait(2), frame(100 + index)]).collect();
+            let steady = Plan { name: "steady".into(), answer: steady, ..Plan::default() };
+            let stores = cast.stores([Plan { name: "slow".into(), ..plan() }, steady]);
+            let sets = stores.into_iter().map(|store| options.open(store));
+            let merge = ProxyResponseLoserTree::builder().sources(sets).partial_response(Response::from);
+            let start = Instant::now();
+            let mut merge = merge.build();
+            let (mut came, mut warned) = (0, None);
+            while let Some(response) = merge.try_next().await.unwrap() {
+                if let Response::Warning(warning) = response {
+                    assert!(warned.is_none(), "{warning:?}");
+                    warned = Some((start.elapsed(), warning));
+                } else {
+                    came += 1;
+                }
+            }
+            assert_eq!(came, series + 20, "{strategy:?} {timeout:?}");
+            let (at, warning) = warned.unwrap();
+            assert_eq!(warning.origin().unwrap().name(), Some("slow"));
+            let text = warning.message();
+            assert!(text.contains(&format!("{timeout} after {limit:?}")), "{text}");
+            // It is told when the merge asks the store again, which may be later.
+            assert!(at >= fires_at, "{strategy:?} {timeout:?}: {at:?}");
+            assert!(merge.stats().is_partial);
+            assert_eq!(tasks(), 0);
+            cast.assert_released();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_total_counts_opening_and_alone_it_is_enough() {
+    for strategy in STRATEGIES {
+        for plan in [
+            Plan { open: vec![Step::Stuck], ..Plan::default() },
+            Plan { open: vec![wait(20)], answer: vec![wait(20), frame(0), Step::Stuck], ..Plan::default() },
+        ] {
+            let series = plan.answer.len() / 3;
+            let cast = Cast::default();
+            let options = ResponseSetOptions::new().retrieval(strategy).total_timeout(seconds(60));
+            let mut set = options.open(cast.store(plan));
+            let start = Instant::now();
+            for _ in 0..series {
+                next(&mut set).await.unwrap().unwrap();
+            }
+            let error = next(&mut set).await.unwrap().unwrap_err();
+            assert!(matches!(error, ResponseSetError::TimedOut(error) if error.timeout == Timeout::Total));
+            assert_eq!(start.elapsed(), seconds(60));
+            close(&mut set).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_but_steady_store_does_not_time_out() {
+    for strategy in STRATEGIES {
+        let cast = Cast::default();
+        let steps = (0..100).flat_map(|index| [Step::Wait(Duration::from_millis(6999)), frame(index)]);
+        let plan =
+            Plan { open: vec![wait(4)], answer: steps.collect(), close: vec![wait(10)], ..Plan::default() };
+        let options = all_timeouts().total_timeout(Duration::MAX).retrieval(strategy);
+        let mut merge = ProxyResponseLoserTree::new([options.open(cast.store(plan))]);
+        let answer: Vec<_> = merge.by_ref().try_collect().await.unwrap();
+        assert_eq!(answer, (0..100).map(series).collect::<Vec<_>>());
+        assert!(cast.log.sources()[0].close == Closing::Completed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_nobody_asks_does_not_count_for_a_frame() {
+    for strategy in STRATEGIES {
+        let cast = Cast::default();
+        // Each time the store is asked it takes 4 of the 7 seconds, while the consumer takes 30 for each series.
+        let steps = (0..12).flat_map(|index| [wait(4), frame(index)]);
+        let options = ResponseSetOptions::new()
+            .frame_timeout(seconds(7))
+            .close_timeout(seconds(7))
+            .buffer_frames(2)
+            .retrieval(strategy);
+        let mut set = options.open(cast.store(Plan { answer: steps.collect(), ..Plan::default() }));
+        for index in 0..12 {
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx))).await;
+            sleep(seconds(30)).await;
+            let next = match polled {
+                Poll::Ready(next) => next,
+                Poll::Pending => next(&mut set).await,
+            };
+            assert_eq!(next.unwrap().unwrap(), series(index), "{strategy:?}");
+        }
+        assert!(next(&mut set).await.is_none());
+        close(&mut set).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_without_memory_does_not_count_for_a_frame() {
+    let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10_000).build().unwrap();
+    let mut others = pool.reservation();
+    others.try_grow(10_000).unwrap();
+    let cast = Cast::default();
+    let options = ResponseSetOptions::new().frame_timeout(seconds(7)).pool(&pool);
+    let steps = (0..12).flat_map(|index| [wait(4), frame(index)]);
+    let mut set = options.open(cast.store(Plan { answer: steps.collect(), ..Plan::default() }));
+    // One frame comes through to the buffer, the next one finds it occupied, and no memory.
+    assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
+    sleep(seconds(100)).await;
+    assert_eq!(cast.log.items(), 2);
+    drop(others);
+    for index in 1..12 {
+        assert_eq!(next(&mut set).await.unwrap().unwrap(), series(index));
+    }
+    assert!(next(&mut set).await.is_none());
+    close(&mut set).await.unwrap();
+    drop(set);
+    assert_eq!(pool.snapshot().used_bytes, 0);
+}
+
+// F6
+#[tokio::test(start_paused = true)]
+async fn no_timer_is_left_when_nothing_more_is_waited_for() {
+    let limits = ResponseSetOptions::new()
+        .open_timeout(seconds(1000))
+        .frame_timeout(seconds(1000))
+        .total_timeout(seconds(2000));
+    let answer = || vec![wait(1), frame(1), wait(1), frame(2)];
+    for strategy in STRATEGIES {
+        // How it ends, and how often it is to be asked until then.
+        let ends: [(fn() -> Option<Step>, usize); 3] =
+            [(|| None, 3), (|| Some(fail()), 3), (|| Some(frame(0)), 3)];
+        for (end, asked) in ends {
+            let cast = Cast::default();
+            let answer = answer().into_iter().chain(end()).collect();
+            let plan = Plan { answer, close: vec![Step::Stuck], ..Plan::default() };
+            let mut set = limits.clone().retrieval(strategy).open(cast.store(plan));
+            for _ in 0..asked {
+                let _ = next(&mut set).await;
+            }
+            // Its closing is stuck, for which there is no timeout.
+            let closing = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_close(cx))).await;
+            assert!(closing.is_pending());
+            assert_no_timer().await;
+            drop(set);
+            tokio::task::yield_now().await;
+            assert_eq!(tasks(), 0);
+            cast.assert_released();
+        }
+
+        // Closed while a frame is waited for.
+        let cast = Cast::default();
+        let plan = Plan { answer: vec![Step::Stuck], close: vec![Step::Stuck], ..Plan::default() };
+        let mut set = limits.clone().retrieval(strategy).open(cast.store(plan));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut set).poll_next(&mut cx).is_pending());
+        tokio::task::yield_now().await;
+        assert!(Pin::new(&mut set).poll_close(&mut cx).is_pending());
+        tokio::task::yield_now().await;
+        assert_no_timer().await;
+    }
+}
+
+const KINDS: [ErrorKind; 12] = [
+    ErrorKind::TimedOut,
+    ErrorKind::Interrupted,
+    ErrorKind::WouldBlock,
+    ErrorKind::UnexpectedEof,
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionRefused,
+    ErrorKind::BrokenPipe,
+    ErrorKind::NotFound,
+    ErrorKind::PermissionDenied,
+    ErrorKind::InvalidData,
+    ErrorKind::OutOfMemory,
+    ErrorKind::Other,
+];
+
+// F7
+#[tokio::test(start_paused = true)]
+async fn every_error_of_the_transport_passes_unharmed() {
+    let fails = |kind: ErrorKind| Step::Fail(io::Error::new(kind, "of the transport"));
+    for strategy in STRATEGIES {
+        for kind in KINDS {
+            let places: [(Plan, Phase, usize); 4] = [
+                (Plan { open: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Filling, 0),
+                (Plan { answer: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Filling, 0),
+                (Plan { answer: vec![frame(0), wait(1), fails(kind)], ..Plan::default() }, Phase::Merging, 1),
+                (
+                    Plan { answer: vec![frame(0)], close: vec![wait(1), fails(kind)], ..Plan::default() },
+                    Phase::Closing,
+                    1,
+                ),
+            ];
+            for (plan, phase, series) in places {
+                let is_opening = !plan.open.is_empty();
+                let cast = Cast::default();
+                let options = all_timeouts().retrieval(strategy);
+                let mut merge = ProxyResponseLoserTree::new([options.open(cast.store(plan))]);
+                for _ in 0..series {
+                    merge.next().await.unwrap().unwrap();
+                }
+                let Some(Err(MergeError::Source(error))) = merge.next().await else { panic!("it fails") };
+                assert_eq!(error.phase(), phase, "{strategy:?} {kind:?}");
+                let error = match error.into_error() {
+                    ResponseSetError::Open(error) if is_opening => error,
+                    ResponseSetError::Store(error) if !is_opening => error,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!((error.kind(), error.to_string()), (kind, "of the transport".into()));
+                assert!(merge.next().await.is_none());
+                cast.assert_released();
+            }
+        }
+    }
+}
+
+/// Stores that are stuck in each of their phases, without a clock of their own.
+fn stuck_stores() -> Vec<Store<impl Source<Item = Response, Error = io::Error> + Unpin>> {
+    let source = |frames: Vec<Response>, is_stuck, is_stuck_in_closing| {
+        let rest = if is_stuck { stream::pending().left_stream() } else { stream::empty().right_stream() };
+        closing(stream::iter(frames).map(Ok).chain(rest), move |_| async move {
+            if is_stuck_in_closing { std::future::pending().await } else { Ok(()) }
+        })
+    };
+    let open = |source| Store::new("stuck", async { Ok(source) });
+    let unopened = source(vec![], false, false);
+    vec![
+        Store::new("stuck", async move {
+            std::future::pending::<()>().await;
+            Ok(unopened)
+        }),
+        open(source(vec![], true, false)),
+        open(source(vec![series(0)], true, false)),
+        open(source(vec![series(0)], false, true)),
+    ]
+}
+
+/// Takes all of a store that is stuck, and expects that nobody could time it.
+async fn expect_no_timer(options: &ResponseSetOptions) {
+    for store in stuck_stores() {
+        let mut merge = ProxyResponseLoserTree::new([options.open(store)]);
+        let mut answer: Vec<_> = merge.by_ref().collect().await;
+        let error = answer.pop().unwrap().unwrap_err();
+        assert!(matches!(error.source_error(), Some(ResponseSetError::NoTimer)), "{error:?}");
+        assert!(answer.iter().all(Result::is_ok));
+    }
+}
+
+#[test]
+fn without_a_runtime_or_its_clock_there_is_an_error_and_no_panic() {
+    for strategy in STRATEGIES {
+        let options = all_timeouts().retrieval(strategy);
+        block_on(expect_no_timer(&options));
+        // A runtime whose clock is not enabled, and a task that is not on a runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(expect_no_timer(&options));
+        let on_a_thread = |task| drop(std::thread::spawn(|| block_on(task)));
+        block_on(expect_no_timer(&options.spawn_with(on_a_thread)));
+    }
+}
+
+#[test]
+fn a_runtime_that_is_gone_takes_its_clock_with_it() {
+    let clock =
+        || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    for strategy in STRATEGIES {
+        for moves_on in [false, true] {
+            // Eager sets are polled here and there; a lazy one only by its task, so its closing goes on elsewhere.
+            let cast = Cast::default();
+            let answer = if strategy == RetrievalStrategy::Eager { vec![Step::Stuck] } else { vec![] };
+            let plan = Plan { answer, close: vec![Step::Stuck], ..Plan::default() };
+            let options = ResponseSetOptions::new().frame_timeout(seconds(7)).close_timeout(seconds(11));
+            let mut set = options.retrieval(strategy).open(cast.store(plan));
+            let runtime = clock();
+            runtime.block_on(async {
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                let _ = Pin::new(&mut set).poll_next(&mut cx);
+                sleep(seconds(1)).await;
+            });
+            drop(runtime);
+            let closing = async {
+                if strategy == RetrievalStrategy::Eager {
+                    let error = next(&mut set).await.unwrap().unwrap_err();
+                    let is_expected = match error {
+                        ResponseSetError::TimedOut(error) => moves_on && error.timeout == Timeout::Frame,
+                        error => !moves_on && matches!(error, ResponseSetError::NoTimer),
+                    };
+                    assert!(is_expected);
+                }
+                let error = close(&mut set).await.unwrap_err();
+                match error {
+                    ResponseSetError::TimedOut(error) => assert!(moves_on && error.timeout == Timeout::Close),
+                    error => assert!(!moves_on && matches!(error, ResponseSetError::NoTimer)),
+                }
+            };
+            if moves_on {
+                clock().block_on(closing)
+            } else {
+                block_on(closing)
+            }
+            cast.assert_released();
+        }
+    }
+}
