@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::mem;
 use std::task::{Context, Poll, ready};
 
 use super::receiver::Receiver;
@@ -106,15 +107,15 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.receiver.poll_close(cx)
     }
 
-    /// Returns what is to be passed on of a frame.
-    fn arrange(&mut self, frame: Response) -> Result<Option<Response>, Error<S>> {
-        match frame {
-            Response::Series(mut series) => match self.judge(&mut series)? {
-                Verdict::Pass => Ok(Some(series.into())),
-                Verdict::Hold => self.hold(series).map(|()| None),
+    /// Returns what is to be passed on of a frame: mostly the frame as it is, which is then not moved.
+    fn arrange(&mut self, mut frame: Response) -> Result<Option<Response>, Error<S>> {
+        match &mut frame {
+            Response::Series(series) => match self.judge(series)? {
+                Verdict::Pass => Ok(Some(frame)),
+                Verdict::Hold => self.hold(mem::take(series)).map(|()| None),
                 Verdict::Skip => Ok(None),
             },
-            Response::Batch(batch) => self.arrange_batch(batch),
+            Response::Batch(batch) => self.arrange_batch(mem::take(batch)),
             Response::Warning(_) | Response::Hints(_) => Ok(Some(frame)),
         }
     }
@@ -200,7 +201,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     /// Notes that the store has nothing more. What was held back goes before its error.
     fn end(&mut self, error: Option<Error<S>>) {
         self.has_ended = true;
-        let mut series = std::mem::take(&mut self.held.series);
+        let mut series = mem::take(&mut self.held.series);
         let wrong = self.put_in_order(&mut series);
         if !series.is_empty() {
             self.rest.push_back(Ok(Response::Batch(series)));
