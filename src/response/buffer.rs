@@ -133,6 +133,8 @@ impl<E> Buffer<E> {
             state.wanted_bytes = Some(frame.bytes);
             return Put::Full(frame);
         }
+        // Asked for room or not, the producer waits for none any more.
+        state.wanted_bytes = None;
         state.received = received;
         state.held.frames += 1;
         state.held.bytes = state.held.bytes.saturating_add(frame.bytes);
@@ -150,12 +152,13 @@ impl<E> Buffer<E> {
         wake(state.consumer.take(), state);
     }
 
-    /// Notes that the producer will not be polled any more.
-    pub(super) fn stop(&self, closed: Option<Result<(), ResponseSetError<E>>>) {
+    /// Notes that the producer will not be polled any more; and, if it has closed the store, what that came to.
+    pub(super) fn stop(&self, closed: Option<(Result<(), ResponseSetError<E>>, Received)>) {
         let mut state = self.lock();
         state.has_stopped = true;
-        if closed.is_some() {
-            state.closed = closed;
+        if let Some((closed, received)) = closed {
+            state.closed = Some(closed);
+            state.received = received;
         }
         let producer = state.producer.take();
         wake(state.consumer.take(), state);
@@ -185,8 +188,13 @@ impl<E> Buffer<E> {
     }
 
     /// Gives back the room of frames that were used up, and moves others to `taken`: half of them, so that the
-    /// producer goes on while the consumer works on the other half.
-    pub(super) fn take(&self, used: Capacity, taken: &mut VecDeque<Frame>, consumer: &Waker) -> Taken<E> {
+    /// producer goes on while the consumer works on the other half. Who fills the buffer itself need not be woken.
+    pub(super) fn take(
+        &self,
+        used: Capacity,
+        taken: &mut VecDeque<Frame>,
+        consumer: Option<&Waker>,
+    ) -> Taken<E> {
         let (mut state, producer) = self.released(used);
         let mut replaced = None;
         let outcome = if !state.frames.is_empty() {
@@ -198,7 +206,7 @@ impl<E> Buffer<E> {
         } else if state.has_stopped {
             Taken::Abandoned
         } else {
-            replaced = register(&mut state.consumer, consumer);
+            replaced = consumer.and_then(|consumer| register(&mut state.consumer, consumer));
             Taken::Nothing
         };
         wake(producer, state);
@@ -206,13 +214,17 @@ impl<E> Buffer<E> {
         outcome
     }
 
-    /// Drops all frames, and has the producer close the store; or drop it, if the consumer is dropped.
-    pub(super) fn cancel(&self, is_dropped: bool) {
+    /// Drops all frames, and has the producer close the store; or drop it, if the consumer is dropped. Returns the
+    /// producer, to be woken if it is not polled at once.
+    #[must_use]
+    pub(super) fn cancel(&self, is_dropped: bool) -> Option<Waker> {
         let mut state = self.lock();
         state.consumer_is = if is_dropped { Consumer::Dropped } else { Consumer::Closing };
         let frames = std::mem::take(&mut state.frames);
-        wake(state.producer.take(), state);
+        let producer = state.producer.take();
+        drop(state);
         drop(frames);
+        producer
     }
 
     /// Returns what closing the store came to, `None` inside if it was not closed; or has the consumer woken when
@@ -234,7 +246,8 @@ impl<E> Buffer<E> {
     }
 
     fn fits(&self, state: &State<E>, bytes: usize) -> bool {
-        state.held.frames == 0 || state.held.bytes.saturating_add(bytes) <= self.capacity.bytes
+        state.held.frames == 0
+            || state.held.bytes.checked_add(bytes).is_some_and(|bytes| bytes <= self.capacity.bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {

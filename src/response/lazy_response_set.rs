@@ -127,7 +127,8 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
                 self.stage = Stage::Background;
             }
         }
-        self.shared.buffer.take(used, &mut self.taken, cx.waker())
+        let consumer = matches!(self.stage, Stage::Background).then_some(cx.waker());
+        self.shared.buffer.take(used, &mut self.taken, consumer)
     }
 
     /// Gives the next response of what was taken from the buffer.
@@ -155,7 +156,10 @@ impl<S: Source> LazyResponseSet<S> {
         self.batch = Vec::new().into_iter();
         self.taken.clear();
         self.reservation = None;
-        self.shared.buffer.cancel(is_dropped);
+        let producer = self.shared.buffer.cancel(is_dropped);
+        if let (Stage::Background, Some(producer)) = (&self.stage, producer) {
+            producer.wake();
+        }
     }
 }
 

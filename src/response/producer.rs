@@ -5,12 +5,10 @@ use std::task::{Context, Poll, ready};
 use super::ResponseSetError;
 use super::arranger::Arranger;
 use super::buffer::{Buffer, Frame, Put};
+use super::unpack::POLL_BUDGET;
 use crate::resource::BytePool;
 use crate::sync::{Arc, Mutex};
 use crate::{Response, Source};
-
-/// How many frames one poll moves at most.
-const POLL_BUDGET: usize = 128;
 
 /// What the two sides of a lazy set share: the buffer between them, and the side that fills it.
 ///
@@ -51,11 +49,12 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
             return Poll::Ready(());
         };
         let closed = ready!(running.poll(&self.buffer, cx));
+        let received = running.store.received();
         let done = pump.take();
         // The lock is released first, for a drop may panic; and whoever waits for the end finds the store gone.
         drop(pump);
         drop(done);
-        self.buffer.stop(Some(closed));
+        self.buffer.stop(Some((closed, received)));
         Poll::Ready(())
     }
 }
@@ -80,7 +79,8 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         buffer: &Buffer<S::Error>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ResponseSetError<S::Error>>> {
-        for _ in 0..POLL_BUDGET {
+        let mut budget = POLL_BUDGET;
+        loop {
             if self.is_closing || buffer.is_cancelled() {
                 self.is_closing = true;
                 self.in_hand = None;
@@ -89,17 +89,15 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             if let Some(frame) = self.in_hand.take() {
                 ready!(self.poll_put(frame, buffer, cx));
             }
-            match ready!(self.store.poll_frame(cx)) {
-                Some(Ok(response)) => {
+            match ready!(self.store.poll_frame(cx, &mut budget)) {
+                Some(Ok((response, reservation))) => {
                     let bytes = response.size_bytes();
-                    self.in_hand = Some(Frame { response, bytes, reservation: None });
+                    self.in_hand = Some(Frame { response, bytes, reservation });
                 }
                 Some(Err(error)) => self.end(buffer, Some(error)),
                 None => self.end(buffer, None),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     fn end(&mut self, buffer: &Buffer<S::Error>, error: Option<ResponseSetError<S::Error>>) {
@@ -131,12 +129,11 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         }
     }
 
-    /// Returns whether the memory of a frame is charged.
+    /// Returns whether the memory of a frame is charged; that of series that were held back is already.
     fn poll_charge(&self, frame: &mut Frame, cx: &mut Context<'_>) -> bool {
         let Some(pool) = &self.pool else { return true };
         let reservation = frame.reservation.get_or_insert_with(|| pool.reservation());
-        reservation.bytes() == frame.bytes
-            || matches!(reservation.poll_grow(cx, frame.bytes), Poll::Ready(Ok(())))
+        reservation.bytes() > 0 || matches!(reservation.poll_grow(cx, frame.bytes), Poll::Ready(Ok(())))
     }
 }
 
