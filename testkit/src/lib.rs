@@ -8,7 +8,7 @@
 //! | what a merge does to them | [`Checked`], [`Log`]: each call against the table at [`losertree::Source`] |
 //! | polling | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`] |
 //! | counting comparisons | [`Comparisons`], [`CountedKey`]; [`panic_at`] |
-//! | response sets | [`random_store`], [`SetRules`]: what sets are told, and the oracle of their [`Answer`]s |
+//! | response sets | [`random_store`], [`SetRules`]: what sets are told, and the oracle of their [`Answer`]s; [`QueryAnswer`] |
 //! | background tasks | [`Tasks`]: polled between the polls of a test, in random order |
 //! | a pool of bytes | [`PoolTrial`], which takes [`PoolStep`]s beside a model |
 //!
@@ -78,6 +78,7 @@ mod poll_times;
 mod pool_model;
 mod pool_step;
 mod pool_trial;
+mod query_answer;
 mod random;
 mod random_store;
 mod record;
@@ -111,6 +112,7 @@ pub use oracle::{assert_merged, assert_merged_by, assert_same, merged, merged_by
 pub use poll_times::poll_times;
 pub use pool_step::PoolStep;
 pub use pool_trial::PoolTrial;
+pub use query_answer::QueryAnswer;
 pub use random::Random;
 pub use random_store::random_store;
 pub use run::{End, Run};
