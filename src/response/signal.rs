@@ -33,12 +33,11 @@ impl Signal {
     ) -> Poll<T> {
         if self.is_awaited {
             self.flag.task.register(cx.waker());
-            if !self.flag.has_fired.load(Ordering::Acquire) {
-                return Poll::Pending;
-            }
         }
-        // What fires during the poll counts for the next one.
-        self.flag.has_fired.store(false, Ordering::Release);
+        // Set back before the poll: what fires during it counts for the next one.
+        if !self.flag.take() && self.is_awaited {
+            return Poll::Pending;
+        }
         let polled = poll(&mut Context::from_waker(&self.waker));
         self.is_awaited = polled.is_pending();
         if self.is_awaited {
@@ -53,6 +52,14 @@ impl Signal {
     /// To be called before something else is polled.
     pub(super) const fn reset(&mut self) {
         self.is_awaited = false;
+    }
+}
+
+impl Flag {
+    /// Returns whether the waker has fired, and sets it back.
+    fn take(&self) -> bool {
+        // Reading first keeps the common case free of a locked instruction.
+        self.has_fired.load(Ordering::Acquire) && self.has_fired.swap(false, Ordering::AcqRel)
     }
 }
 
