@@ -21,7 +21,8 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use losertree::resource::{BytePool, Ending, ReaderGate};
-use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
+use losertree::response::{ResponseSet, ResponseSetError, ResponseSetOptions, Store};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, Warning};
 
 const PREEMPTIONS: usize = 4;
 
@@ -341,5 +342,181 @@ fn a_source_wakes_again_and_again() {
         let items: Vec<_> = block_on(merge.collect());
         other.join().unwrap();
         assert!(items == [Ok(7)] || items == [Ok(8)]);
+    });
+}
+
+/// A store of so many frames that are there, or that another thread brings; counts how often it was closed and dropped.
+struct Frames {
+    left: usize,
+    remote: Option<Remote>,
+    ends: Arc<Ends>,
+}
+
+#[derive(Default)]
+struct Ends {
+    closed: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+impl Ends {
+    fn count(&self) -> (usize, usize) {
+        (self.closed.load(Ordering::Acquire), self.dropped.load(Ordering::Acquire))
+    }
+}
+
+impl Source for Frames {
+    type Item = Response;
+    type Error = Infallible;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Response, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        if let Some(remote) = &self.remote {
+            std::task::ready!(remote.poll_take(cx));
+        }
+        self.left -= 1;
+        Poll::Ready(Some(Ok(Warning::new("a frame").into())))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ends.closed.fetch_add(1, Ordering::AcqRel);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.ends.dropped.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A lazy set with room for one frame, its task on a thread of its own.
+struct Lazy {
+    set: ResponseSet<Frames>,
+    ends: Arc<Ends>,
+    threads: Arc<Mutex<Vec<thread::JoinHandle<()>>>>,
+}
+
+impl Lazy {
+    fn new(frames: usize, remote: Option<Remote>, options: ResponseSetOptions, is_run: bool) -> Self {
+        let (ends, threads) = (Arc::<Ends>::default(), Arc::new(Mutex::new(Vec::new())));
+        let store = Store::opened("store", Frames { left: frames, remote, ends: ends.clone() });
+        let spawned = threads.clone();
+        let options = options.buffer_frames(1).spawn_with(move |task| {
+            let run = move || if is_run { block_on(task) } else { drop(task) };
+            spawned.lock().unwrap().push(thread::spawn(run));
+        });
+        Self { set: options.open(store), ends, threads }
+    }
+
+    fn next(&mut self) -> Option<Result<Response, ResponseSetError<Infallible>>> {
+        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)))
+    }
+
+    fn close(&mut self) -> Result<(), ResponseSetError<Infallible>> {
+        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx)))
+    }
+
+    /// Drops the set and waits for its thread. Returns how often the store was closed and dropped.
+    fn end(self) -> (usize, usize) {
+        drop(self.set);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap());
+        join(threads);
+        self.ends.count()
+    }
+}
+
+#[test]
+fn frames_pass_from_a_task_to_its_set() {
+    model(|| {
+        let mut lazy = Lazy::new(2, None, ResponseSetOptions::new(), true);
+        assert!(lazy.next().unwrap().is_ok());
+        assert!(lazy.next().unwrap().is_ok());
+        assert!(lazy.next().is_none());
+        lazy.close().unwrap();
+        assert_eq!(lazy.ends.count(), (1, 1), "who has closed finds the store gone");
+        assert_eq!(lazy.end(), (1, 1));
+    });
+}
+
+#[test]
+fn closing_a_set_races_its_task() {
+    for frames in [0, 2] {
+        model(move || {
+            let mut lazy = Lazy::new(frames, None, ResponseSetOptions::new(), true);
+            // So that the task is under way.
+            let _ = Pin::new(&mut lazy.set).poll_next(&mut Context::from_waker(Waker::noop()));
+            lazy.close().unwrap();
+            assert_eq!(lazy.ends.count(), (1, 1));
+            assert_eq!(lazy.end(), (1, 1));
+        });
+    }
+}
+
+#[test]
+fn dropping_a_set_races_its_task() {
+    for frames in [0, 2] {
+        model(move || {
+            let mut lazy = Lazy::new(frames, None, ResponseSetOptions::new(), true);
+            let _ = Pin::new(&mut lazy.set).poll_next(&mut Context::from_waker(Waker::noop()));
+            let (closed, dropped) = lazy.end();
+            assert!(closed <= 1 && dropped == 1);
+        });
+    }
+}
+
+#[test]
+fn dropping_a_set_races_a_frame_that_comes() {
+    model(|| {
+        let desk = Arc::new(Mutex::new(Desk::default()));
+        let mut lazy = Lazy::new(1, Some(Remote::new(&desk)), ResponseSetOptions::new(), true);
+        let _ = Pin::new(&mut lazy.set).poll_next(&mut Context::from_waker(Waker::noop()));
+        bring(&desk, 1);
+        assert_eq!(lazy.end().1, 1);
+    });
+}
+
+#[test]
+fn frames_that_a_third_thread_brings_reach_the_set() {
+    model(|| {
+        let desk = Arc::new(Mutex::new(Desk::default()));
+        let mut lazy = Lazy::new(1, Some(Remote::new(&desk)), ResponseSetOptions::new(), true);
+        let other = thread::spawn(move || bring(&desk, 1));
+        assert!(lazy.next().unwrap().is_ok());
+        assert!(lazy.next().is_none());
+        lazy.close().unwrap();
+        assert_eq!(lazy.end(), (1, 1));
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_set_outlives_its_task() {
+    model(|| {
+        let mut lazy = Lazy::new(1, None, ResponseSetOptions::new(), false);
+        assert_eq!(lazy.next(), Some(Err(ResponseSetError::Abandoned)));
+        assert_eq!(lazy.close(), Ok(()));
+        assert_eq!(lazy.end(), (1, 1));
+    });
+}
+
+#[test]
+fn a_task_waits_for_memory_and_for_room() {
+    model(|| {
+        let pool = pool(1, &LeakLedger::off());
+        let held = pool.lease(1).unwrap();
+        let returns = thread::spawn(move || drop(held));
+        let mut lazy = Lazy::new(2, None, ResponseSetOptions::new().pool(&pool), true);
+        assert!(lazy.next().unwrap().is_ok());
+        assert!(lazy.next().unwrap().is_ok());
+        assert!(lazy.next().is_none());
+        lazy.close().unwrap();
+        assert_eq!(lazy.end(), (1, 1));
+        returns.join().unwrap();
+        assert_all_is_back(&pool);
     });
 }

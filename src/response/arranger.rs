@@ -8,10 +8,10 @@ use crate::resource::{BytePool, Reservation};
 use crate::stream::Received;
 use crate::{Labels, Response, Series, SortKey, Source};
 
-/// How many frames one poll takes from a store at most before it gives one.
-const POLL_BUDGET: usize = 128;
-
 type Error<S> = ResponseSetError<<S as Source>::Error>;
+
+/// A frame, and the memory that is charged for it already.
+pub(super) type Arranged = (Response, Option<Reservation>);
 
 /// Gives the frames of a store as the merge wants them: the series of one shard, without some labels, in order.
 ///
@@ -27,7 +27,7 @@ pub(super) struct Arranger<S: Source> {
     /// How many series were passed on or held back.
     position: u64,
     /// What is given when the store has nothing more.
-    rest: VecDeque<Result<Response, Error<S>>>,
+    rest: VecDeque<Result<Arranged, Error<S>>>,
     has_ended: bool,
 }
 
@@ -77,27 +77,35 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.receiver.received
     }
 
-    /// A poll for the next frame. After the end, it is only to be closed.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Response, Error<S>>>> {
-        for _ in 0..POLL_BUDGET {
+    /// A poll for the next frame. After the end, it is only to be closed. Each frame of the store takes one off the
+    /// `budget`; when it is used up the executor gets its turn.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        budget: &mut usize,
+    ) -> Poll<Option<Result<Arranged, Error<S>>>> {
+        loop {
             if let Some(rest) = self.rest.pop_front() {
                 return Poll::Ready(Some(rest));
             }
             if self.has_ended {
                 return Poll::Ready(None);
             }
+            let Some(left) = budget.checked_sub(1) else {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            *budget = left;
             match ready!(self.receiver.poll_frame(cx)) {
                 Some(Ok(frame)) => match self.arrange(frame) {
                     Ok(None) => {}
-                    Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                    Ok(Some(frame)) => return Poll::Ready(Some(Ok((frame, None)))),
                     Err(error) => self.end(Some(error)),
                 },
                 Some(Err(error)) => self.end(Some(error)),
                 None => self.end(None),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
@@ -201,10 +209,10 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     /// Notes that the store has nothing more. What was held back goes before its error.
     fn end(&mut self, error: Option<Error<S>>) {
         self.has_ended = true;
-        let mut series = mem::take(&mut self.held.series);
+        let Held { mut series, reservation, .. } = mem::take(&mut self.held);
         let wrong = self.put_in_order(&mut series);
         if !series.is_empty() {
-            self.rest.push_back(Ok(Response::Batch(series)));
+            self.rest.push_back(Ok((Response::Batch(series), reservation)));
         }
         // The first error is the one that counts; the order only matters where the store did not fail.
         self.rest.extend(error.or(wrong).map(Err));

@@ -8,12 +8,11 @@ use crate::resource::Reservation;
 use crate::stream::Received;
 use crate::sync::{Mutex, MutexGuard};
 
-/// A frame on its way from a store to the merge, and the memory that is charged for it: boxed, since frames are moved
-/// often and mostly have none.
+/// A frame on its way from a store to the merge, and the memory that is charged for it.
 pub(super) struct Frame {
     pub(super) response: Response,
     pub(super) bytes: usize,
-    pub(super) reservation: Option<Box<Reservation>>,
+    pub(super) reservation: Option<Reservation>,
 }
 
 /// How much a buffer holds.
@@ -136,6 +135,10 @@ impl<E> Buffer<E> {
         if state.consumer_is != Consumer::Reading {
             return state.consumer_is.wish();
         }
+        if kept == 0 {
+            // Whatever the producer has waited for, it asks anew.
+            state.wanted_bytes = None;
+        }
         state.received = received;
         let mut consumer = None;
         while frames.len() > kept
@@ -170,12 +173,13 @@ impl<E> Buffer<E> {
         wake(state.consumer.take(), state);
     }
 
-    /// Notes that the producer will not be polled any more.
-    pub(super) fn stop(&self, closed: Option<Result<(), ResponseSetError<E>>>) {
+    /// Notes that the producer will not be polled any more; and, if it has closed the store, what that came to.
+    pub(super) fn stop(&self, closed: Option<(Result<(), ResponseSetError<E>>, Received)>) {
         let mut state = self.lock();
         state.has_stopped = true;
-        if closed.is_some() {
-            state.closed = closed;
+        if let Some((closed, received)) = closed {
+            state.closed = Some(closed);
+            state.received = received;
         }
         let producer = state.producer.take();
         wake(state.consumer.take(), state);
@@ -204,8 +208,14 @@ impl<E> Buffer<E> {
         (state, producer)
     }
 
-    /// Gives back the room of frames that were used up, and moves all others to `taken`, which is empty.
-    pub(super) fn take(&self, used: Capacity, taken: &mut VecDeque<Frame>, consumer: &Waker) -> Taken<E> {
+    /// Gives back the room of frames that were used up, and moves all others to `taken`, which is empty. Who fills the
+    /// buffer itself need not be woken.
+    pub(super) fn take(
+        &self,
+        used: Capacity,
+        taken: &mut VecDeque<Frame>,
+        consumer: Option<&Waker>,
+    ) -> Taken<E> {
         let (mut state, producer) = self.released(used);
         let mut replaced = None;
         let outcome = if !state.frames.is_empty() {
@@ -216,7 +226,7 @@ impl<E> Buffer<E> {
         } else if state.has_stopped {
             Taken::Abandoned
         } else {
-            replaced = register(&mut state.consumer, consumer);
+            replaced = consumer.and_then(|consumer| register(&mut state.consumer, consumer));
             Taken::Nothing
         };
         wake(producer, state);
@@ -224,13 +234,17 @@ impl<E> Buffer<E> {
         outcome
     }
 
-    /// Drops all frames, and has the producer close the store; or drop it, if the consumer is dropped.
-    pub(super) fn cancel(&self, is_dropped: bool) {
+    /// Drops all frames, and has the producer close the store; or drop it, if the consumer is dropped. Returns the
+    /// producer, to be woken if it is not polled at once.
+    #[must_use]
+    pub(super) fn cancel(&self, is_dropped: bool) -> Option<Waker> {
         let mut state = self.lock();
         state.consumer_is = if is_dropped { Consumer::Dropped } else { Consumer::Closing };
         let frames = std::mem::take(&mut state.frames);
-        wake(state.producer.take(), state);
+        let producer = state.producer.take();
+        drop(state);
         drop(frames);
+        producer
     }
 
     /// Returns what closing the store came to, `None` inside if it was not closed; or has the consumer woken when
@@ -252,7 +266,7 @@ impl<E> Buffer<E> {
     }
 
     fn fits(&self, held: &Capacity, bytes: usize) -> bool {
-        let has_room = held.bytes.saturating_add(bytes) <= self.capacity.bytes;
+        let has_room = held.bytes.checked_add(bytes).is_some_and(|bytes| bytes <= self.capacity.bytes);
         held.frames == 0 || held.frames < self.capacity.frames && has_room
     }
 

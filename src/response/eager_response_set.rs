@@ -5,6 +5,8 @@ use std::{fmt, vec};
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
+use super::unpack::POLL_BUDGET;
+use crate::resource::Reservation;
 use crate::stream::Received;
 use crate::{Response, Series, Source};
 
@@ -44,6 +46,8 @@ pub struct EagerResponseSet<S: Source> {
     // Boxed, so that a merge of sets does not move it about.
     store: Box<Arranger<S>>,
     batch: vec::IntoIter<Series>,
+    /// The memory of the series.
+    reservation: Option<Reservation>,
 }
 
 // Nothing in here is ever pinned, save in a box.
@@ -51,7 +55,7 @@ impl<S: Source> Unpin for EagerResponseSet<S> {}
 
 impl<S: Source> EagerResponseSet<S> {
     pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
-        Self { name, store: Box::new(store), batch: Vec::new().into_iter() }
+        Self { name, store: Box::new(store), batch: Vec::new().into_iter(), reservation: None }
     }
 }
 
@@ -63,19 +67,24 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Response, Self::Error>>> {
+        let mut budget = POLL_BUDGET;
         loop {
             if let Some(series) = self.batch.next() {
                 return Poll::Ready(Some(Ok(series.into())));
             }
-            match ready!(self.store.poll_frame(cx)) {
-                Some(Ok(Response::Batch(batch))) => self.batch = batch.into_iter(),
-                other => return Poll::Ready(other),
+            match ready!(self.store.poll_frame(cx, &mut budget)) {
+                Some(Ok((Response::Batch(batch), reservation))) => {
+                    self.batch = batch.into_iter();
+                    self.reservation = reservation;
+                }
+                other => return Poll::Ready(other.map(|other| other.map(|(response, _)| response))),
             }
         }
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.batch = Vec::new().into_iter();
+        self.reservation = None;
         self.store.poll_close(cx)
     }
 

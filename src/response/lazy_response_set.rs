@@ -62,7 +62,9 @@ pub struct LazyResponseSet<S: Source> {
     taken: VecDeque<Frame>,
     /// What is left of the frame that is being unpacked, and its memory.
     batch: vec::IntoIter<Series>,
-    reservation: Option<Box<Reservation>>,
+    reservation: Option<Reservation>,
+    /// The size of that frame.
+    in_use: Option<usize>,
     /// What was used up since the buffer was told, and when it is to be told.
     used: Capacity,
     release_at: usize,
@@ -96,8 +98,8 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         S: Send + 'static,
         S::Error: Send + 'static,
     {
-        // The producer is to go on while the other half of its buffer is worked on.
-        let release_at = capacity.frames.div_ceil(2);
+        // In quarters, so that the producer, which waits until half of it is free, goes on well before it is empty.
+        let release_at = capacity.frames.div_ceil(4);
         let buffer = Buffer::new(capacity, store.received());
         let shared = Arc::new(Shared::new(buffer, store, pool));
         let producer = Box::pin(Producer::new(shared.clone()));
@@ -108,6 +110,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             taken: VecDeque::new(),
             batch: Vec::new().into_iter(),
             reservation: None,
+            in_use: None,
             used: Capacity::default(),
             release_at,
             is_closing: false,
@@ -131,7 +134,8 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         {
             self.stage = Stage::Background;
         }
-        self.shared.buffer.take(mem::take(&mut self.used), &mut self.taken, cx.waker())
+        let consumer = matches!(self.stage, Stage::Background).then_some(cx.waker());
+        self.shared.buffer.take(mem::take(&mut self.used), &mut self.taken, consumer)
     }
 
     /// Gives back the room of what was used up.
@@ -150,13 +154,17 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
                 return Some(series.into());
             }
             self.reservation = None;
+            if let Some(bytes) = self.in_use.take() {
+                self.used.frames += 1;
+                self.used.bytes += bytes;
+            }
             let frame = self.taken.pop_front()?;
-            self.used.frames += 1;
-            self.used.bytes += frame.bytes;
-            self.reservation = frame.reservation;
-            if self.used.frames >= self.release_at {
+            // The store is to go on before all of it is used up.
+            if self.used.frames >= self.release_at || self.taken.is_empty() && self.used.frames > 0 {
                 self.release();
             }
+            self.in_use = Some(frame.bytes);
+            self.reservation = frame.reservation;
             match frame.response {
                 Response::Batch(batch) => self.batch = batch.into_iter(),
                 single => return Some(single),
@@ -171,7 +179,10 @@ impl<S: Source> LazyResponseSet<S> {
         self.batch = Vec::new().into_iter();
         self.taken.clear();
         self.reservation = None;
-        self.shared.buffer.cancel(is_dropped);
+        let producer = self.shared.buffer.cancel(is_dropped);
+        if let (Stage::Background, Some(producer)) = (&self.stage, producer) {
+            producer.wake();
+        }
     }
 }
 

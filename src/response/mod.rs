@@ -58,6 +58,7 @@ mod retrieval_strategy;
 mod series_order;
 mod shard_error;
 mod shard_matcher;
+mod signal;
 mod spawner;
 mod store;
 mod timers;

@@ -6,12 +6,10 @@ use std::task::{Context, Poll, ready};
 use super::ResponseSetError;
 use super::arranger::Arranger;
 use super::buffer::{Buffer, Capacity, Frame, Wish};
+use super::unpack::POLL_BUDGET;
 use crate::resource::BytePool;
 use crate::sync::{Arc, Mutex};
 use crate::{Response, Source};
-
-/// How many frames one poll moves at most.
-const POLL_BUDGET: usize = 128;
 
 /// What the two sides of a lazy set share: the buffer between them, and the side that fills it.
 ///
@@ -55,11 +53,12 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
         };
         running.is_closing |= matches!(wish, Wish::Close);
         let closed = ready!(running.poll(&self.buffer, cx));
+        let received = running.store.received();
         let done = pump.take();
         // The lock is released first, for a drop may panic; and whoever waits for the end finds the store gone.
         drop(pump);
         drop(done);
-        self.buffer.stop(Some(closed));
+        self.buffer.stop(Some((closed, received)));
         Poll::Ready(())
     }
 }
@@ -100,9 +99,6 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
                 self.is_closing = true;
             } else if is_pending || !is_charged || room.frames == 0 {
                 return Poll::Pending;
-            } else if budget == 0 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
             } else {
                 is_pending = self.receive(room, &mut budget, cx);
             }
@@ -113,13 +109,12 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
 
     /// Receives what is ready and there is room for. Returns whether the store has to be waited for.
     fn receive(&mut self, mut room: Capacity, budget: &mut usize, cx: &mut Context<'_>) -> bool {
-        while self.end.is_none() && room.frames > 0 && *budget > 0 {
-            *budget -= 1;
-            let Poll::Ready(frame) = self.store.poll_frame(cx) else { return true };
+        while self.end.is_none() && room.frames > 0 {
+            let Poll::Ready(frame) = self.store.poll_frame(cx, budget) else { return true };
             match frame {
-                Some(Ok(response)) => {
+                Some(Ok((response, reservation))) => {
                     let bytes = response.size_bytes();
-                    self.in_hand.push_back(Frame { response, bytes, reservation: None });
+                    self.in_hand.push_back(Frame { response, bytes, reservation });
                     // The last one is charged below, and the next one only if this one was.
                     if bytes > room.bytes || self.pool.is_some() {
                         return false;
@@ -137,10 +132,9 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
     /// Has the memory of the last frame in hand charged. Returns whether it is, or need not be.
     fn poll_charge(&mut self, buffer: &Buffer<S::Error>, cx: &mut Context<'_>) -> bool {
         let (Some(pool), Some(frame)) = (&self.pool, self.in_hand.back_mut()) else { return true };
-        let reservation = frame.reservation.get_or_insert_with(|| Box::new(pool.reservation()));
-        if reservation.bytes() == frame.bytes
-            || matches!(reservation.poll_grow(cx, frame.bytes), Poll::Ready(Ok(())))
-        {
+        let reservation = frame.reservation.get_or_insert_with(|| pool.reservation());
+        // The memory of series that were held back is charged already.
+        if reservation.bytes() > 0 || matches!(reservation.poll_grow(cx, frame.bytes), Poll::Ready(Ok(()))) {
             return true;
         }
         // The merge may be waiting for just this frame, and all the memory may be with frames that wait for the merge.

@@ -1,8 +1,10 @@
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 
+use super::signal::Signal;
 use super::timers::Timers;
 use super::{ResponseSetError, Timeout};
 use crate::stream::Received;
@@ -12,12 +14,14 @@ use crate::{Chunk, Response, Source};
 /// closes it.
 pub(super) struct Receiver<S: Source> {
     state: State<S>,
+    signal: Signal,
     timers: Timers,
+    is_closing: bool,
     samples: Option<fn(&Chunk) -> u64>,
     pub(super) received: Received,
 }
 
-enum State<S: Source> {
+pub(super) enum State<S: Source> {
     Opening(BoxFuture<'static, Result<S, S::Error>>),
     Open(S),
     Closed,
@@ -26,13 +30,9 @@ enum State<S: Source> {
 type Error<S> = ResponseSetError<<S as Source>::Error>;
 
 impl<S: Source<Item = Response> + Unpin> Receiver<S> {
-    pub(super) fn new(
-        opening: BoxFuture<'static, Result<S, S::Error>>,
-        timers: Timers,
-        samples: Option<fn(&Chunk) -> u64>,
-    ) -> Self {
+    pub(super) fn new(state: State<S>, timers: Timers, samples: Option<fn(&Chunk) -> u64>) -> Self {
         let received = Received { samples: samples.map(|_| 0), ..Received::default() };
-        Self { state: State::Opening(opening), timers, samples, received }
+        Self { state, signal: Signal::new(), timers, is_closing: false, samples, received }
     }
 
     /// A poll for the next frame. After an error or the end it is only to be closed.
@@ -60,7 +60,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
                     Poll::Ready(opened) => opened.map(State::Open).map_err(ResponseSetError::Open),
                 },
                 State::Open(source) => {
-                    let Poll::Ready(frame) = Pin::new(source).poll_next(cx) else {
+                    let Poll::Ready(frame) = self.signal.poll(cx, |cx| Pin::new(source).poll_next(cx)) else {
                         let expired = self.timers.poll_expired(Timeout::Frame, cx);
                         return expired.map(|error| Some(Err(error)));
                     };
@@ -88,7 +88,10 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             self.timers.stop();
             return Poll::Ready(Ok(()));
         };
-        let closed = match Pin::new(source).poll_close(cx) {
+        if !mem::replace(&mut self.is_closing, true) {
+            self.signal.reset();
+        }
+        let closed = match self.signal.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
             Poll::Ready(closed) => closed.map_err(ResponseSetError::Store),
             Poll::Pending => Err(ready!(self.timers.poll_expired(Timeout::Close, cx))),
         };

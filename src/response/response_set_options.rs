@@ -197,7 +197,7 @@ impl ResponseSetOptions {
         S: Source<Item = Response> + Unpin + Send + 'static,
         S::Error: Send + 'static,
     {
-        let Store { name, opening, shards, removes_labels } = store;
+        let Store { name, state, shards, removes_labels } = store;
         let mut rules = self.rules.clone();
         if shards {
             rules.shard = None;
@@ -209,7 +209,7 @@ impl ResponseSetOptions {
         let default = if is_cut { SeriesOrder::Sorted } else { SeriesOrder::Checked };
         rules.order = self.order.unwrap_or(default);
         rules.is_eager = self.retrieval == RetrievalStrategy::Eager;
-        let receiver = Receiver::new(opening, Timers::new(self.timeouts), self.samples);
+        let receiver = Receiver::new(state, Timers::new(self.timeouts), self.samples);
         let pool = rules.pool.clone();
         let arranger = Arranger::new(receiver, rules);
         match self.retrieval {

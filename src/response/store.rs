@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 
+use super::receiver::State;
 use crate::{Response, Source};
 
 /// A store to be asked: its name, how it is opened, and what it can do itself.
@@ -31,7 +31,7 @@ use crate::{Response, Source};
 #[must_use = "a store does nothing until a query or a set is made of it"]
 pub struct Store<S: Source> {
     pub(super) name: Arc<str>,
-    pub(super) opening: BoxFuture<'static, Result<S, S::Error>>,
+    pub(super) state: State<S>,
     pub(super) shards: bool,
     pub(super) removes_labels: bool,
 }
@@ -42,16 +42,16 @@ impl<S: Source<Item = Response>> Store<S> {
     where
         F: Future<Output = Result<S, S::Error>> + Send + 'static,
     {
-        Self { name: name.into(), opening: opening.boxed(), shards: false, removes_labels: false }
+        Self::in_state(name.into(), State::Opening(opening.boxed()))
     }
 
-    /// Creates a store of a source that is open.
-    pub fn opened(name: impl Into<Arc<str>>, source: S) -> Self
-    where
-        S: Send + 'static,
-        S::Error: Send + 'static,
-    {
-        Self::new(name, std::future::ready(Ok(source)))
+    /// Creates a store of a source that is open. It is closed also if it was never polled.
+    pub fn opened(name: impl Into<Arc<str>>, source: S) -> Self {
+        Self::in_state(name.into(), State::Open(source))
+    }
+
+    const fn in_state(name: Arc<str>, state: State<S>) -> Self {
+        Self { name, state, shards: false, removes_labels: false }
     }
 
     /// Says that the store gives the series of the wanted shard only. Default: they are matched here.

@@ -8,6 +8,8 @@
 //! | what a merge does to them | [`Checked`], [`Log`]: each call against the table at [`losertree::Source`] |
 //! | polling | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`] |
 //! | counting comparisons | [`Comparisons`], [`CountedKey`]; [`panic_at`] |
+//! | response sets | [`random_store`], [`SetRules`]: what sets are told, and the oracle of their [`Answer`]s; [`QueryAnswer`] |
+//! | background tasks | [`Tasks`]: polled between the polls of a test, in random order |
 //! | a pool of bytes | [`PoolTrial`], which takes [`PoolStep`]s beside a model |
 //!
 //! Every scripted source in a test is checked. What a test asserts by this crate panics by design.
@@ -58,6 +60,7 @@
 //!
 //! A [`Checked`] source allocates with every poll; give a merge whose allocations are counted bare ones.
 
+mod answer;
 mod bell;
 mod checked;
 mod comparisons;
@@ -75,20 +78,25 @@ mod poll_times;
 mod pool_model;
 mod pool_step;
 mod pool_trial;
+mod query_answer;
 mod random;
+mod random_store;
 mod record;
 mod reserved;
 mod run;
 mod runs;
 mod script;
 mod scripted;
+mod set_rules;
 mod silence;
 mod stage;
+mod tasks;
 mod test_error;
 mod test_key;
 mod violation;
 mod wake;
 
+pub use answer::Answer;
 pub use bell::Bell;
 pub use checked::Checked;
 pub use comparisons::{Comparisons, panic_at};
@@ -104,13 +112,17 @@ pub use oracle::{assert_merged, assert_merged_by, assert_same, merged, merged_by
 pub use poll_times::poll_times;
 pub use pool_step::PoolStep;
 pub use pool_trial::PoolTrial;
+pub use query_answer::QueryAnswer;
 pub use random::Random;
+pub use random_store::random_store;
 pub use run::{End, Run};
 pub use runs::Runs;
 pub use script::{CloseStep, Script, Step};
 pub use scripted::ScriptedSource;
+pub use set_rules::SetRules;
 pub use silence::silence_scripted_panics;
 pub use stage::Stage;
+pub use tasks::Tasks;
 pub use test_error::{At, TestError};
 pub use test_key::{Domain, TestKey};
 pub use violation::{Misuse, Violation};

@@ -1,0 +1,372 @@
+//! What a set holds while nobody reads is bounded, nobody waits for ever, and nobody is woken in vain.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::vec;
+
+use allocation_counter::measure;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use losertree::resource::BytePool;
+use losertree::response::{
+    ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
+};
+use losertree::{Chunk, Labels, Response, Series, Source, Warning};
+use losertree_testkit::{
+    Checked, CountingWaker, Driver, Log, Random, Script, ScriptedSource, Stage, Tasks, Wake,
+};
+use quickcheck::QuickCheck;
+
+type Set = ResponseSet<Checked<ScriptedSource<Response>>>;
+
+fn series(pod: usize, bytes: usize) -> Series {
+    let labels = Labels::from_pairs([("pod", format!("pod-{pod:05}"))]).unwrap();
+    Series::new(labels, vec![Chunk::new(0, 9, vec![0; bytes])])
+}
+
+fn pool(budget_bytes: usize) -> BytePool {
+    BytePool::builder().smallest_bytes(16).largest_bytes(16).budget_bytes(budget_bytes).build().unwrap()
+}
+
+fn spawning(options: &ResponseSetOptions, tasks: &Tasks) -> ResponseSetOptions {
+    let tasks = tasks.clone();
+    options.clone().spawn_with(move |task| tasks.spawn(task))
+}
+
+/// Polls a set and its task until it gives something, or nothing is left to be done.
+fn next(set: &mut Set, tasks: &Tasks) -> Poll<Option<Response>> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let polled = tasks.poll(&mut cx, |cx| Pin::new(&mut *set).poll_next(cx));
+    // So that the next call polls the set again.
+    polled.map(|next| next.map(Result::unwrap))
+}
+
+/// Frames of any kind and size that each give something.
+fn random_frames(random: &mut Random) -> Vec<Response> {
+    let mut pod = 0;
+    let mut one = |random: &mut Random| {
+        pod += 1;
+        series(pod, [0, 50, 500][random.below(3)])
+    };
+    (0..random.below(60))
+        .map(|_| match random.below(4) {
+            0 => Warning::new("slow").into(),
+            1 => Response::Batch((0..=random.below(4)).map(|_| one(random)).collect()),
+            _ => one(random).into(),
+        })
+        .collect()
+}
+
+// F35
+/// The reader stops anywhere. What was taken from the store by then and was not used up is at most what the buffer may
+/// hold, and one frame.
+#[test]
+fn a_reader_that_stops_stops_the_store() {
+    fn property(seed: u64) -> bool {
+        let mut random = Random::seed(seed);
+        let frames = random_frames(&mut random);
+        let (most_frames, most_bytes) = (1 + random.below(8), [0, 300, 1_000, usize::MAX][random.below(4)]);
+        let budget = [None, Some(100), Some(1_000)][random.below(3)];
+        let charged = pool(budget.unwrap_or(100));
+        let mut options = ResponseSetOptions::new().buffer_frames(most_frames).buffer_bytes(most_bytes);
+        if budget.is_some() {
+            options = options.pool(&charged);
+        }
+        let stage = Stage::new();
+        let tasks = Tasks::new(seed);
+        let options = if random.chance(0.7) { spawning(&options, &tasks) } else { options };
+        let script = Script::of(frames.clone()).with_pauses(&mut random, 0.2);
+        let mut set = options.open(Store::opened("store", stage.source(script)));
+
+        // Each response, by the frame in which it is.
+        let in_frame: Vec<usize> =
+            frames.iter().enumerate().flat_map(|(at, frame)| vec![at; frame.series_count().max(1)]).collect();
+        let sizes: Vec<usize> = frames.iter().map(Response::size_bytes).collect();
+        let largest = sizes.iter().copied().max().unwrap_or(0);
+        let stops = random.below(in_frame.len() + 1);
+        let mut given: usize = 0;
+        loop {
+            let pulled = stage.log().items();
+            // A frame is in use until all of it was given, and the set was asked for more.
+            let used_up = given.checked_sub(1).map_or(0, |last| in_frame[last]);
+            assert!(pulled <= used_up + most_frames + 1, "{pulled} were pulled, {used_up} used up");
+            let in_memory: usize = sizes[used_up..pulled].iter().sum();
+            assert!(in_memory <= most_bytes.max(largest).saturating_add(largest), "{in_memory} bytes");
+            let figures = charged.snapshot();
+            assert!(figures.reserved_bytes <= figures.budget_bytes);
+            if budget.is_some() {
+                assert!(in_memory <= figures.reserved_bytes + 2 * largest, "two are not charged at most");
+            }
+            if given == stops && stage.bell().ring_all() == 0 {
+                break;
+            }
+            tasks.run_until_idle();
+            if given == stops {
+                continue;
+            }
+            match next(&mut set, &tasks) {
+                Poll::Ready(Some(_)) => given += 1,
+                Poll::Ready(None) => panic!("too few"),
+                Poll::Pending => assert!(stage.bell().ring_all() > 0, "a deadlock"),
+            }
+        }
+        drop(set);
+        tasks.run_until_idle();
+        stage.log().assert_released();
+        assert_eq!((charged.snapshot().reserved_bytes, charged.snapshot().waiting), (0, 0));
+        true
+    }
+    QuickCheck::new().tests(5_000).quickcheck(property as fn(u64) -> bool);
+}
+
+/// The bound is used: while nobody reads, the store is asked again well before the buffer is empty.
+#[test]
+fn the_buffer_fills_while_nobody_reads() {
+    for frames in 1..10 {
+        let (stage, tasks) = (Stage::new(), Tasks::new(1));
+        let script = Script::of((0..100).map(|pod| series(pod, 0).into()));
+        let options = spawning(&ResponseSetOptions::new().buffer_frames(frames), &tasks);
+        let mut set = options.open(Store::opened("store", stage.source(script)));
+        for given in 1..50 {
+            assert!(next(&mut set, &tasks).is_ready());
+            tasks.run_until_idle();
+            let ahead = stage.log().items() - given;
+            assert!((frames / 4..=frames + 1).contains(&ahead), "{ahead} of {frames}");
+        }
+    }
+}
+
+/// Many sets, and memory for a few frames: the merge wants one of each, so each gets one.
+#[test]
+fn a_pool_that_is_too_small_for_all_stops_nobody() {
+    fn property(seed: u64) -> bool {
+        let mut random = Random::seed(seed);
+        let (stores, frames) = (1 + random.below(30), 20);
+        let one = Response::from(series(0, 50)).size_bytes();
+        let pool = pool(one * random.below(4) + 16);
+        let (stage, tasks) = (Stage::new(), Tasks::new(seed));
+        let options = ResponseSetOptions::new().pool(&pool).buffer_frames(1 + random.below(8));
+        let options = if random.chance(0.7) { spawning(&options, &tasks) } else { options };
+        let store = |at: usize| {
+            let all = (0..frames).map(|frame| series(frame * stores + at, 50).into());
+            let script = Script::of(all).with_pauses(&mut random, 0.1);
+            Store::opened(format!("store-{at}"), stage.source(script))
+        };
+        let stores: Vec<_> = (0..stores).map(store).collect();
+        let expected = stores.len() * frames;
+        let mut query = ProxyQuery::builder().stores(stores).sets(options).build();
+        let mut driver = Driver::new(stage.bell().clone(), Log::new(), Random::seed(seed));
+        let mut stream = futures::stream::poll_fn(|cx| tasks.poll(cx, |cx| query.poll_next_unpin(cx)));
+        assert_eq!(driver.run(&mut stream).ok().len(), expected);
+        stage.log().assert_closed();
+        let figures = pool.snapshot();
+        assert!(figures.peak_bytes <= figures.budget_bytes);
+        assert_eq!((figures.reserved_bytes, figures.waiting), (0, 0));
+        true
+    }
+    QuickCheck::new().tests(500).quickcheck(property as fn(u64) -> bool);
+}
+
+/// Who has waited longest for memory is next.
+#[test]
+fn sets_get_memory_in_turn() {
+    let one = Response::from(series(0, 0)).size_bytes();
+    let pool = pool(one);
+    let (stage, tasks) = (Stage::new(), Tasks::new(1));
+    let options = spawning(&ResponseSetOptions::new().pool(&pool), &tasks);
+    let mut sets: Vec<_> = ["a", "b", "c"]
+        .map(|name| {
+            let script = Script::of((0..9).map(|pod| series(pod, 0).into()));
+            options.open(Store::opened(name, stage.source(script)))
+        })
+        .into();
+    let given = |sets: &mut Vec<Set>, at: usize| {
+        assert!(next(&mut sets[at], &tasks).is_ready());
+        tasks.run_until_idle();
+        stage.log().sources().iter().map(|source| source.items).collect::<Vec<_>>()
+    };
+    // The first has the memory for its first frame; one frame of the others goes without, and the next waits.
+    assert_eq!(given(&mut sets, 0), [2, 0, 0]);
+    assert_eq!(given(&mut sets, 1), [2, 2, 0]);
+    assert_eq!(given(&mut sets, 2), [2, 2, 2]);
+    let waits = |pool: &BytePool| (pool.snapshot().waiting, pool.snapshot().reserved_bytes);
+    assert_eq!(waits(&pool), (3, one));
+    // What the first has used up is for the one that has waited longest: first itself, then the second.
+    assert_eq!(given(&mut sets, 0), [3, 2, 2]);
+    assert_eq!(given(&mut sets, 0), [4, 3, 2]);
+    assert_eq!(given(&mut sets, 1).last(), Some(&2));
+}
+
+// P9
+/// A task is woken when half of its buffer is free, and not for each frame; the reader only when it waits.
+#[test]
+fn nobody_is_woken_in_vain() {
+    const FRAMES: usize = 1_000;
+    for buffered in [1, 2, 8, 64] {
+        let (stage, tasks) = (Stage::new(), Tasks::new(1));
+        let script = Script::of((0..FRAMES).map(|pod| series(pod, 0).into()));
+        let options = spawning(&ResponseSetOptions::new().buffer_frames(buffered), &tasks);
+        let mut set = options.open(Store::opened("store", stage.source(script)));
+        let reader = CountingWaker::new();
+        let waker = reader.waker();
+        let mut cx = Context::from_waker(&waker);
+        let (mut given, mut polls) = (0, 0);
+        while given < FRAMES {
+            polls += 1;
+            match Pin::new(&mut set).poll_next(&mut cx) {
+                Poll::Ready(next) => {
+                    drop(next.unwrap().unwrap());
+                    given += 1;
+                    assert_eq!(reader.wakes(), 0, "it did not wait");
+                }
+                Poll::Pending => {
+                    tasks.run_until_idle();
+                    assert_eq!(reader.take(), 1);
+                }
+            }
+            if given % 3 == 0 {
+                tasks.run_until_idle();
+                reader.take();
+            }
+        }
+        assert!(polls <= FRAMES + 2 * FRAMES / buffered + 2, "{polls} polls");
+        let most = FRAMES.div_ceil(buffered.div_ceil(2)) + 2;
+        assert!(tasks.polls() <= most, "{} polls of the task, {buffered} buffered", tasks.polls());
+    }
+}
+
+// P9
+/// A frame that had waited for memory leaves no wish behind: when the buffer is emptied later, while the store is silent,
+/// the task has nothing to do.
+#[test]
+fn a_wait_that_is_over_wakes_nobody() {
+    let one = Response::from(series(0, 0)).size_bytes();
+    let pool = pool(2 * one);
+    let mut other = pool.reservation();
+    let (stage, tasks) = (Stage::new(), Tasks::new(1));
+    let script = Script::of((0..2).map(|pod| series(pod, 0).into())).pending(Wake::Later);
+    let options = spawning(&ResponseSetOptions::new().pool(&pool), &tasks);
+    let mut set = options.open(Store::opened("store", stage.source(script)));
+    other.try_grow(one + 1).unwrap();
+    assert!(next(&mut set, &tasks).is_ready());
+    tasks.run_until_idle();
+    assert_eq!(pool.snapshot().waiting, 1);
+    drop(other);
+    tasks.run_until_idle();
+    let polls = tasks.polls();
+    assert!(next(&mut set, &tasks).is_ready());
+    assert!(next(&mut set, &tasks).is_pending());
+    assert_eq!(tasks.polls(), polls);
+    stage.bell().ring_all();
+    assert_eq!(next(&mut set, &tasks), Poll::Ready(None));
+    assert_eq!(tasks.polls(), polls + 1);
+    stage.log().assert_clean();
+}
+
+// P9
+/// A set without a task wakes nobody by itself, neither while it is read nor when it is closed or dropped.
+#[test]
+fn a_set_that_fills_its_buffer_itself_wakes_nobody() {
+    for ends in ["closed", "dropped"] {
+        let stage = Stage::new();
+        let mut script = Script::new();
+        for pod in 0..50 {
+            script = script.item(series(pod, 0).into()).pending(Wake::Later);
+        }
+        let script = script.close_pending(Wake::Later);
+        let mut set = ResponseSetOptions::new().open(Store::opened("store", stage.source(script)));
+        let reader = CountingWaker::new();
+        let waker = reader.waker();
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..20 {
+            while Pin::new(&mut set).poll_next(&mut cx).is_ready() {}
+            assert_eq!(reader.take(), 0);
+            assert_eq!((stage.bell().ring_all(), reader.take()), (1, 1));
+        }
+        assert!(Pin::new(&mut set).poll_next(&mut cx).is_ready());
+        assert!(Pin::new(&mut set).poll_next(&mut cx).is_pending());
+        if ends == "closed" {
+            assert!(Pin::new(&mut set).poll_close(&mut cx).is_pending());
+            assert_eq!(reader.take(), 0);
+            stage.bell().ring_all();
+            assert_eq!(Pin::new(&mut set).poll_close(&mut cx), Poll::Ready(Ok(())));
+            reader.take();
+        }
+        drop(set);
+        assert_eq!(reader.wakes(), 0);
+        stage.bell().ring_all();
+        drop(waker);
+        assert_eq!(reader.kept(), 0, "no waker is kept");
+        stage.log().assert_released();
+    }
+}
+
+/// Gives frames, and allocates nothing.
+struct Bare(vec::IntoIter<Response>);
+
+impl Source for Bare {
+    type Item = Response;
+    type Error = Infallible;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Response, Infallible>>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+// P10
+#[test]
+fn after_start_up_a_series_allocates_nothing() {
+    const SERIES: usize = 2_000;
+    let budget = pool(1 << 30);
+    let plain = ResponseSetOptions::new();
+    let cases = [
+        ("lazy", plain.clone()),
+        ("lazy, charged", plain.clone().pool(&budget)),
+        ("lazy, in few frames", plain.clone().buffer_frames(1)),
+        ("lazy, trusted", plain.clone().order(SeriesOrder::Trusted)),
+        ("eager", plain.clone().retrieval(RetrievalStrategy::Eager)),
+    ];
+    for (what, options) in cases {
+        for is_spawned in [false, true] {
+            let task: Arc<Mutex<Option<BoxFuture<'static, ()>>>> = Arc::default();
+            let options = if is_spawned {
+                let task = Arc::clone(&task);
+                options.clone().spawn_with(move |spawned| *task.lock().unwrap() = Some(spawned))
+            } else {
+                options.clone()
+            };
+            let frames: Vec<Response> = (0..SERIES).map(|pod| series(pod, 10).into()).collect();
+            let mut set = options.open(Store::opened("store", Bare(frames.into_iter())));
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut take = |most: usize| {
+                let mut given = 0;
+                while given < most {
+                    match Pin::new(&mut set).poll_next(&mut cx) {
+                        Poll::Ready(Some(next)) => given += usize::from(next.is_ok()),
+                        Poll::Ready(None) => break,
+                        Poll::Pending => {
+                            if let Some(task) = &mut *task.lock().unwrap() {
+                                let _ = task.as_mut().poll(&mut cx);
+                            }
+                        }
+                    }
+                }
+                given
+            };
+            assert_eq!(take(300), 300);
+            let mut given = 0;
+            let counted = measure(|| given = take(1_500));
+            assert_eq!((given, counted.count_total), (1_500, 0), "{what}, {is_spawned}");
+        }
+    }
+}
