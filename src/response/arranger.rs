@@ -7,9 +7,6 @@ use crate::resource::{BytePool, Reservation};
 use crate::stream::Received;
 use crate::{Labels, Response, Series, SortKey, Source};
 
-/// How many frames one poll takes from a store at most before it gives one.
-const POLL_BUDGET: usize = 128;
-
 type Error<S> = ResponseSetError<<S as Source>::Error>;
 
 /// Gives the frames of a store as the merge wants them: the series of one shard, without some labels, in order.
@@ -76,15 +73,29 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.receiver.received
     }
 
-    /// A poll for the next frame. After the end, it is only to be closed.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Response, Error<S>>>> {
-        for _ in 0..POLL_BUDGET {
+    /// A poll for the next frame. After the end, it is only to be closed. Each frame that is taken from the store
+    /// takes one off the `budget`; when it is used up the executor gets its turn.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        budget: &mut usize,
+    ) -> Poll<Option<Result<Response, Error<S>>>> {
+        loop {
             if let Some(rest) = self.rest.pop_front() {
+                if !self.rules.is_eager {
+                    // A buffer charges its frames itself.
+                    self.held.reservation = None;
+                }
                 return Poll::Ready(Some(rest));
             }
             if self.has_ended {
                 return Poll::Ready(None);
             }
+            let Some(left) = budget.checked_sub(1) else {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            *budget = left;
             match ready!(self.receiver.poll_frame(cx)) {
                 Some(Ok(frame)) => match self.arrange(frame) {
                     Ok(None) => {}
@@ -95,8 +106,6 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
                 None => self.end(None),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {

@@ -137,6 +137,7 @@ impl<E> Buffer<E> {
         state.held.frames += 1;
         state.held.bytes = state.held.bytes.saturating_add(frame.bytes);
         state.frames.push_back(frame);
+        state.wanted_bytes = None;
         wake(state.consumer.take(), state);
         Put::Done
     }
@@ -162,10 +163,13 @@ impl<E> Buffer<E> {
         drop(producer);
     }
 
-    /// Gives back the room of frames that were used up. Returns the producer if it waits for that.
-    #[must_use]
-    pub(super) fn release(&self, used: Capacity) -> Option<Waker> {
-        self.released(used).1
+    /// Gives back the room of frames that were used up, for a consumer that is about to poll the producer itself: so
+    /// neither of the two need be woken.
+    pub(super) fn meet(&self, used: Capacity) {
+        let (mut state, released) = self.released(used);
+        let wakers = (released, state.producer.take(), state.consumer.take());
+        drop(state);
+        drop(wakers);
     }
 
     fn released(&self, used: Capacity) -> (MutexGuard<'_, State<E>>, Option<Waker>) {
@@ -211,8 +215,9 @@ impl<E> Buffer<E> {
         let mut state = self.lock();
         state.consumer_is = if is_dropped { Consumer::Dropped } else { Consumer::Closing };
         let frames = std::mem::take(&mut state.frames);
+        let consumer = state.consumer.take();
         wake(state.producer.take(), state);
-        drop(frames);
+        drop((frames, consumer));
     }
 
     /// Returns what closing the store came to, `None` inside if it was not closed; or has the consumer woken when
@@ -234,7 +239,8 @@ impl<E> Buffer<E> {
     }
 
     fn fits(&self, state: &State<E>, bytes: usize) -> bool {
-        state.held.frames == 0 || state.held.bytes.saturating_add(bytes) <= self.capacity.bytes
+        let needed = state.held.bytes.checked_add(bytes);
+        state.held.frames == 0 || needed.is_some_and(|needed| needed <= self.capacity.bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {

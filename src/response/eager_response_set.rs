@@ -5,6 +5,7 @@ use std::{fmt, vec};
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
+use super::unpack::POLL_BUDGET;
 use crate::stream::Received;
 use crate::{Response, Series, Source};
 
@@ -63,11 +64,12 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Response, Self::Error>>> {
+        let mut budget = POLL_BUDGET;
         loop {
             if let Some(series) = self.batch.next() {
                 return Poll::Ready(Some(Ok(series.into())));
             }
-            match ready!(self.store.poll_frame(cx)) {
+            match ready!(self.store.poll_frame(cx, &mut budget)) {
                 Some(Ok(Response::Batch(batch))) => self.batch = batch.into_iter(),
                 other => return Poll::Ready(other),
             }

@@ -31,7 +31,7 @@ use crate::{Response, Series, Source};
 /// # Complexity
 ///
 /// One lock for each frame on the side of the store, fewer on the side of the merge, which takes half of the buffer at
-/// a time. Nothing is allocated for a series. One poll moves at most 128 frames, then it yields to the executor.
+/// a time. Nothing is allocated for a series. One poll takes at most 128 frames from the store, then it yields to the executor.
 ///
 /// # Background
 ///
@@ -121,8 +121,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         }
         let mut used = mem::take(&mut self.used);
         if let Stage::Inline(producer) = &mut self.stage {
-            // It is polled at once, so it need not be woken.
-            drop(self.shared.buffer.release(mem::take(&mut used)));
+            self.shared.buffer.meet(mem::take(&mut used));
             if producer.as_mut().poll(cx).is_ready() {
                 self.stage = Stage::Background;
             }
@@ -184,6 +183,9 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
     }
 
     fn poll_close(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+        if !matches!(self.stage, Stage::Background) {
+            self.shared.buffer.meet(Capacity::default());
+        }
         if !mem::replace(&mut self.is_closing, true) {
             self.cancel(false);
         }

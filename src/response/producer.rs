@@ -5,12 +5,10 @@ use std::task::{Context, Poll, ready};
 use super::ResponseSetError;
 use super::arranger::Arranger;
 use super::buffer::{Buffer, Frame, Put};
+use super::unpack::POLL_BUDGET;
 use crate::resource::BytePool;
 use crate::sync::{Arc, Mutex};
 use crate::{Response, Source};
-
-/// How many frames one poll moves at most.
-const POLL_BUDGET: usize = 128;
 
 /// What the two sides of a lazy set share: the buffer between them, and the side that fills it.
 ///
@@ -80,7 +78,8 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         buffer: &Buffer<S::Error>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ResponseSetError<S::Error>>> {
-        for _ in 0..POLL_BUDGET {
+        let mut budget = POLL_BUDGET;
+        loop {
             if self.is_closing || buffer.is_cancelled() {
                 self.is_closing = true;
                 self.in_hand = None;
@@ -89,7 +88,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             if let Some(frame) = self.in_hand.take() {
                 ready!(self.poll_put(frame, buffer, cx));
             }
-            match ready!(self.store.poll_frame(cx)) {
+            match ready!(self.store.poll_frame(cx, &mut budget)) {
                 Some(Ok(response)) => {
                     let bytes = response.size_bytes();
                     self.in_hand = Some(Frame { response, bytes, reservation: None });
@@ -98,8 +97,6 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
                 None => self.end(buffer, None),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     fn end(&mut self, buffer: &Buffer<S::Error>, error: Option<ResponseSetError<S::Error>>) {
