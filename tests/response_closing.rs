@@ -65,18 +65,20 @@ enum Stop {
     AtLaterFrame,
     WithFullBuffer,
     WithFullPool,
+    AmidAFrame,
     AtTheEnd,
     AfterAnError,
     Closing,
 }
 
-const STOPS: [Stop; 9] = [
+const STOPS: [Stop; 10] = [
     Stop::Unpolled,
     Stop::Opening,
     Stop::AtFirstFrame,
     Stop::AtLaterFrame,
     Stop::WithFullBuffer,
     Stop::WithFullPool,
+    Stop::AmidAFrame,
     Stop::AtTheEnd,
     Stop::AfterAnError,
     Stop::Closing,
@@ -107,6 +109,12 @@ impl Stopped {
             Stop::Opening => (vec![Step::Stuck], vec![]),
             Stop::AtFirstFrame => (vec![], vec![Step::Stuck]),
             Stop::AfterAnError => (vec![], vec![frame(0), fail()]),
+            Stop::AmidAFrame => {
+                let series = |index| series(index).into_series().unwrap();
+                let batch =
+                    |nth: usize| Step::Frame(Response::Batch((3 * nth..3 * nth + 3).map(series).collect()));
+                (vec![], (0..10).map(batch).chain([Step::Stuck]).collect())
+            }
             Stop::AtLaterFrame | Stop::Closing => (vec![], vec![frame(0), frame(1), Step::Stuck]),
             Stop::Unpolled | Stop::WithFullBuffer | Stop::WithFullPool | Stop::AtTheEnd => {
                 (vec![], (0..10).map(frame).collect())
@@ -123,6 +131,10 @@ impl Stopped {
             yield_now().await;
         }
         match stop {
+            Stop::AmidAFrame if strategy == RetrievalStrategy::Lazy => {
+                next(&mut set).await.unwrap().unwrap();
+                assert!(pool.snapshot().used_bytes > 0);
+            }
             Stop::AtTheEnd => while next(&mut set).await.is_some_and(|next| next.is_ok()) {},
             Stop::AfterAnError => while next(&mut set).await.unwrap().is_ok() {},
             Stop::Closing => {
@@ -194,6 +206,7 @@ async fn closing_that_is_given_up_half_way_is_resumed_or_dropped() {
                 let start = Instant::now();
                 let given_up = tokio::time::timeout(seconds(1), close(&mut stopped.set)).await;
                 let is_closed = given_up.is_ok();
+                assert_eq!(stopped.pool.snapshot().used_bytes, 0, "memory does not wait for the store");
                 assert_eq!(
                     is_closed,
                     matches!(stop, Stop::Unpolled | Stop::Opening),
@@ -401,6 +414,23 @@ async fn a_store_that_panics_in_the_background_is_abandoned_and_the_others_go_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_has_panicked_is_told_once_and_dropped_when_its_set_is_closed() {
+    for reads in [true, false] {
+        let cast = Cast::default();
+        let plan = Plan { answer: vec![frame(0), Step::Panic], ..Plan::default() };
+        let mut set = ResponseSetOptions::new().open(cast.store(plan));
+        assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
+        if reads {
+            assert!(matches!(next(&mut set).await, Some(Err(ResponseSetError::Abandoned))));
+        }
+        let closed = close(&mut set).await;
+        assert!(if reads { closed.is_ok() } else { matches!(closed, Err(ResponseSetError::Abandoned)) });
+        cast.assert_released();
+        assert_eq!(tasks(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_whose_drop_panics_in_the_background_is_told_and_leaves_nothing() {
     let stage = Stage::new();
     let ledger = LeakLedger::sites();
@@ -454,7 +484,11 @@ impl ByHand {
     }
 
     fn run_once(&self) {
-        let mut cx = Context::from_waker(Waker::noop());
+        self.run_with(Waker::noop());
+    }
+
+    fn run_with(&self, waker: &Waker) {
+        let mut cx = Context::from_waker(waker);
         self.0.lock().unwrap().retain_mut(|task| task.as_mut().poll(&mut cx).is_pending());
     }
 
@@ -538,6 +572,45 @@ fn a_task_that_never_runs_again_keeps_nothing_of_a_set_that_was_dropped() {
     assert_eq!(task.kept(), 0, "the waker of who waited for it");
     by_hand.run_once();
     assert_eq!(by_hand.tasks(), 0);
+}
+
+// P9
+#[test]
+fn the_task_is_woken_only_for_what_it_waits_for() {
+    let (by_hand, log) = (ByHand::default(), Log::new());
+    let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10_000).build().unwrap();
+    let mut others = pool.reservation();
+    others.try_grow(10_000).unwrap();
+    let options = by_hand.options().buffer_frames(2).pool(&pool);
+    let task = CountingWaker::new();
+
+    // A frame that went through without memory is not what it waits for any more.
+    let mut set = options.open(opened(&log, vec![series(0)]));
+    assert!(poll_once(&mut set).is_pending());
+    by_hand.run_with(&task.waker());
+    assert!(poll_once(&mut set).is_ready());
+    assert!(poll_once(&mut set).is_pending());
+    assert_eq!(task.take(), 0, "it waits for the store");
+    drop(set);
+    by_hand.run_once();
+    task.take();
+
+    let mut set = options.open(opened(&log, vec![series(0), series(1), series(2)]));
+    assert!(poll_once(&mut set).is_pending());
+    by_hand.run_with(&task.waker());
+    assert_eq!(task.take(), 0, "it waits for memory, or for the buffer to be empty");
+    assert!(poll_once(&mut set).is_ready());
+    assert!(poll_once(&mut set).is_pending());
+    assert_eq!(task.take(), 1);
+    drop(others);
+    by_hand.run_with(&task.waker());
+    task.take();
+    // Now it waits for the store alone.
+    while poll_once(&mut set).is_ready() {}
+    by_hand.run_with(&task.waker());
+    assert_eq!(task.take(), 0);
+    assert!(poll_once(&mut set).is_pending());
+    assert_eq!(task.take(), 0);
 }
 
 /// A source that stands still inside of its poll until it is let go.
