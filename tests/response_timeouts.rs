@@ -191,6 +191,28 @@ async fn the_total_counts_opening_and_alone_it_is_enough() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_short_time_after_a_long_one_fires_in_time() {
+    for strategy in STRATEGIES {
+        let cast = Cast::default();
+        let plan = Plan {
+            open: vec![wait(4)],
+            answer: vec![Step::Stuck],
+            close: vec![Step::Stuck],
+            ..Plan::default()
+        };
+        let options = all_timeouts().open_timeout(seconds(50)).close_timeout(seconds(2));
+        let mut set = options.retrieval(strategy).open(cast.store(plan));
+        let start = Instant::now();
+        let error = next(&mut set).await.unwrap().unwrap_err();
+        assert!(matches!(error, ResponseSetError::TimedOut(error) if error.timeout == Timeout::Frame));
+        assert_eq!(start.elapsed(), seconds(11));
+        let error = close(&mut set).await.unwrap_err();
+        assert!(matches!(error, ResponseSetError::TimedOut(error) if error.timeout == Timeout::Close));
+        assert_eq!(start.elapsed(), seconds(13));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_but_steady_store_does_not_time_out() {
     for strategy in STRATEGIES {
         let cast = Cast::default();
@@ -227,6 +249,33 @@ async fn time_in_which_nobody_asks_does_not_count_for_a_frame() {
             assert_eq!(next.unwrap().unwrap(), series(index), "{strategy:?}");
         }
         assert!(next(&mut set).await.is_none());
+        close(&mut set).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_total_goes_on_while_nobody_asks_until_the_last_frame() {
+    for strategy in STRATEGIES {
+        let cast = Cast::default();
+        let answer = (0..10).map(frame).collect();
+        let options = ResponseSetOptions::new().total_timeout(seconds(60)).buffer_frames(2);
+        let mut set = options.retrieval(strategy).open(cast.store(Plan { answer, ..Plan::default() }));
+        let mut came = Vec::new();
+        let end = loop {
+            match next(&mut set).await {
+                Some(Ok(series)) => came.push(series),
+                end => break end,
+            }
+            sleep(seconds(50)).await;
+        };
+        if strategy == RetrievalStrategy::Eager {
+            // All has come at once.
+            assert!(end.is_none() && came.len() == 10);
+        } else {
+            let Some(Err(ResponseSetError::TimedOut(error))) = end else { panic!("{end:?}") };
+            assert_eq!(error.timeout, Timeout::Total);
+            assert!((3..6).contains(&came.len()), "what was buffered comes first: {came:?}");
+        }
         close(&mut set).await.unwrap();
     }
 }
@@ -274,6 +323,7 @@ async fn no_timer_is_left_when_nothing_more_is_waited_for() {
             for _ in 0..asked {
                 let _ = next(&mut set).await;
             }
+            assert_no_timer().await;
             // Its closing is stuck, for which there is no timeout.
             let closing = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_close(cx))).await;
             assert!(closing.is_pending());

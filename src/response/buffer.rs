@@ -164,6 +164,18 @@ impl<E> Buffer<E> {
         Wish::More(room)
     }
 
+    /// Puts in the last frames of a producer that has stopped, whatever there is room for.
+    pub(super) fn put_last(&self, frames: VecDeque<Frame>) {
+        let mut state = self.lock();
+        if state.consumer_is == Consumer::Reading {
+            for frame in frames {
+                state.held.frames += 1;
+                state.held.bytes = state.held.bytes.saturating_add(frame.bytes);
+                state.frames.push_back(frame);
+            }
+        }
+    }
+
     /// Notes that the store has nothing more.
     pub(super) fn end(&self, end: Result<(), ResponseSetError<E>>, received: Received) {
         let mut state = self.lock();
@@ -241,9 +253,9 @@ impl<E> Buffer<E> {
         let mut state = self.lock();
         state.consumer_is = if is_dropped { Consumer::Dropped } else { Consumer::Closing };
         let frames = std::mem::take(&mut state.frames);
-        let producer = state.producer.take();
+        let (producer, consumer) = (state.producer.take(), state.consumer.take());
         drop(state);
-        drop(frames);
+        drop((frames, consumer));
         producer
     }
 

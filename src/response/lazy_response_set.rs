@@ -31,7 +31,8 @@ use crate::{Response, Series, Source};
 /// # Complexity
 ///
 /// Each side takes a lock for what is ready, which may be half of the buffer at a time, and not for each frame. Nothing
-/// is allocated for a series. One poll moves at most 128 frames, then it yields to the executor.
+/// is allocated for a series. One poll takes at most 128 frames from the
+/// store, then it yields to the executor.
 ///
 /// # Background
 ///

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
+use std::mem;
 use std::pin::Pin;
-use std::sync::TryLockError;
+use std::sync::{PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 
 use super::ResponseSetError;
@@ -58,7 +59,7 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
         // The lock is released first, for a drop may panic; and whoever waits for the end finds the store gone.
         drop(pump);
         drop(done);
-        self.buffer.stop(Some((closed, received)));
+        self.buffer.stop(closed.map(|closed| (closed, received)));
         Poll::Ready(())
     }
 }
@@ -74,23 +75,37 @@ impl<S: Source> Shared<S> {
         };
         drop(pump);
     }
+
+    /// Notes that nobody will poll the store any more, be it that it is closed. What was received goes into the buffer
+    /// whatever there is room for: those are the last frames.
+    fn stop(&self) {
+        let mut pump = self.pump.lock().unwrap_or_else(PoisonError::into_inner);
+        let frames = pump.as_mut().map(|pump| mem::take(&mut pump.in_hand)).unwrap_or_default();
+        drop(pump);
+        self.buffer.put_last(frames);
+        self.buffer.stop(None);
+    }
 }
 
 impl<S: Source<Item = Response> + Unpin> Pump<S> {
-    /// Is ready when the store is closed.
+    /// Is ready when the store is closed, or is to be dropped.
     fn poll(
         &mut self,
         buffer: &Buffer<S::Error>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ResponseSetError<S::Error>>> {
+    ) -> Poll<Option<Result<(), ResponseSetError<S::Error>>>> {
         let mut budget = POLL_BUDGET;
         let mut is_pending = false;
         while !self.is_closing {
             let is_charged = self.poll_charge(buffer, cx);
             let kept = usize::from(!is_charged);
-            let Wish::More(room) = buffer.put(&mut self.in_hand, kept, self.store.received()) else {
-                self.is_closing = true;
-                break;
+            let room = match buffer.put(&mut self.in_hand, kept, self.store.received()) {
+                Wish::More(room) => room,
+                Wish::Close => {
+                    self.is_closing = true;
+                    break;
+                }
+                Wish::Drop => return Poll::Ready(None),
             };
             if self.in_hand.is_empty()
                 && let Some(end) = self.end.take()
@@ -104,7 +119,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             }
         }
         self.in_hand.clear();
-        self.store.poll_close(cx)
+        self.store.poll_close(cx).map(Some)
     }
 
     /// Receives what is ready and there is room for. Returns whether the store has to be waited for.
@@ -171,6 +186,6 @@ impl<S: Source<Item = Response> + Unpin> Future for Producer<S> {
 impl<S: Source> Drop for Producer<S> {
     fn drop(&mut self) {
         // If this is not because it is done, the consumer is not to wait for it any more.
-        self.shared.buffer.stop(None);
+        self.shared.stop();
     }
 }

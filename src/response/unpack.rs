@@ -7,8 +7,8 @@ use pin_project_lite::pin_project;
 
 use crate::{Response, Series};
 
-/// How many frames and series of batches one poll of an adaptor takes at most without yielding one. Enough that
-/// the cost of being scheduled again is small beside it.
+/// How many frames, or series of batches, one poll takes at most without yielding one. Enough that the cost of being
+/// scheduled again is small beside it.
 pub(super) const POLL_BUDGET: usize = 128;
 
 pin_project! {

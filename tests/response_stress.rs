@@ -1,0 +1,173 @@
+//! Response sets on real threads: queries that are read, dropped and closed at random leave nothing.
+#![cfg(not(loom))]
+// A test fails by panicking.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod timed;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream;
+use losertree::resource::BytePool;
+use losertree::response::{
+    PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
+};
+use losertree::{BoxSource, LeakLedger, Response, Source, closing};
+use losertree_testkit::{Checked, Log, Random, poll_times};
+use timed::{assert_contract, series, tasks};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+
+const CONSUMERS: u64 = 6;
+const RUNS_FOR: Duration = Duration::from_secs(2);
+/// On a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Inner = BoxSource<'static, Response, io::Error>;
+
+/// A store that is fed by a task of its own, and yields now and then in all its phases.
+fn store(log: &Log, stores: usize, index: usize, random: &mut Random) -> (Store<Checked<Inner>>, usize) {
+    let length = random.below(20);
+    let (opens_slowly, closes_slowly) = (random.chance(0.5), random.chance(0.5));
+    let fails = random.chance(0.1);
+    let (sender, receiver) = mpsc::channel(1 + random.below(3));
+    let stream = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let source = closing(stream.boxed(), move |stream| async move {
+        if closes_slowly {
+            yield_now().await;
+        }
+        drop(stream);
+        Ok(())
+    });
+    let source = Checked::new(source.boxed(), log);
+    let feed = async move {
+        for nth in 0..length {
+            if sender.send(Ok(series(nth * stores + index))).await.is_err() {
+                return;
+            }
+        }
+        if fails {
+            let _ = sender.send(Err(io::ErrorKind::ConnectionReset.into())).await;
+        }
+    };
+    let store = Store::new(format!("store-{index}"), async move {
+        if opens_slowly {
+            yield_now().await;
+        }
+        tokio::spawn(feed);
+        Ok(source)
+    });
+    (store, length)
+}
+
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        yield_now().await;
+    }
+}
+
+/// One query: read to some point, then given up in some way, or read to its end.
+async fn query(random: &mut Random) {
+    let log = Log::new();
+    let ledger = LeakLedger::sites();
+    let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(700).build().unwrap();
+    let count = 1 + random.below(5);
+    let (stores, lengths): (Vec<_>, Vec<_>) =
+        (0..count).map(|index| store(&log, count, index, random)).unzip();
+    let strategy = [RetrievalStrategy::Lazy, RetrievalStrategy::Eager][usize::from(random.chance(0.2))];
+    let mut sets = ResponseSetOptions::new().retrieval(strategy).buffer_frames(1 + random.below(4));
+    if strategy == RetrievalStrategy::Lazy && random.chance(0.5) {
+        sets = sets.pool(&pool);
+    }
+    let mut query = ProxyQuery::builder()
+        .stores(stores)
+        .sets(sets)
+        .partial_response(PartialResponseStrategy::Warn)
+        .ledger(&ledger)
+        .build();
+    let taken = if random.chance(0.3) { usize::MAX } else { random.below(30) };
+    let mut came = 0;
+    for _ in 0..taken {
+        match query.next().await {
+            Some(Ok(Response::Series(_))) => came += 1,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => panic!("{error}"),
+            None => break,
+        }
+    }
+    if taken == usize::MAX {
+        assert_eq!(came, lengths.iter().sum::<usize>());
+    }
+    if random.chance(0.5) {
+        // Begun and given up; perhaps resumed.
+        drop(poll_times(Box::pin(query.close()), random.below(3)));
+    }
+    if random.chance(0.5) {
+        query.close().await.ok();
+        assert!(ledger.snapshot().is_all_closed());
+        assert!(log.sources().iter().all(|source| source.dropped), "closed is released");
+    }
+    drop(query);
+    ledger.assert_balanced();
+    eventually("a store is not dropped", || log.sources().iter().all(|source| source.dropped)).await;
+    eventually("memory is not given back", || pool.snapshot().used_bytes == 0).await;
+    assert_contract(&log);
+}
+
+/// One set by itself, which is closed and then kept.
+async fn set(random: &mut Random) {
+    let log = Log::new();
+    let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10_000).build().unwrap();
+    let (store, length) = store(&log, 1, 0, random);
+    let options = ResponseSetOptions::new().buffer_frames(1 + random.below(4)).pool(&pool);
+    let mut set = options.open(store);
+    for index in 0..random.below(length + 3) {
+        match poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await {
+            Some(Ok(response)) => assert_eq!(response, series(index)),
+            Some(Err(ResponseSetError::Store(_))) | None => break,
+            Some(Err(error)) => panic!("{error}"),
+        }
+    }
+    poll_fn(|cx| Pin::new(&mut set).poll_close(cx)).await.unwrap();
+    assert_eq!(pool.snapshot().used_bytes, 0);
+    assert!(log.sources()[0].dropped);
+    assert_contract(&log);
+}
+
+#[test]
+fn whatever_threads_do_everything_is_released() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let rounds = Arc::new(AtomicU64::new(0));
+    runtime.block_on(async {
+        let start = Instant::now();
+        let consumers = (0..CONSUMERS).map(|seed| {
+            let rounds = Arc::clone(&rounds);
+            tokio::spawn(async move {
+                let mut random = Random::seed(seed);
+                while start.elapsed() < RUNS_FOR {
+                    if random.chance(0.5) {
+                        query(&mut random).await;
+                    } else {
+                        set(&mut random).await;
+                    }
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        for consumer in consumers.collect::<Vec<_>>() {
+            tokio::time::timeout(PATIENCE, consumer).await.expect("it hangs").unwrap();
+        }
+        eventually("a task is left", || tasks() == 0).await;
+    });
+    eprintln!("{rounds:?} rounds");
+    assert!(rounds.load(Ordering::Relaxed) > 20);
+}
