@@ -12,13 +12,16 @@ use losertree::resource::BytePool;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
 };
-use losertree::stream::SourceEnd;
+use losertree::stream::{CloseError, SourceEnd};
 use losertree::{LeakLedger, Response};
 use timed::{Cast, Plan, Step, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::time::Instant;
 
 /// How many stores there are: one of each behaviour of a pair, and one between them that has nothing wrong.
 const STORES: usize = 3;
+
+/// What each store does.
+type Cell = [Behaviour; STORES];
 
 /// All but the total, which no cell comes near to.
 const TIMEOUT: Duration = seconds(5);
@@ -137,7 +140,7 @@ impl Behaviour {
 }
 
 /// When the last store is released, if all are asked to the end.
-fn ends_at(cell: &[Behaviour; STORES], strategy: RetrievalStrategy) -> Duration {
+fn ends_at(cell: Cell, strategy: RetrievalStrategy) -> Duration {
     let heads_at = cell.iter().map(|store| store.takes().0).max().unwrap();
     let released_at = cell.iter().map(|store| {
         let (received, closing) = store.takes();
@@ -159,7 +162,7 @@ struct Trial {
 
 impl Trial {
     fn new(
-        cell: &[Behaviour; STORES],
+        cell: Cell,
         strategy: RetrievalStrategy,
         partial: PartialResponseStrategy,
         is_timed: bool,
@@ -184,7 +187,7 @@ impl Trial {
 
     /// Asserts that everything was given back, though the query is still there.
     #[track_caller]
-    fn assert_released(&self, cell: &[Behaviour; STORES]) {
+    fn assert_released(&self, cell: Cell) {
         assert_eq!(tasks(), 0);
         assert_eq!(self.pool.snapshot().used_bytes, 0);
         self.ledger.assert_balanced();
@@ -200,7 +203,7 @@ impl Trial {
     }
 }
 
-fn cells() -> impl Iterator<Item = ([Behaviour; STORES], RetrievalStrategy, bool)> {
+fn cells() -> impl Iterator<Item = (Cell, RetrievalStrategy, bool)> {
     let pairs = BEHAVIOURS.into_iter().flat_map(|first| BEHAVIOURS.map(|last| [first, Fine, last]));
     pairs.flat_map(|cell| {
         let needs_timeouts = cell.iter().any(|store| store.needs_timeouts());
@@ -215,7 +218,7 @@ fn cells() -> impl Iterator<Item = ([Behaviour; STORES], RetrievalStrategy, bool
 }
 
 /// The series that come if none is left out.
-fn expected(cell: &[Behaviour; STORES]) -> Vec<Response> {
+fn expected(cell: Cell) -> Vec<Response> {
     let of =
         |(index, store): (usize, &Behaviour)| (1..=store.series().0).map(move |nth| nth * STORES + index);
     let mut indices: Vec<_> = cell.iter().enumerate().flat_map(of).collect();
@@ -225,7 +228,7 @@ fn expected(cell: &[Behaviour; STORES]) -> Vec<Response> {
 
 /// Asserts that this is what goes wrong in these stores, in any order.
 #[track_caller]
-fn assert_errors(cell: &[Behaviour; STORES], mut told: Vec<(usize, String)>) {
+fn assert_errors(cell: Cell, mut told: Vec<(usize, String)>) {
     for (index, store) in cell.iter().enumerate() {
         for error in store.errors() {
             let found = told.iter().position(|(of, text)| *of == index && text.ends_with(error));
@@ -239,23 +242,23 @@ fn assert_errors(cell: &[Behaviour; STORES], mut told: Vec<(usize, String)>) {
 async fn with_warnings_each_store_costs_its_own_answer_and_nothing_else() {
     for (cell, strategy, is_timed) in cells() {
         eprintln!("{cell:?} {strategy:?} timeouts: {is_timed}");
-        let mut trial = Trial::new(&cell, strategy, PartialResponseStrategy::Warn, is_timed);
+        let mut trial = Trial::new(cell, strategy, PartialResponseStrategy::Warn, is_timed);
         let answer: Vec<_> = trial.query.by_ref().try_collect().await.unwrap();
-        assert_eq!(trial.start.elapsed(), ends_at(&cell, strategy));
-        trial.assert_released(&cell);
+        assert_eq!(trial.start.elapsed(), ends_at(cell, strategy));
+        trial.assert_released(cell);
         assert_eq!(trial.cast.opened_at().len(), STORES);
         trial.query.close().await.unwrap();
 
         let is_warning = |response: &Response| matches!(response, Response::Warning(_));
         let (warnings, answer): (Vec<_>, Vec<_>) = answer.into_iter().partition(is_warning);
-        assert_eq!(answer, expected(&cell));
+        assert_eq!(answer, expected(cell));
         let warnings = warnings.into_iter().map(|warning| {
             let Response::Warning(warning) = warning else { unreachable!() };
             let origin = warning.origin().unwrap();
             assert_eq!(origin.name(), Some(&*format!("store-{}", origin.index())));
             (origin.index(), warning.message().to_owned())
         });
-        assert_errors(&cell, warnings.collect());
+        assert_errors(cell, warnings.collect());
 
         let stats = trial.query.stats();
         assert_eq!(stats.is_partial, cell.iter().any(|store| !store.errors().is_empty()));
@@ -266,12 +269,12 @@ async fn with_warnings_each_store_costs_its_own_answer_and_nothing_else() {
             let received = stats.received.unwrap();
             assert_eq!((received.series, received.frames), (store.series().1, store.series().1));
         }
-        assert_no_timer_sometimes(&cell).await;
+        assert_no_timer_sometimes(cell).await;
     }
 }
 
 /// It takes real time, so it is not done in each cell.
-async fn assert_no_timer_sometimes(cell: &[Behaviour; STORES]) {
+async fn assert_no_timer_sometimes(cell: Cell) {
     if cell[0] == cell[2] {
         assert_no_timer().await;
     }
@@ -281,7 +284,7 @@ async fn assert_no_timer_sometimes(cell: &[Behaviour; STORES]) {
 async fn with_abort_the_first_error_ends_it_and_all_are_told() {
     for (cell, strategy, is_timed) in cells() {
         eprintln!("{cell:?} {strategy:?} timeouts: {is_timed}");
-        let mut trial = Trial::new(&cell, strategy, PartialResponseStrategy::Abort, is_timed);
+        let mut trial = Trial::new(cell, strategy, PartialResponseStrategy::Abort, is_timed);
         let mut answer = Vec::new();
         let mut failed = None;
         while let Some(next) = trial.query.next().await {
@@ -292,15 +295,15 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
             }
         }
         let ended_at = trial.start.elapsed();
-        trial.assert_released(&cell);
-        let expected = expected(&cell);
+        trial.assert_released(cell);
+        let expected = expected(cell);
         let stats = trial.query.stats();
         assert!(!stats.is_partial, "there is an error, or it is complete");
 
         let Some((failed_at, error)) = failed else {
             assert!(cell.iter().all(|store| store.errors().is_empty()));
             assert_eq!(answer, expected);
-            assert_eq!(ended_at, ends_at(&cell, strategy));
+            assert_eq!(ended_at, ends_at(cell, strategy));
             assert!(stats.sources.iter().all(|source| source.end == Some(SourceEnd::Exhausted)));
             continue;
         };
@@ -310,12 +313,12 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
         if let Some(known_at) = known_at.map(|store| store.takes().0).min() {
             assert!(failed_at <= known_at, "{failed_at:?} {known_at:?}");
         }
-        assert!(failed_at <= ends_at(&cell, strategy));
+        assert!(failed_at <= ends_at(cell, strategy));
         let closing = cell.iter().map(|store| store.takes().1).max().unwrap();
         assert!(ended_at <= failed_at + closing, "all are closed concurrently: {ended_at:?}");
 
         // Everything that was met besides is told by `close`, and only what stores can fail with.
-        let others = trial.query.close().await.err().map_or(vec![], |error| error.into_errors());
+        let others = trial.query.close().await.err().map_or(vec![], CloseError::into_errors);
         for error in [error].into_iter().chain(others) {
             let index = error.origin().index();
             assert_eq!(error.origin().name(), Some(&*format!("store-{index}")));

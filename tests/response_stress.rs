@@ -9,7 +9,8 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -18,14 +19,13 @@ use losertree::resource::BytePool;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
 };
-use losertree::{BoxSource, LeakLedger, Response, Source, closing};
+use losertree::{BoxSource, LeakLedger, Response, Source, closing, from_stream};
 use losertree_testkit::{Checked, Log, Random, poll_times};
 use timed::{assert_contract, series, tasks};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
-const CONSUMERS: u64 = 6;
 const RUNS_FOR: Duration = Duration::from_secs(2);
 /// On a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -143,31 +143,78 @@ async fn set(random: &mut Random) {
     assert_contract(&log);
 }
 
+/// Takes a while to be dropped, and says when it was.
+struct DroppedSlowly(Arc<AtomicBool>);
+
+impl Drop for DroppedSlowly {
+    fn drop(&mut self) {
+        thread::sleep(Duration::from_micros(500));
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A set whose store never ends and never waits, so that it is at work when the set is closed or dropped.
+async fn busy_set(random: &mut Random) {
+    let is_dropped = Arc::new(AtomicBool::new(false));
+    let pool = BytePool::builder().budget_bytes(1 << 30).build().unwrap();
+    let dropped_slowly = DroppedSlowly(Arc::clone(&is_dropped));
+    let stream = stream::repeat_with(move || {
+        let _ = &dropped_slowly;
+        Ok::<_, io::Error>(series(0))
+    });
+    let options = ResponseSetOptions::new().buffer_frames(1 << 20).buffer_bytes(1 << 30).pool(&pool);
+    let mut set = options.open(Store::opened("store", from_stream(stream)));
+    for _ in 0..random.below(50) {
+        poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await.unwrap().unwrap();
+    }
+    if random.chance(0.5) {
+        poll_fn(|cx| Pin::new(&mut set).poll_close(cx)).await.unwrap();
+        assert!(is_dropped.load(Ordering::SeqCst), "closed is released");
+        assert_eq!(pool.snapshot().used_bytes, 0, "closed gives back its memory");
+    } else {
+        drop(set);
+        eventually("a store is not dropped", || is_dropped.load(Ordering::SeqCst)).await;
+        eventually("memory is not given back", || pool.snapshot().used_bytes == 0).await;
+    }
+}
+
+/// Gives up one thing after another. Returns how many.
+async fn consume(seed: u64, until: Instant) -> usize {
+    let mut random = Random::seed(seed);
+    let mut rounds = 0;
+    while Instant::now() < until {
+        match random.below(4) {
+            0 => set(&mut random).await,
+            1 => busy_set(&mut random).await,
+            _ => query(&mut random).await,
+        }
+        rounds += 1;
+    }
+    rounds
+}
+
 #[test]
 fn whatever_threads_do_everything_is_released() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
-    let rounds = Arc::new(AtomicU64::new(0));
-    runtime.block_on(async {
-        let start = Instant::now();
-        let consumers = (0..CONSUMERS).map(|seed| {
-            let rounds = Arc::clone(&rounds);
-            tokio::spawn(async move {
-                let mut random = Random::seed(seed);
-                while start.elapsed() < RUNS_FOR {
-                    if random.chance(0.5) {
-                        query(&mut random).await;
-                    } else {
-                        set(&mut random).await;
-                    }
-                    rounds.fetch_add(1, Ordering::Relaxed);
-                }
-            })
+    let until = Instant::now() + RUNS_FOR;
+    thread::scope(|scope| {
+        // A task is woken on the worker that wakes it; another thread at once.
+        let on_threads = [0, 1].map(|seed| {
+            let runtime = &runtime;
+            scope.spawn(move || runtime.block_on(consume(seed, until)))
         });
-        for consumer in consumers.collect::<Vec<_>>() {
-            tokio::time::timeout(PATIENCE, consumer).await.expect("it hangs").unwrap();
-        }
-        eventually("a task is left", || tasks() == 0).await;
+        let in_tasks = async {
+            let mut rounds = 0;
+            let tasks: Vec<_> = (2..6).map(|seed| tokio::spawn(consume(seed, until))).collect();
+            for task in tasks {
+                rounds += tokio::time::timeout(PATIENCE, task).await.expect("it hangs").unwrap();
+            }
+            rounds
+        };
+        let rounds = runtime.block_on(in_tasks)
+            + on_threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
+        assert!(rounds > 20, "{rounds}");
+        eprintln!("{rounds} rounds");
     });
-    eprintln!("{rounds:?} rounds");
-    assert!(rounds.load(Ordering::Relaxed) > 20);
+    runtime.block_on(eventually("a task is left", || tasks() == 0));
 }

@@ -312,15 +312,13 @@ async fn no_timer_is_left_when_nothing_more_is_waited_for() {
         .total_timeout(seconds(2000));
     let answer = || vec![wait(1), frame(1), wait(1), frame(2)];
     for strategy in STRATEGIES {
-        // How it ends, and how often it is to be asked until then.
-        let ends: [(fn() -> Option<Step>, usize); 3] =
-            [(|| None, 3), (|| Some(fail()), 3), (|| Some(frame(0)), 3)];
-        for (end, asked) in ends {
+        // How it ends, which is what it says when it is asked the third time.
+        for end in [|| None, || Some(fail()), || Some(frame(0))] {
             let cast = Cast::default();
             let answer = answer().into_iter().chain(end()).collect();
             let plan = Plan { answer, close: vec![Step::Stuck], ..Plan::default() };
             let mut set = limits.clone().retrieval(strategy).open(cast.store(plan));
-            for _ in 0..asked {
+            for _ in 0..3 {
                 let _ = next(&mut set).await;
             }
             assert_no_timer().await;
@@ -481,9 +479,9 @@ fn a_runtime_that_is_gone_takes_its_clock_with_it() {
                 }
             };
             if moves_on {
-                clock().block_on(closing)
+                clock().block_on(closing);
             } else {
-                block_on(closing)
+                block_on(closing);
             }
             cast.assert_released();
         }
