@@ -83,6 +83,95 @@ fn use_owned(plain: &Arc<Plain>) {
     }
 }
 
+/// A peer of the same kind: sizes, a budget, figures and buffers that return themselves, under a mutex, as plainly
+/// as they can be written. Nobody can wait, nothing is trimmed and there is no ledger.
+#[repr(align(64))]
+struct Kind {
+    budget: usize,
+    sizes: Vec<usize>,
+    state: Mutex<KindState>,
+}
+
+#[derive(Default)]
+struct KindState {
+    used: usize,
+    peak: usize,
+    idle_bytes: usize,
+    gets: Flow,
+    puts: Flow,
+    refusals: Flow,
+    idle: Vec<Vec<Vec<u8>>>,
+}
+
+#[derive(Default)]
+struct Flow {
+    count: u64,
+    bytes: u64,
+}
+
+impl Flow {
+    const fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+struct KindLease {
+    pool: Arc<Kind>,
+    buffer: Vec<u8>,
+    class: usize,
+}
+
+impl Kind {
+    fn new() -> Arc<Self> {
+        let sizes: Vec<_> = (10..=20).map(|bits| 1 << bits).collect();
+        let idle = sizes.iter().map(|_| Vec::new()).collect();
+        let state = Mutex::new(KindState { idle, ..KindState::default() });
+        Arc::new(Self { budget: 64 << 20, sizes, state })
+    }
+
+    #[inline]
+    fn lease(self: &Arc<Self>, len: usize) -> Option<KindLease> {
+        let class = self.sizes.iter().position(|size| *size >= len)?;
+        let size = self.sizes[class];
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if size > self.budget - state.used {
+            state.refusals.add(size);
+            return None;
+        }
+        state.used += size;
+        state.peak = state.peak.max(state.used);
+        state.gets.add(size);
+        let buffer = state.idle[class].pop();
+        if buffer.is_some() {
+            state.idle_bytes -= size;
+        }
+        drop(state);
+        let buffer = buffer.unwrap_or_else(|| Vec::with_capacity(size));
+        Some(KindLease { pool: Arc::clone(self), buffer, class })
+    }
+}
+
+impl Drop for KindLease {
+    #[inline]
+    fn drop(&mut self) {
+        let mut buffer = mem::take(&mut self.buffer);
+        buffer.clear();
+        let size = self.pool.sizes[self.class];
+        let mut state = self.pool.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.used -= size;
+        state.idle_bytes += size;
+        state.puts.add(size);
+        state.idle[self.class].push(buffer);
+    }
+}
+
+fn use_kind(pool: &Arc<Kind>) {
+    for _ in 0..ROUNDS {
+        drop(black_box(pool.lease(black_box(LEN)).unwrap()));
+    }
+}
+
 fn use_pool(pool: &BytePool) {
     for _ in 0..ROUNDS {
         drop(black_box(pool.lease(black_box(LEN)).unwrap()));
@@ -158,6 +247,10 @@ fn rows() -> Vec<(String, Vec<Contender<'static>>)> {
             let plain = plain();
             move || use_owned(&plain)
         }),
+        timed("mutex, of the same kind", {
+            let pool = Kind::new();
+            move || use_kind(&pool)
+        }),
     ];
     alone.extend(pools().map(|(name, ledger)| {
         let pool = pool(&ledger);
@@ -171,6 +264,10 @@ fn rows() -> Vec<(String, Vec<Contender<'static>>)> {
         timed("mutex, owned buffers", {
             let plain = plain();
             move || contending(|| use_owned(&plain))
+        }),
+        timed("mutex, of the same kind", {
+            let pool = Kind::new();
+            move || contending(|| use_kind(&pool))
         }),
     ];
     contended.extend(pools().map(|(name, ledger)| {

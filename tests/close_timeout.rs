@@ -3,10 +3,13 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use losertree::resource::ReaderGate;
-use tokio::time::{Instant, sleep};
+use losertree::resource::{ReaderGate, ReaderGuard};
+use tokio::time::{Instant, advance, sleep};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -60,6 +63,28 @@ async fn who_is_stuck_is_reported_and_it_stays_closed() {
     assert_eq!(gate.close_timeout(LIMIT).await.unwrap_err().readers.len(), 2);
     drop((stuck, unnamed));
     gate.close_timeout(Duration::ZERO).await.unwrap();
+}
+
+/// A task that is inside of a gate for as long as somebody means to wake it.
+struct Inside(#[allow(dead_code, reason = "it is held")] ReaderGuard);
+
+impl Wake for Inside {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// The last reader leaves after the gate was found not to be empty, and before it is told who is left.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_stuck_who_leaves_at_the_last_moment() {
+    let gate = ReaderGate::new("block 7");
+    let task = Waker::from(Arc::new(Inside(gate.enter().unwrap())));
+    let mut close = pin!(gate.close_timeout(LIMIT));
+    assert!(close.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
+    drop(task);
+    advance(LIMIT).await;
+    assert_eq!(gate.pending(), 1, "the gate has a waker of it, and nobody else");
+    // Now it gets another one.
+    let closed = close.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!((closed, gate.pending()), (Poll::Ready(Ok(())), 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,6 +108,7 @@ fn forgotten_close_is_named() {
     assert_ne!(run.figure("gate pending"), "0");
     assert!(run.figure("ledger").starts_with("NOT BALANCED"));
     assert!(!run.figure("block syncs").contains("stuck 0"));
+    assert!(!run.figure("block syncs").ends_with("longest wait 0.0ns"), "what waits still counts");
     assert!(run.err.contains("block sync is stuck: block-"), "{}", run.err);
     assert!(run.err.contains("bytes of the pool are still leased"), "{}", run.err);
 
@@ -249,10 +250,21 @@ fn swapped_series_are_named() {
     });
 }
 
+#[cfg(not(feature = "metrics"))]
+#[test]
+fn metrics_need_the_feature() {
+    let run = gateway(BLOCKS.path(), &["--metrics", "127.0.0.1:0"]);
+    assert_eq!((run.code, &*run.out), (Some(1), ""));
+    assert!(run.err.contains("without the feature `metrics`"), "{}", run.err);
+}
+
 #[test]
 fn command_line_is_checked() {
     let dir = TempDir::new().unwrap();
     assert_eq!(gateway(dir.path(), &["--queries", "many"]).code, Some(2));
+    let nowhere = gateway(dir.path(), &["--metrics", "nowhere"]);
+    assert_eq!(nowhere.code, Some(2));
+    assert!(nowhere.err.contains("invalid value 'nowhere' for '--metrics <ADDR>'"), "{}", nowhere.err);
     let help = gateway(dir.path(), &["--help"]);
     assert_eq!(help.code, Some(0));
     assert!(help.out.contains("Exit codes:"));

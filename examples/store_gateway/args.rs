@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +50,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) leak: bool,
 
+    /// Serves metrics to Prometheus while the run lasts, at ADDR, such as 127.0.0.1:9090, and the path /metrics. Port
+    /// 0 is any that is free. Needs to be built with `--features metrics`. docs/metrics.md has the list.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
+
     /// Shows no progress. It is not shown either where standard error is no terminal.
     #[arg(long)]
     pub(crate) no_progress: bool,
@@ -66,7 +72,7 @@ The table goes to standard output, messages to standard error.
 
 Exit codes:
   0  every query ended as it was to, and the books are balanced
-  1  something is open, a block cannot be read, or a query ended otherwise
+  1  something is open, a block cannot be read, a query ended otherwise, or the metrics cannot be served
   2  the command line is wrong
 
 Examples:

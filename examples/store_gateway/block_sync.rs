@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct SyncReport {
     /// How many blocks were replaced, and the old generation deleted.
     pub(crate) completed: u64,
-    /// The longest that a block has waited for its readers.
+    /// The longest that a block has waited for its readers, those included that wait still.
     pub(crate) longest_wait: Duration,
     /// Blocks whose readers never left, and who they are.
     pub(crate) stuck: Vec<String>,
@@ -55,7 +55,10 @@ pub(crate) async fn run(gateway: Arc<Gateway>, mut rng: Rng, mut stop: oneshot::
     while let Ok(Some(retired)) = tokio::time::timeout_at(end, waiting.join_next()).await {
         report.add(retired);
     }
-    report.stuck = gateway.replaced().iter().map(|block| describe(block)).collect();
+    for block in gateway.replaced() {
+        report.stuck.push(describe(&block));
+        report.longest_wait = report.longest_wait.max(block.gate.closing_for().unwrap_or_default());
+    }
     report
 }
 

@@ -113,10 +113,15 @@ impl Gateway {
         self.lock().replaced.clone()
     }
 
+    /// All blocks, with those that were replaced and still have readers.
+    pub(crate) fn blocks(&self) -> Vec<Arc<Block>> {
+        let blocks = self.lock();
+        blocks.current.iter().chain(&blocks.replaced).cloned().collect()
+    }
+
     /// How many readers are inside of blocks.
     pub(crate) fn pending(&self) -> usize {
-        let blocks = self.lock();
-        blocks.current.iter().chain(&blocks.replaced).map(|block| block.gate.pending()).sum()
+        self.blocks().iter().map(|block| block.gate.pending()).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks> {

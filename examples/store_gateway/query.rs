@@ -99,7 +99,7 @@ impl Query {
             source.fail_after(after);
         }
         let limit = if let Kind::Limit(series) = self.kind { series } else { u64::MAX };
-        let builder = ProxyResponseLoserTree::builder().ledger(&gateway.ledger).limit(limit);
+        let builder = ProxyResponseLoserTree::builder().name("query").ledger(&gateway.ledger).limit(limit);
         let mut merge = builder.sources(sources).build();
 
         let mut answer = Answer::new(&gateway.served);

@@ -1,6 +1,7 @@
 //! The table at the end, and what in it calls for an alert.
 
 use std::fmt::{self, Display};
+use std::fs;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ pub(crate) struct Report {
     pool: PoolSnapshot,
     pending: usize,
     books: LedgerSnapshot,
+    memory_peak: Option<u64>,
 }
 
 impl Report {
@@ -71,6 +73,7 @@ impl Report {
             pool: gateway.pool.snapshot(),
             pending: gateway.pending(),
             books: gateway.ledger.snapshot(),
+            memory_peak: memory_peak(),
         }
     }
 
@@ -106,6 +109,14 @@ impl Report {
         alert(!self.books.is_balanced(), format_args!("the ledger is not balanced"));
         alerts
     }
+}
+
+/// The most bytes of memory that the process has had at once, where the system tells: on Linux.
+fn memory_peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
 }
 
 impl Display for Report {
@@ -146,6 +157,9 @@ impl Display for Report {
             sync.stuck.len(),
             sync.longest_wait
         )?;
+        if let Some(memory_peak) = self.memory_peak {
+            writeln!(f, "memory peak        {memory_peak}")?;
+        }
         write!(f, "time               {:.1?}", self.time)
     }
 }

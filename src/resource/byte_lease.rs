@@ -142,6 +142,7 @@ impl ByteLease {
 }
 
 impl Drop for ByteLease {
+    #[inline]
     fn drop(&mut self) {
         // The books first: whoever is let in by the return may look at them.
         self.entry.book(Ending::Closed);

@@ -68,6 +68,14 @@ impl LedgerEntry {
     /// Books how the resource has ended, once.
     #[inline]
     pub(super) fn book(&mut self, ending: Ending) {
+        if self.open.is_some() {
+            self.book_open(ending);
+        }
+    }
+
+    /// Kept out of callers, who mostly have no books.
+    #[inline(never)]
+    fn book_open(&mut self, ending: Ending) {
         if let Some((books, site)) = self.open.take() {
             books.end(site.as_deref(), ending);
         }

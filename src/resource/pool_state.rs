@@ -10,16 +10,28 @@ use super::{Flow, PoolError, PoolSnapshot};
 use crate::sync::MutexGuard;
 
 /// What a pool keeps under its lock: the figures, the idle buffers and the queue.
+///
+/// What each lease and each return changes comes first, and is no more than has room in one cache line with the
+/// lock: threads that take turns hand it over as one. What follows from the rest is not kept, but
+/// [computed](Self::snapshot).
+#[repr(C)]
 pub(super) struct PoolState {
-    /// Without `puts` and `waiting`, which [`snapshot`](Self::snapshot) adds: they follow from the rest.
-    pub(super) figures: PoolSnapshot,
+    used_bytes: usize,
+    peak_bytes: usize,
+    outstanding: usize,
+    gets: Flow,
     /// By size class.
-    idle: Vec<Idle>,
+    idle: Box<[Idle]>,
+    budget_bytes: usize,
     /// Who waits, in the order of arrival, which is the order of tickets.
     waiters: VecDeque<Waiter>,
     /// Those who have been let in and have not come for it, by their tickets.
     granted: SmallVec<[(u64, Grant); 4]>,
     next_ticket: u64,
+    reserved_bytes: usize,
+    refusals: Flow,
+    waits: Flow,
+    allocations: Flow,
 }
 
 struct Idle {
@@ -69,21 +81,44 @@ pub(super) struct Charge {
 impl PoolState {
     pub(super) fn new(classes: &SizeClasses, budget: usize) -> Self {
         Self {
-            figures: PoolSnapshot { budget_bytes: budget, ..PoolSnapshot::default() },
+            used_bytes: 0,
+            peak_bytes: 0,
+            outstanding: 0,
+            gets: Flow::default(),
             idle: classes.sizes().map(|bytes| Idle { bytes, buffers: Vec::new() }).collect(),
+            budget_bytes: budget,
             waiters: VecDeque::new(),
             granted: SmallVec::new(),
             next_ticket: 0,
+            reserved_bytes: 0,
+            refusals: Flow::default(),
+            waits: Flow::default(),
+            allocations: Flow::default(),
         }
     }
 
     pub(super) fn snapshot(&self) -> PoolSnapshot {
-        let Flow { count, bytes } = self.figures.gets;
-        let puts = Flow {
-            count: count - self.figures.outstanding as u64,
-            bytes: bytes - (self.figures.used_bytes - self.figures.reserved_bytes) as u64,
-        };
-        PoolSnapshot { puts, waiting: self.waiters.len(), ..self.figures }
+        PoolSnapshot {
+            budget_bytes: self.budget_bytes,
+            used_bytes: self.used_bytes,
+            reserved_bytes: self.reserved_bytes,
+            peak_bytes: self.peak_bytes,
+            idle_bytes: self.idle_bytes(),
+            outstanding: self.outstanding,
+            waiting: self.waiters.len(),
+            gets: self.gets,
+            puts: Flow {
+                count: self.gets.count - self.outstanding as u64,
+                bytes: self.gets.bytes - (self.used_bytes - self.reserved_bytes) as u64,
+            },
+            refusals: self.refusals,
+            waits: self.waits,
+            allocations: self.allocations,
+        }
+    }
+
+    fn idle_bytes(&self) -> usize {
+        self.idle.iter().map(|idle| idle.bytes * idle.buffers.len()).sum()
     }
 
     /// Whether so much can be charged now, with nobody in front.
@@ -94,17 +129,17 @@ impl PoolState {
 
     /// What is left of the budget. What is used has been admitted, so it is never more than the budget.
     const fn available(&self) -> usize {
-        self.figures.budget_bytes - self.figures.used_bytes
+        self.budget_bytes - self.used_bytes
     }
 
     /// Refuses to charge so much.
     #[cold]
     pub(super) fn refuse(&mut self, bytes: usize) -> PoolError {
-        self.figures.refusals.add(bytes);
+        self.refusals.add(bytes);
         PoolError::Exhausted {
             charge_bytes: bytes,
             available_bytes: self.available(),
-            budget_bytes: self.figures.budget_bytes,
+            budget_bytes: self.budget_bytes,
             waiting: self.waiters.len(),
         }
     }
@@ -112,55 +147,50 @@ impl PoolState {
     /// Charges a lease, and takes a buffer for it if one is idle.
     #[inline]
     pub(super) fn charge(&mut self, charge: Charge) -> Option<Vec<u8>> {
-        self.figures.gets.count += 1;
-        self.figures.outstanding += 1;
+        self.gets.count += 1;
+        self.outstanding += 1;
         self.charge_more(charge.bytes);
-        let buffer = self.idle[charge.class].buffers.pop();
-        if buffer.is_some() {
-            self.figures.idle_bytes -= charge.bytes;
-        }
-        buffer
+        self.idle[charge.class].buffers.pop()
     }
 
     /// Charges what a lease grows by.
     #[inline]
     pub(super) fn charge_more(&mut self, bytes: usize) {
-        self.figures.gets.bytes += bytes as u64;
+        self.gets.bytes += bytes as u64;
         self.occupy(bytes);
     }
 
     /// Charges what a reservation grows by.
     pub(super) fn reserve(&mut self, bytes: usize) {
-        self.figures.reserved_bytes += bytes;
+        self.reserved_bytes += bytes;
         self.occupy(bytes);
     }
 
     #[inline]
     fn occupy(&mut self, bytes: usize) {
-        self.figures.used_bytes += bytes;
-        self.figures.peak_bytes = self.figures.peak_bytes.max(self.figures.used_bytes);
+        self.used_bytes += bytes;
+        self.peak_bytes = self.peak_bytes.max(self.used_bytes);
     }
 
     /// The charge is that of a lease or a grant, which has it only once: this cannot underflow.
     #[inline]
     pub(super) fn discharge(&mut self, charge: Charge, buffer: Option<Vec<u8>>) {
-        self.figures.outstanding -= 1;
+        self.outstanding -= 1;
         self.discharge_some(charge.bytes);
         if let Some(buffer) = buffer {
-            self.figures.idle_bytes += charge.bytes;
             self.idle[charge.class].buffers.push(buffer);
         }
     }
 
     /// Gives back what a lease has shrunk by.
     pub(super) const fn discharge_some(&mut self, bytes: usize) {
-        self.figures.used_bytes -= bytes;
+        self.used_bytes -= bytes;
     }
 
     /// Gives back what a reservation has, or was granted: this cannot underflow either.
     pub(super) const fn unreserve(&mut self, bytes: usize) {
-        self.figures.reserved_bytes -= bytes;
-        self.figures.used_bytes -= bytes;
+        self.reserved_bytes -= bytes;
+        self.used_bytes -= bytes;
     }
 
     /// Gives back what was granted.
@@ -172,7 +202,7 @@ impl PoolState {
     }
 
     pub(super) fn enqueue(&mut self, demand: Demand, waker: Waker) -> u64 {
-        self.figures.waits.add(demand.bytes());
+        self.waits.add(demand.bytes());
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.waiters.push_back(Waiter { ticket, demand, waker });
@@ -235,7 +265,7 @@ impl PoolState {
     /// Allocates a buffer for what has been charged. Releases the lock.
     #[cold]
     pub(super) fn allocate(mut state: MutexGuard<'_, Self>, charge: Charge) -> Vec<u8> {
-        state.figures.allocations.add(charge.bytes);
+        state.allocations.add(charge.bytes);
         let trimmed = state.trim_to_budget();
         drop(state);
         // Before the allocation, which is to have its place.
@@ -247,11 +277,11 @@ impl PoolState {
     /// caller drops them without the lock.
     pub(super) fn trim_to_budget(&mut self) -> Vec<Vec<u8>> {
         let mut trimmed = Vec::new();
-        let most = self.available();
+        let (mut held, most) = (self.idle_bytes(), self.available());
         for idle in self.idle.iter_mut().rev() {
-            while self.figures.idle_bytes > most {
+            while held > most {
                 let Some(buffer) = idle.buffers.pop() else { break };
-                self.figures.idle_bytes -= idle.bytes;
+                held -= idle.bytes;
                 trimmed.push(buffer);
             }
         }
@@ -260,7 +290,6 @@ impl PoolState {
 
     /// Takes out all idle buffers.
     pub(super) fn trim(&mut self) -> Vec<Vec<Vec<u8>>> {
-        self.figures.idle_bytes = 0;
         self.idle.iter_mut().map(|idle| mem::take(&mut idle.buffers)).collect()
     }
 }

@@ -1,12 +1,13 @@
 use super::PoolConfigError;
+use super::pool_state::Charge;
 
 /// The capacities that buffers of a pool have: each a factor larger than the one before.
 #[derive(Debug)]
 pub(super) struct SizeClasses {
     sizes: Vec<usize>,
-    /// By the number of bits of a length: the class to look for it from. With each size at least double the one
-    /// before, the right class is there or next to it.
-    first: [u8; usize::BITS as usize + 1],
+    /// By the number of bits of a length: the smallest of the buffers that hold the shortest of such lengths. With
+    /// each size at least double the one before, the right class is that or the next one.
+    first: [Charge; usize::BITS as usize + 1],
 }
 
 impl SizeClasses {
@@ -22,26 +23,29 @@ impl SizeClasses {
         let steps = std::iter::successors(Some(smallest), |size| size.checked_mul(factor));
         let mut sizes: Vec<_> = steps.take_while(|size| *size < largest).collect();
         sizes.push(largest);
-        let mut first = [0; usize::BITS as usize + 1];
-        let mut class = 0_u8;
-        for (bits, first) in first.iter_mut().enumerate() {
+        let mut class = 0;
+        let first = std::array::from_fn(|bits| {
             let shortest = if bits == 0 { 0 } else { 1 << (bits - 1) };
-            while sizes.get(usize::from(class)).is_some_and(|size| *size < shortest) {
+            while sizes.get(class).is_some_and(|size| *size < shortest) {
                 class += 1;
             }
-            *first = class;
-        }
+            // Where there is none, one that holds nothing, and has no next.
+            Charge { class, bytes: sizes.get(class).copied().unwrap_or(0) }
+        });
         Ok(Self { sizes, first })
     }
 
-    /// Returns the class of the smallest buffers that hold `len` bytes, and their capacity.
+    /// Returns what a lease of `len` bytes is charged: the smallest buffers that hold so much.
     #[inline]
-    pub(super) fn class_of(&self, len: usize) -> Option<(usize, usize)> {
+    pub(super) fn charge_for(&self, len: usize) -> Option<Charge> {
         let bits = usize::BITS - len.leading_zeros();
-        let first = usize::from(self.first[bits as usize]);
-        let sizes = self.sizes.get(first..)?;
-        let further = sizes.iter().position(|size| *size >= len)?;
-        Some((first + further, sizes[further]))
+        let first = self.first[bits as usize];
+        if len <= first.bytes {
+            return Some(first);
+        }
+        let class = first.class + 1;
+        let bytes = self.sizes.get(class).copied().filter(|size| *size >= len)?;
+        Some(Charge { class, bytes })
     }
 
     pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
