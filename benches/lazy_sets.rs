@@ -8,7 +8,7 @@
 //! and no chunks. Without `--bench`, which cargo gives, it only checks that all give the same.
 
 // Fails by panicking.
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -140,10 +140,10 @@ const NAMES: [&str; 4] = ["channels and a heap", "lazy sets", "channels into laz
 fn check(runtime: &Runtime, answers: &Answers) {
     let mut sorted: Vec<_> = answers.iter().flatten().cloned().map(labels).collect();
     sorted.sort();
-    for contender in 0..NAMES.len() {
+    for (contender, name) in NAMES.iter().enumerate() {
         let mut merged = Vec::new();
         runtime.block_on(run(contender, answers.clone(), |labels| merged.push(labels)));
-        assert!(merged == sorted, "{} gives something else", NAMES[contender]);
+        assert!(merged == sorted, "{name} gives something else");
     }
 }
 
