@@ -4,7 +4,8 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --test loom
 //! ```
 //!
-//! Explored are all interleavings with at most [`PREEMPTIONS`] preemptions; `LOOM_MAX_PREEMPTIONS` sets another
+//! Explored are all interleavings with at most [`PREEMPTIONS`] preemptions ([`FEWER_PREEMPTIONS`] where
+//! that would take too long); `LOOM_MAX_PREEMPTIONS` sets another
 //! bound. A lost wake-up is a deadlock, which loom reports, and so is a leaked pool or ledger.
 #![cfg(loom)]
 // A test fails by panicking.
@@ -25,10 +26,16 @@ use losertree::response::{ResponseSet, ResponseSetError, ResponseSetOptions, Sto
 use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, Warning};
 
 const PREEMPTIONS: usize = 4;
+/// Of models that have three threads and take many steps.
+const FEWER_PREEMPTIONS: usize = 2;
 
 fn model(run: impl Fn() + Send + Sync + 'static) {
+    bounded(PREEMPTIONS, run);
+}
+
+fn bounded(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(run);
 }
 
@@ -482,7 +489,7 @@ fn dropping_a_set_races_a_frame_that_comes() {
 
 #[test]
 fn frames_that_a_third_thread_brings_reach_the_set() {
-    model(|| {
+    bounded(FEWER_PREEMPTIONS, || {
         let desk = Arc::new(Mutex::new(Desk::default()));
         let mut lazy = Lazy::new(1, Some(Remote::new(&desk)), ResponseSetOptions::new(), true);
         let other = thread::spawn(move || bring(&desk, 1));
@@ -506,7 +513,7 @@ fn a_set_outlives_its_task() {
 
 #[test]
 fn a_task_waits_for_memory_and_for_room() {
-    model(|| {
+    bounded(FEWER_PREEMPTIONS, || {
         let pool = pool(1, &LeakLedger::off());
         let held = pool.lease(1).unwrap();
         let returns = thread::spawn(move || drop(held));

@@ -3,6 +3,7 @@
 mod keys;
 mod panics;
 pub mod schedule;
+pub mod sets;
 mod unfused;
 
 pub use keys::{Counted, Key, Kind, stretched};

@@ -118,8 +118,9 @@ impl ResponseSetOptions {
 
     /// Charges what is buffered or held back to the budget of a pool.
     ///
-    /// A lazy set waits for memory, in turn with others; for an eager one it is
-    /// [an error](super::ResponseSetError::Pool) if there is none, since those that have some may all be waiting.
+    /// A lazy set waits for memory for its buffer, in turn with others. For series that are held back it is
+    /// [an error](super::ResponseSetError::Pool) if there is none, or if others wait for some: the sets that have it may
+    /// all be waiting. They stay charged until they are used up, those of an eager set until it is closed or dropped.
     pub fn pool(mut self, pool: &BytePool) -> Self {
         self.rules.pool = Some(pool.clone());
         self

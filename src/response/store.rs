@@ -9,8 +9,8 @@ use crate::{Response, Source};
 /// A store to be asked: its name, how it is opened, and what it can do itself.
 ///
 /// What opens a store is a future, which is first polled when its set is. Its output is a [`Source`] of
-/// [`Response`]s: your transport. A set calls it as [`Source`] says, save that it also polls it without its waker having
-/// fired: when a timeout may be over, or there is room again.
+/// [`Response`]s: your transport. It is called as [`Source`] says: polled again only when it has woken, not when the set is
+/// polled for something else, such as a timeout.
 ///
 /// # Closing
 ///
