@@ -19,13 +19,17 @@ mod with_tokio {
     use crate::contain_panic::contain_panic;
 
     /// Wakes a task at a time.
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub(in super::super) struct Alarm {
         /// There is one only while it is set.
         sleep: Option<Pin<Box<Sleep>>>,
     }
 
     impl Alarm {
+        pub(in super::super) const fn new() -> Self {
+            Self { sleep: None }
+        }
+
         /// Is ready once the time `at` has been reached. `None` where there is no clock.
         ///
         /// An alarm that is set for an earlier time is left as it is until it goes off: most often the store
@@ -75,10 +79,14 @@ mod without {
     use super::{Context, Poll};
 
     /// There is none: without the feature `tokio` no timeout can be set.
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub(in super::super) struct Alarm;
 
     impl Alarm {
+        pub(in super::super) const fn new() -> Self {
+            Self
+        }
+
         #[allow(clippy::unused_self)]
         pub(in super::super) const fn poll_reached(
             &mut self,

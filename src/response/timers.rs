@@ -39,8 +39,8 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, started: None, waiting: None, alarm: Alarm::default() }
+    pub(super) const fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, started: None, waiting: None, alarm: Alarm::new() }
     }
 
     /// To be called before the store is asked for something. Fails if it has had its time.

@@ -25,7 +25,8 @@ pub(super) struct Slot<S> {
     items: u64,
     polls: u64,
     pub(super) out_of_order: u64,
-    received: Option<Received>,
+    /// What the source had received when it was released; boxed, since most say nothing.
+    received: Option<Box<Received>>,
     first_poll: Option<Instant>,
     time_to_first_item: Option<Duration>,
     duration: Option<Duration>,
@@ -190,7 +191,7 @@ impl<S: Source> Slot<S> {
     fn take_source(&mut self) -> Option<S> {
         self.state = SlotState::Released;
         let source = self.source.take()?;
-        self.received = source.received();
+        self.received = source.received().map(Box::new);
         self.duration = self.first_poll.map(|first| first.elapsed());
         Some(source)
     }
@@ -199,7 +200,7 @@ impl<S: Source> Slot<S> {
         SourceStats {
             origin: self.origin.clone(),
             items: self.items,
-            received: self.source.as_ref().map_or(self.received, Source::received),
+            received: self.source.as_ref().map_or(self.received.as_deref().copied(), Source::received),
             duration: self.duration.or_else(|| self.first_poll.map(|first| first.elapsed())),
             polls: self.polls,
             time_to_first_item: self.time_to_first_item,

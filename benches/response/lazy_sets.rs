@@ -1,22 +1,14 @@
 //! What receiving in the background costs: lazy response sets against a channel for each store and a heap.
 //!
-//! ```text
-//! cargo bench --bench lazy_sets
-//! ```
-//!
-//! The contenders take turns; it prints medians and their ratios. Each frame has one series of 64 bytes of labels,
-//! and no chunks. Without `--bench`, which cargo gives, it only checks that all give the same.
-
-// Fails by panicking.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::cast_precision_loss)]
+//! Each frame has one series of 64 bytes of labels, and no chunks.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use losertree::response::{ResponseSetOptions, SeriesOrder, Store};
@@ -24,13 +16,12 @@ use losertree::{Labels, ProxyResponseLoserTree, Response, Series, Source, from_s
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
+use crate::row::{Answers, Row, timed};
+
 const SOURCES: usize = 16;
 const SERIES: usize = 1 << 11;
 /// How many frames are buffered for each store.
 const BUFFER: usize = 64;
-const ROUNDS: usize = 41; //T
-
-type Answers = Vec<Vec<Response>>;
 
 fn answers() -> Answers {
     let series = |number: usize| {
@@ -99,7 +90,10 @@ async fn merge<S>(stores: impl Iterator<Item = Store<S>>, mut each: impl FnMut(L
 where
     S: Source<Item = Response, Error = Infallible> + Unpin + Send + 'static,
 {
-    let options = ResponseSetOptions::new().buffer_frames(BUFFER).order(SeriesOrder::Trusted);
+    let options = ResponseSetOptions::new()
+        .buffer_frames(BUFFER)
+        .order(SeriesOrder::Trusted)
+        .spawn_with(|task| drop(tokio::spawn(task)));
     let mut merge = ProxyResponseLoserTree::new(stores.map(|store| options.open(store)));
     while let Some(response) = merge.next().await {
         each(labels(response.unwrap()));
@@ -119,7 +113,7 @@ async fn channels_and_lazy_sets(answers: Answers, each: impl FnMut(Labels)) {
     merge(answers.into_iter().map(|answer| Store::opened("", received(channel(answer)))), each).await;
 }
 
-async fn direct(answers: Answers, mut each: impl FnMut(Labels)) {
+async fn merge_alone(answers: Answers, mut each: impl FnMut(Labels)) {
     let mut merge = ProxyResponseLoserTree::new(answers.into_iter().map(|answer| Ready(answer.into_iter())));
     while let Some(response) = merge.next().await {
         each(labels(response.unwrap()));
@@ -130,13 +124,14 @@ async fn run(contender: usize, answers: Answers, each: impl FnMut(Labels)) {
     match contender {
         0 => channels_and_heap(answers, each).await,
         1 => lazy_sets(answers, each).await,
-        3 => direct(answers, each).await,
-        _ => channels_and_lazy_sets(answers, each).await,
+        2 => channels_and_lazy_sets(answers, each).await,
+        _ => merge_alone(answers, each).await,
     }
 }
 
-const NAMES: [&str; 4] = ["channels and a heap", "lazy sets", "channels into lazy sets", "merge alone"];
+const NAMES: [&str; 4] = ["channels and a heap", "lazy sets", "channels into lazy sets", "the merge alone"];
 
+/// Asserts that all contenders give the same.
 fn check(runtime: &Runtime, answers: &Answers) {
     let mut sorted: Vec<_> = answers.iter().flatten().cloned().map(labels).collect();
     sorted.sort();
@@ -147,33 +142,27 @@ fn check(runtime: &Runtime, answers: &Answers) {
     }
 }
 
-fn main() {
-    let answers = answers();
+pub(crate) fn rows() -> Vec<Row> {
+    let answers = Rc::new(answers());
     let runtimes = [
         ("one thread", Builder::new_current_thread().enable_all().build().unwrap()),
         ("two workers", Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()),
     ];
-    for (name, runtime) in runtimes {
-        check(&runtime, &answers);
-        if !std::env::args().any(|argument| argument == "--bench") {
-            continue;
-        }
-        let mut times = [const { Vec::new() }; NAMES.len()];
-        for _ in 0..ROUNDS {
-            for (contender, times) in times.iter_mut().enumerate() {
-                let answers = answers.clone();
-                let start = Instant::now();
-                runtime.block_on(run(contender, answers, |labels| drop(black_box(labels))));
-                times.push(start.elapsed());
+    runtimes
+        .map(|(name, runtime)| {
+            check(&runtime, &answers);
+            let runtime = Rc::new(runtime);
+            let contender = |(contender, name): (usize, &&'static str)| {
+                let runtime = Rc::clone(&runtime);
+                timed(name, &answers, move |answers| {
+                    runtime.block_on(run(contender, answers, |labels| drop(black_box(labels))));
+                })
+            };
+            Row {
+                name: format!("response/lazy/{SOURCES}/{name}"),
+                series: SOURCES * SERIES,
+                contenders: NAMES.iter().enumerate().map(contender).collect(),
             }
-        }
-        println!("\n{name}\n\n| K = {SOURCES} | ns per series | channels and a heap ÷ it |\n|---|---|---|");
-        let medians = times.map(|mut times: Vec<Duration>| {
-            times.sort();
-            times[times.len() / 2].as_nanos() as f64 / (SOURCES * SERIES) as f64
-        });
-        for (contender, median) in NAMES.iter().zip(medians) {
-            println!("| {contender} | {median:.0} | {:.2} |", medians[0] / median);
-        }
-    }
+        })
+        .into()
 }
