@@ -6,9 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use futures::StreamExt;
 use losertree::response::{ResponseSetOptions, SeriesOrder, Store};
@@ -16,7 +14,7 @@ use losertree::{Labels, ProxyResponseLoserTree, Response, Series, Source, from_s
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-use crate::row::{Answers, Row, timed};
+use crate::row::{Answers, Ready, Row, timed};
 
 const SOURCES: usize = 16;
 const SERIES: usize = 1 << 11;
@@ -36,25 +34,6 @@ fn answers() -> Answers {
             (0..SOURCES * SERIES).filter(mine).map(series).collect()
         })
         .collect()
-}
-
-/// A transport that is always ready.
-struct Ready(std::vec::IntoIter<Response>);
-
-impl Source for Ready {
-    type Item = Response;
-    type Error = Infallible;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Infallible>>> {
-        Poll::Ready(self.0.next().map(Ok))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
 }
 
 /// A task that sends an answer through a channel.

@@ -2,9 +2,7 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
@@ -14,7 +12,7 @@ use losertree::stream::MergeError;
 use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series, Source};
 use losertree_testkit::{deduplicated, inputs};
 
-use crate::row::{Answers, Contender, Row, timed};
+use crate::row::{Answers, Contender, Ready, Row, timed};
 
 /// The fan-in.
 const SOURCES: [usize; 3] = [4, 16, 64];
@@ -33,25 +31,6 @@ enum Replicas {
     Same,
     /// One lacks the first chunk, and the other the last.
     Overlapping,
-}
-
-struct Ready(std::vec::IntoIter<Response>);
-
-impl Source for Ready {
-    type Item = Response;
-    type Error = Infallible;
-
-    #[inline]
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Infallible>>> {
-        Poll::Ready(self.0.next().map(Ok))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
 }
 
 fn answers(sources: usize, replicas: Replicas) -> Answers {

@@ -1,11 +1,35 @@
+use std::convert::Infallible;
 use std::hint::black_box;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use std::vec;
 
-use losertree::Response;
+use losertree::{Response, Source};
 
 /// What each source gives.
 pub(crate) type Answers = Vec<Vec<Response>>;
+
+/// A transport that is always ready.
+pub(crate) struct Ready(pub(crate) vec::IntoIter<Response>);
+
+impl Source for Ready {
+    type Item = Response;
+    type Error = Infallible;
+
+    #[inline]
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Response, Infallible>>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+}
 
 /// A name, and what is timed.
 pub(crate) type Contender = (&'static str, Box<dyn Fn() -> Duration>);
