@@ -9,7 +9,7 @@ use futures::executor::block_on;
 use futures::{Stream, StreamExt};
 use losertree::response::{ShardMatcher, batches, deduplicate};
 use losertree::stream::MergeError;
-use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series, Source};
+use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series};
 use losertree_testkit::{deduplicated, inputs};
 
 use crate::row::{Answers, Contender, Ready, Row, timed};
