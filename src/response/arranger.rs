@@ -108,10 +108,20 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         }
     }
 
-    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+    /// Whether the store has nothing more. There may be frames left that were held back.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Drops what was held back, and gives nothing more.
+    pub(super) fn discard(&mut self) {
         self.has_ended = true;
         self.rest.clear();
         self.held = Held::default();
+    }
+
+    /// Closes the store. Frames that were held back stay.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
         self.receiver.poll_close(cx)
     }
 

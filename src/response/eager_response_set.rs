@@ -40,7 +40,8 @@ use crate::{Response, Series, Source};
 ///
 /// # Closing
 ///
-/// Closing drops what is held and closes the store. Dropping drops both.
+/// The store is closed as soon as it has nothing more, while its series are being given. Closing the set before drops what
+/// is held and closes the store. Dropping drops both.
 pub struct EagerResponseSet<S: Source> {
     name: Arc<str>,
     // Boxed, so that a merge of sets does not move it about.
@@ -48,6 +49,8 @@ pub struct EagerResponseSet<S: Source> {
     batch: vec::IntoIter<Series>,
     /// The memory of the series.
     reservation: Option<Reservation>,
+    /// What closing the store came to.
+    closed: Option<Result<(), ResponseSetError<S::Error>>>,
 }
 
 // Nothing in here is ever pinned, save in a box.
@@ -55,7 +58,19 @@ impl<S: Source> Unpin for EagerResponseSet<S> {}
 
 impl<S: Source> EagerResponseSet<S> {
     pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
-        Self { name, store: Box::new(store), batch: Vec::new().into_iter(), reservation: None }
+        let batch = Vec::new().into_iter();
+        Self { name, store: Box::new(store), batch, reservation: None, closed: None }
+    }
+}
+
+impl<S: Source<Item = Response> + Unpin> EagerResponseSet<S> {
+    /// Goes on closing the store.
+    fn close_store(&mut self, cx: &mut Context<'_>) {
+        if self.closed.is_none()
+            && let Poll::Ready(closed) = self.store.poll_close(cx)
+        {
+            self.closed = Some(closed);
+        }
     }
 }
 
@@ -69,6 +84,9 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
     ) -> Poll<Option<Result<Response, Self::Error>>> {
         let mut budget = POLL_BUDGET;
         loop {
+            if self.store.has_ended() {
+                self.close_store(cx);
+            }
             if let Some(series) = self.batch.next() {
                 return Poll::Ready(Some(Ok(series.into())));
             }
@@ -85,7 +103,10 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.batch = Vec::new().into_iter();
         self.reservation = None;
-        self.store.poll_close(cx)
+        self.store.discard();
+        self.close_store(cx);
+        // Asked for once only.
+        self.closed.take().map_or(Poll::Pending, Poll::Ready)
     }
 
     fn name(&self) -> Option<&str> {

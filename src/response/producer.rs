@@ -119,6 +119,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             }
         }
         self.in_hand.clear();
+        self.store.discard();
         self.store.poll_close(cx).map(Some)
     }
 
