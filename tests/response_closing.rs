@@ -24,10 +24,7 @@ use losertree::response::{
 use losertree::stream::SourceEnd;
 use losertree::{LeakLedger, Response, Source, closing};
 use losertree_testkit::{Checked, Closing, CountingWaker, Log, Random, Script, Stage, Wake, poll_times};
-use timed::{
-    Cast, Plan, Step, TimedSource, assert_contract, assert_no_timer, fail, frame, seconds, series, tasks,
-    wait,
-};
+use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
@@ -546,7 +543,7 @@ fn an_executor_that_drops_the_task_abandons_the_set() {
         }
         assert!(matches!(block_on(next(&mut set)), Some(Err(ResponseSetError::Abandoned))));
         block_on(close(&mut set)).unwrap();
-        assert_contract(&log);
+        log.assert_clean();
         assert_eq!(log.sources()[0].close, Closing::Completed);
     }
 }
@@ -649,10 +646,10 @@ fn a_store_that_is_being_polled_does_not_block_the_drop_and_is_dropped_when_that
     let mut set = options.open(Store::opened("store", Checked::new(Blocking { entered, go_on }, &log)));
     assert!(poll_once(&mut set).is_pending());
     is_entered.recv().unwrap();
-    drop(set);
+    drop((set, options));
     assert!(!log.sources()[0].dropped);
     let_go.send(()).unwrap();
-    is_done.recv().unwrap();
+    is_done.recv().expect("the task has not panicked");
     log.assert_released();
 }
 
@@ -703,7 +700,7 @@ fn without_a_runtime_a_set_fills_its_buffer_itself_and_never_wakes_itself() {
                 }
                 assert_eq!(came, (0..20).map(series).collect::<Vec<_>>());
                 while !ready(Pin::new(&mut set).poll_close(&mut cx).map(|closed| closed.is_ok())) {}
-                assert_contract(stage.log());
+                stage.log().assert_clean();
                 assert_eq!(stage.log().sources()[0].close, Closing::Completed);
             }
         }
@@ -738,7 +735,7 @@ fn without_a_runtime_closing_early_does_not_wake_itself_either() {
                 closed = Pin::new(&mut set).poll_close(&mut cx);
             }
             assert_eq!(task.take(), 0, "{strategy:?} {polls}");
-            assert_contract(stage.log());
+            stage.log().assert_clean();
         }
     }
 }

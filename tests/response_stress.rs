@@ -21,7 +21,7 @@ use losertree::response::{
 };
 use losertree::{BoxSource, LeakLedger, Response, Source, closing, from_stream};
 use losertree_testkit::{Checked, Log, Random, poll_times};
-use timed::{assert_contract, series, tasks};
+use timed::{series, tasks};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -120,7 +120,7 @@ async fn query(random: &mut Random) {
     ledger.assert_balanced();
     eventually("a store is not dropped", || log.sources().iter().all(|source| source.dropped)).await;
     eventually("memory is not given back", || pool.snapshot().used_bytes == 0).await;
-    assert_contract(&log);
+    log.assert_clean();
 }
 
 /// One set by itself, which is closed and then kept.
@@ -140,7 +140,7 @@ async fn set(random: &mut Random) {
     poll_fn(|cx| Pin::new(&mut set).poll_close(cx)).await.unwrap();
     assert_eq!(pool.snapshot().used_bytes, 0);
     assert!(log.sources()[0].dropped);
-    assert_contract(&log);
+    log.assert_clean();
 }
 
 /// Takes a while to be dropped, and says when it was.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use losertree::response::Store;
 use losertree::{Labels, Response, Series, Source};
-use losertree_testkit::{Checked, Log, Misuse};
+use losertree_testkit::{Checked, Log};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -70,24 +70,11 @@ impl Cast {
         self.opened_at.lock().expect("nobody panics").clone()
     }
 
-    /// Asserts that all stores were released, and called as [`Source`] says; save that a set also polls its store
-    /// when it was woken by something else, as it says itself.
+    /// Asserts that all stores were released, and called as [`Source`] says.
     #[track_caller]
     pub(crate) fn assert_released(&self) {
-        assert_contract(&self.log);
-        for source in self.log.sources() {
-            assert!(source.dropped, "{source:?}");
-        }
+        self.log.assert_released();
     }
-}
-
-/// Asserts that stores were called as [`Source`] says, save for polls that were not needed.
-#[track_caller]
-pub(crate) fn assert_contract(log: &Log) {
-    let is_harmless = |misuse| matches!(misuse, Misuse::SpuriousNext | Misuse::SpuriousClose);
-    let violations: Vec<_> =
-        log.violations().into_iter().filter(|violation| !is_harmless(violation.misuse)).collect();
-    assert!(violations.is_empty(), "{violations:?}");
 }
 
 /// A source that does what its plan says.
