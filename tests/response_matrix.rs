@@ -139,15 +139,12 @@ impl Behaviour {
     }
 }
 
-/// When the last store is released, if all are asked to the end.
-fn ends_at(cell: Cell, strategy: RetrievalStrategy) -> Duration {
-    let heads_at = cell.iter().map(|store| store.takes().0).max().unwrap();
+/// When the last store is released, if all are asked to the end: each is closed as soon as it has ended, be it that its
+/// series are still to be given.
+fn ends_at(cell: Cell) -> Duration {
     let released_at = cell.iter().map(|store| {
         let (received, closing) = store.takes();
-        // An eager set is closed when its last series is taken, which is when all have their first; a lazy one closes
-        // its store as soon as that has ended.
-        let is_held = strategy == RetrievalStrategy::Eager && store.series().0 > 0;
-        closing + if is_held { heads_at } else { received }
+        received + closing
     });
     released_at.max().unwrap()
 }
@@ -244,7 +241,7 @@ async fn with_warnings_each_store_costs_its_own_answer_and_nothing_else() {
         eprintln!("{cell:?} {strategy:?} timeouts: {is_timed}");
         let mut trial = Trial::new(cell, strategy, PartialResponseStrategy::Warn, is_timed);
         let answer: Vec<_> = trial.query.by_ref().try_collect().await.unwrap();
-        assert_eq!(trial.start.elapsed(), ends_at(cell, strategy));
+        assert_eq!(trial.start.elapsed(), ends_at(cell));
         trial.assert_released(cell);
         assert_eq!(trial.cast.opened_at().len(), STORES);
         trial.query.close().await.unwrap();
@@ -303,7 +300,7 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
         let Some((failed_at, error)) = failed else {
             assert!(cell.iter().all(|store| store.errors().is_empty()));
             assert_eq!(answer, expected);
-            assert_eq!(ended_at, ends_at(cell, strategy));
+            assert_eq!(ended_at, ends_at(cell));
             assert!(stats.sources.iter().all(|source| source.end == Some(SourceEnd::Exhausted)));
             continue;
         };
@@ -313,7 +310,7 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
         if let Some(known_at) = known_at.map(|store| store.takes().0).min() {
             assert!(failed_at <= known_at, "{failed_at:?} {known_at:?}");
         }
-        assert!(failed_at <= ends_at(cell, strategy));
+        assert!(failed_at <= ends_at(cell));
         let closing = cell.iter().map(|store| store.takes().1).max().unwrap();
         assert!(ended_at <= failed_at + closing, "all are closed concurrently: {ended_at:?}");
 
