@@ -123,7 +123,7 @@ where
     /// Where codes are exact, a source that has won several times in a row is drained for as long as its items
     /// come before the runner-up: one comparison of codes for each, and no replay. Finding the runner-up costs
     /// code comparisons only, never one of items. With few sources such a streak is often chance, so it must
-    /// be longer there: on uniform keys at K = 4 that takes 0.7 of the time (bench `ratios`).
+    /// be longer there: on uniform keys at K = 4 that takes 0.7 of the time (bench `scoreboard`).
     pub(super) fn fold<B>(mut self, init: B, mut f: impl FnMut(B, T) -> B) -> B {
         let long = if self.sources.len() <= 8 { 4 } else { 2 };
         let mut folded = init;

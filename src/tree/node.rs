@@ -35,7 +35,7 @@ impl Node {
     /// Whether this player comes before `other` by code and rank alone.
     ///
     /// As one number of 128 bits: a subtraction with borrow, on what is the longest chain of dependencies.
-    /// Comparing the halves took 1.2 times as long at K = 16 and 1.4 times at K = 256 (bench `ratios`).
+    /// Comparing the halves took 1.2 times as long at K = 16 and 1.4 times at K = 256 (bench `scoreboard`).
     #[inline]
     pub(super) const fn is_before(self, other: Self) -> bool {
         self.as_number() < other.as_number()
