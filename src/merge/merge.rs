@@ -101,7 +101,9 @@ pub(super) fn pull<I: Iterator>(source: &mut I) -> Option<Result<I::Item, Infall
 
 impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// Takes the next item, with the index of the source that it came from.
-    #[inline]
+    // Inlined into the consumer, as `next` is: an item is handed over in registers.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn next_with_source(&mut self) -> Option<(usize, I::Item)> {
         let Ok(next) = self.engine.next(pull);
         next
@@ -181,7 +183,8 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
 impl<I: Iterator, O: Order<I::Item>> Iterator for Merge<I, O> {
     type Item = I::Item;
 
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn next(&mut self) -> Option<I::Item> {
         self.next_with_source().map(|(_, item)| item)
     }

@@ -1,3 +1,4 @@
+use std::hint::select_unpredictable;
 use std::{fmt, mem};
 
 use super::node::Node;
@@ -57,13 +58,22 @@ pub struct LoserTree<T, O> {
     losers: Vec<Node>,
     winner: Node,
     due: Due,
+    /// How often in a row the winner has come from the source of the winner before.
+    streak: u32,
+    /// A head from the winner's source that comes before this one wins without a replay. Nothing does if no
+    /// streak is on.
+    bound: Node,
 }
 
 /// The matches that must be played before the winner is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     Nothing,
-    /// Those between the leaf of this source and the root.
+    /// Those of the winner's source, whose head has been popped.
+    Successor,
+    /// Those of the winner's source, whose head has been replaced.
+    Winner,
+    /// Those of this source, which is another one.
     Path(usize),
     Everything,
 }
@@ -79,6 +89,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             losers: vec![Node::exhausted(0); width],
             winner: Node::exhausted(0),
             due: Due::Everything,
+            streak: 0,
+            bound: Node::FIRST,
         }
     }
 
@@ -107,9 +119,16 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// At most ⌈log2 K⌉ − 1 comparisons: the runner-up has lost to nobody but the winner.
     pub fn runner_up(&mut self) -> Option<(usize, &T)> {
         self.settle();
-        let source = self.bound().source();
-        let head = self.heads.get(source)?.as_ref()?;
-        Some((source, head))
+        let mut best = Node::exhausted(self.losers.len());
+        let mut node = self.parent(self.winner.source());
+        while node > 0 {
+            let loser = self.losers[node];
+            let is_better = self.is_before(loser, best);
+            best = Node::select(is_better, loser, best);
+            node /= 2;
+        }
+        let head = self.heads.get(best.source())?.as_ref()?;
+        Some((best.source(), head))
     }
 
     /// Takes the smallest head, with its source.
@@ -119,10 +138,47 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline]
     pub fn pop(&mut self) -> Option<(usize, T)> {
         self.settle();
+        self.take_winner()
+    }
+
+    /// Pops where nothing is due.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn take_winner(&mut self) -> Option<(usize, T)> {
         let source = self.winner.source();
         let item = self.heads.get_mut(source)?.take()?;
-        self.due = Due::Path(source);
+        self.due = Due::Successor;
         Some((source, item))
+    }
+
+    /// Returns the source whose head was popped, if nothing has happened since.
+    #[inline]
+    pub(crate) const fn popped(&self) -> Option<usize> {
+        match self.due {
+            Due::Successor => Some(self.winner.source()),
+            _ => None,
+        }
+    }
+
+    /// Brings the successor of the head that was [popped](Self::popped), and pops: [`set_head`](Self::set_head) and
+    /// [`pop`](Self::pop) in one, so that the code is taken from the item at hand and not from memory.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn replace_popped(&mut self, head: T) -> Option<(usize, T)> {
+        let source = self.winner.source();
+        let leaf = self.heads.get_mut(source)?;
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        let code = self.order.code(leaf.insert(head));
+        let challenger = Node::live(code, source);
+        if challenger.is_before(self.bound) {
+            // The rank stays as it is: were it stored, the load of the next call would wait for that.
+            self.winner.code = code;
+            self.due = Due::Successor;
+            return leaf.take().map(|head| (source, head));
+        }
+        self.climb(source, challenger);
+        self.take_winner()
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.
@@ -136,6 +192,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             return head;
         };
         self.due = match self.due {
+            Due::Nothing | Due::Successor | Due::Winner if source == self.winner.source() => Due::Winner,
             Due::Nothing => Due::Path(source),
             Due::Path(other) if other == source => Due::Path(source),
             _ => Due::Everything,
@@ -147,6 +204,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     pub(crate) fn is_head_before(&mut self, source: usize, item: &T) -> bool {
         let Some(Some(head)) = self.heads.get(source) else { return false };
         self.order.compare(head, item).is_lt()
+    }
+
+    /// Takes the winner's head and brings its successor, where nothing is due: [`set_head`](Self::set_head) for one case.
+    #[inline]
+    pub(crate) fn replace_winner(&mut self, head: T) -> Option<T> {
+        debug_assert_eq!(self.due, Due::Nothing);
+        let leaf = self.heads.get_mut(self.winner.source())?;
+        self.due = Due::Winner;
+        leaf.replace(head)
     }
 
     /// Adds a source and returns its index, the next one.
@@ -176,42 +242,56 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     pub fn settle(&mut self) {
         match self.due {
             Due::Nothing => {}
+            Due::Successor | Due::Winner => self.replay_winner(),
             Due::Path(source) => self.replay(source),
             Due::Everything => self.replay_all(),
         }
     }
 
-    /// Returns the best player that has lost to the winner, or to the item popped last.
-    pub(crate) fn bound(&mut self) -> Node {
-        let mut best = Node::exhausted(self.losers.len());
-        let mut node = self.parent(self.winner.source());
-        while node > 0 {
-            let loser = self.losers[node];
-            let is_better = self.is_before(loser, best);
-            best = Node::select(is_better, loser, best);
-            node /= 2;
-        }
-        best
-    }
-
-    /// Returns whether `item` would win if it came next from the source of the winner, given the
-    /// [`bound`](Self::bound). For exact codes only: the item is in no leaf where it could be compared.
+    /// Returns the winner's source if it has won so often in a row that it may be asked for items as long as
+    /// they are [ahead](Self::is_ahead).
     #[inline]
-    pub(crate) fn is_ahead(&mut self, item: &T, bound: Node) -> bool {
-        debug_assert!(O::EXACT);
-        Node::live(self.order.code(item), self.winner.source()).is_before(bound)
+    pub(crate) fn streak(&self) -> Option<usize> {
+        (self.bound != Node::FIRST).then_some(self.winner.source())
     }
 
-    /// Plays the matches between the leaf of `source` and the root.
+    /// Returns whether `item` would win if it came next in a streak. The item is in no leaf, so it is lost if
+    /// its code panics.
+    #[inline]
+    pub(crate) fn is_ahead(&mut self, item: &T) -> bool {
+        Node::live(self.order.code(item), self.winner.source()).is_before(self.bound)
+    }
+
+    /// Plays the matches of the winner's source.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn replay(&mut self, source: usize) {
+    fn replay_winner(&mut self) {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
-        if source != self.winner.source() {
-            self.make_winner(source);
+        let source = self.winner.source();
+        let challenger = self.player(source);
+        if challenger.is_before(self.bound) {
+            self.winner.code = challenger.code;
+            self.due = Due::Nothing;
+        } else {
+            self.climb(source, challenger);
         }
-        let mut challenger = self.player(source);
+    }
+
+    /// Plays the matches of another source than the winner's.
+    #[cold]
+    #[inline(never)]
+    fn replay(&mut self, source: usize) {
+        self.due = Due::Everything;
+        let challenger = self.player(source);
+        self.make_winner(source);
+        self.climb(source, challenger);
+    }
+
+    /// Plays the matches of a challenger that comes for the winner.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn climb(&mut self, source: usize, mut challenger: Node) {
         let mut node = self.parent(source);
         while node > 0 {
             challenger = self.play(node, challenger);
@@ -219,6 +299,32 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         self.winner = challenger;
         self.due = Due::Nothing;
+        self.bound = Node::FIRST;
+        self.streak = select_unpredictable(challenger.source() == source, self.streak + 1, 0);
+        if self.streak >= self.long_streak() {
+            self.begin_streak(source);
+        }
+    }
+
+    /// Sets the bound of a streak: the smallest code among those that have lost to the winner, with the rank of its source if
+    /// equal codes are equal items. So no items are compared for it.
+    #[cold]
+    #[inline(never)]
+    fn begin_streak(&mut self, source: usize) {
+        let mut bound = Node::exhausted(0);
+        let mut node = self.parent(source);
+        while node > 0 {
+            let loser = self.losers[node];
+            if loser.is_before(bound) {
+                bound = loser;
+            }
+            node /= 2;
+        }
+        if !O::EXACT && bound.is_live() {
+            bound.rank = 0;
+        }
+        self.bound = bound;
+        self.streak = 0;
     }
 
     /// Plays every match.
@@ -230,6 +336,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(never)]
     fn replay_all(&mut self) {
         self.due = Due::Everything;
+        self.bound = Node::FIRST;
         for source in 0..self.losers.len() {
             let mut player = self.player(source);
             let mut node = self.parent(source);
@@ -241,6 +348,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         self.winner = self.losers[0];
         self.due = Due::Nothing;
+    }
+
+    /// How often in a row a source must win after its first time until that is taken for more than chance, which
+    /// it often is with few sources.
+    #[inline]
+    const fn long_streak(&self) -> u32 {
+        if self.losers.len() <= 8 { 3 } else { 1 }
     }
 
     /// Returns the node above the leaf of `source`.
