@@ -76,7 +76,7 @@ where
         let Poll::Ready(Some(Ok(successor))) = successor else {
             return self.take_last_ready(source, is_counted, successor);
         };
-        let Some(item) = self.tree.replace_winner(successor) else { return self.poll_end(cx) };
+        let Some(item) = self.tree.replace_winner(source, successor) else { return self.poll_end(cx) };
         if let Some(checker) = &mut self.options.checker {
             checker.unchecked = Some(source);
         }

@@ -60,6 +60,10 @@ pub struct LoserTree<T, O> {
     due: Due,
     /// How often in a row the winner has come from the source of the winner before.
     streak: u32,
+    /// How long a streak must be to be taken for more than chance.
+    long_streak: u32,
+    /// The source whose streak has saved a replay. It is taken up again as soon as the source wins again.
+    favourite: usize,
     /// A head from the winner's source that comes before this one wins without a replay. Nothing does if no
     /// streak is on.
     bound: Node,
@@ -90,6 +94,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             winner: Node::exhausted(0),
             due: Due::Everything,
             streak: 0,
+            long_streak: long_streak(width),
+            favourite: usize::MAX,
             bound: Node::FIRST,
         }
     }
@@ -99,16 +105,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub fn winner(&mut self) -> Option<(usize, &T)> {
-        self.settle();
-        let source = self.winner.source();
+        let source = self.settled();
         let head = self.heads.get(source)?.as_ref()?;
         Some((source, head))
     }
 
     /// Calls `ask` with the order and the smallest head.
     pub(crate) fn with_winner<R>(&mut self, ask: impl FnOnce(&mut O, &T) -> R) -> Option<R> {
-        self.settle();
-        let head = self.heads.get(self.winner.source())?.as_ref()?;
+        let source = self.settled();
+        let head = self.heads.get(source)?.as_ref()?;
         Some(ask(&mut self.order, head))
     }
 
@@ -137,15 +142,14 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// costs another ⌈log2 K⌉ comparisons when the head comes.
     #[inline]
     pub fn pop(&mut self) -> Option<(usize, T)> {
-        self.settle();
-        self.take_winner()
+        let source = self.settled();
+        self.take_head_of_winner(source)
     }
 
     /// Pops where nothing is due.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn take_winner(&mut self) -> Option<(usize, T)> {
-        let source = self.winner.source();
+    fn take_head_of_winner(&mut self, source: usize) -> Option<(usize, T)> {
         let item = self.heads.get_mut(source)?.take()?;
         self.due = Due::Successor;
         Some((source, item))
@@ -174,11 +178,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if challenger.is_before(self.bound) {
             // The rank stays as it is: were it stored, the load of the next call would wait for that.
             self.winner.code = code;
+            self.favourite = source;
             self.due = Due::Successor;
             return leaf.take().map(|head| (source, head));
         }
-        self.climb(source, challenger);
-        self.take_winner()
+        let winner = self.climb(source, challenger);
+        self.take_head_of_winner(winner.source())
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.
@@ -206,13 +211,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.order.compare(head, item).is_lt()
     }
 
-    /// Takes the winner's head and brings its successor, where nothing is due: [`set_head`](Self::set_head) for one case.
+    /// Takes the head of the winner, which is of `source`, and brings its successor: [`set_head`](Self::set_head) where
+    /// nothing is due.
     #[inline]
-    pub(crate) fn replace_winner(&mut self, head: T) -> Option<T> {
-        debug_assert_eq!(self.due, Due::Nothing);
-        let leaf = self.heads.get_mut(self.winner.source())?;
+    pub(crate) fn replace_winner(&mut self, source: usize, head: T) -> Option<T> {
+        debug_assert_eq!((self.due, self.winner.source()), (Due::Nothing, source));
         self.due = Due::Winner;
-        leaf.replace(head)
+        self.heads.get_mut(source)?.replace(head)
     }
 
     /// Adds a source and returns its index, the next one.
@@ -240,12 +245,22 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// at ⌈log2 K⌉ comparisons.
     #[inline]
     pub fn settle(&mut self) {
-        match self.due {
-            Due::Nothing => {}
+        self.settled();
+    }
+
+    /// Plays the matches that are due, and returns the source of the winner.
+    ///
+    /// From a register: read back from the tree it would have to wait for its own store, at every item (see `poll_item`).
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn settled(&mut self) -> usize {
+        let winner = match self.due {
+            Due::Nothing => self.winner,
             Due::Successor | Due::Winner => self.replay_winner(),
             Due::Path(source) => self.replay(source),
             Due::Everything => self.replay_all(),
-        }
+        };
+        winner.source()
     }
 
     /// Returns the winner's source if it has won so often in a row that it may be asked for items as long as
@@ -259,39 +274,45 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// its code panics.
     #[inline]
     pub(crate) fn is_ahead(&mut self, item: &T) -> bool {
-        Node::live(self.order.code(item), self.winner.source()).is_before(self.bound)
+        let source = self.winner.source();
+        let is_ahead = Node::live(self.order.code(item), source).is_before(self.bound);
+        if is_ahead {
+            self.favourite = source;
+        }
+        is_ahead
     }
 
-    /// Plays the matches of the winner's source.
+    /// Plays the matches of the winner's source, and returns the new winner.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn replay_winner(&mut self) {
+    fn replay_winner(&mut self) -> Node {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
         let source = self.winner.source();
         let challenger = self.player(source);
         if challenger.is_before(self.bound) {
             self.winner.code = challenger.code;
+            self.favourite = source;
             self.due = Due::Nothing;
-        } else {
-            self.climb(source, challenger);
+            return challenger;
         }
+        self.climb(source, challenger)
     }
 
     /// Plays the matches of another source than the winner's.
     #[cold]
     #[inline(never)]
-    fn replay(&mut self, source: usize) {
+    fn replay(&mut self, source: usize) -> Node {
         self.due = Due::Everything;
         let challenger = self.player(source);
         self.make_winner(source);
-        self.climb(source, challenger);
+        self.climb(source, challenger)
     }
 
-    /// Plays the matches of a challenger that comes for the winner.
+    /// Plays the matches of a challenger that comes for the winner, and returns the new one.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn climb(&mut self, source: usize, mut challenger: Node) {
+    fn climb(&mut self, source: usize, mut challenger: Node) -> Node {
         let mut node = self.parent(source);
         while node > 0 {
             challenger = self.play(node, challenger);
@@ -300,31 +321,36 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.winner = challenger;
         self.due = Due::Nothing;
         self.bound = Node::FIRST;
-        self.streak = select_unpredictable(challenger.source() == source, self.streak + 1, 0);
-        if self.streak >= self.long_streak() {
-            self.begin_streak(source);
+        let winner = challenger.source();
+        self.streak = select_unpredictable(winner == source, self.streak + 1, 0);
+        if self.streak >= self.long_streak || winner == self.favourite {
+            self.streak = 0;
+            self.favourite = usize::MAX;
+            self.bound = self.best_loser(winner);
         }
+        challenger
     }
 
-    /// Sets the bound of a streak: the smallest code among those that have lost to the winner, with the rank of its source if
-    /// equal codes are equal items. So no items are compared for it.
+    /// Returns what the next head of `source`, the winner's, must come before to win without a replay.
+    ///
+    /// That is the smallest code among those that have lost to the winner, with the rank of its source if equal codes are
+    /// equal items. So no items are compared for it.
     #[cold]
     #[inline(never)]
-    fn begin_streak(&mut self, source: usize) {
-        let mut bound = Node::exhausted(0);
+    fn best_loser(&self, source: usize) -> Node {
+        let mut best = Node::exhausted(0);
         let mut node = self.parent(source);
         while node > 0 {
             let loser = self.losers[node];
-            if loser.is_before(bound) {
-                bound = loser;
+            if loser.is_before(best) {
+                best = loser;
             }
             node /= 2;
         }
-        if !O::EXACT && bound.is_live() {
-            bound.rank = 0;
+        if !O::EXACT && best.is_live() {
+            best.rank = 0;
         }
-        self.bound = bound;
-        self.streak = 0;
+        best
     }
 
     /// Plays every match.
@@ -334,7 +360,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// has trailing ones, and the last leaf ends up in node 0 as the winner.
     #[cold]
     #[inline(never)]
-    fn replay_all(&mut self) {
+    fn replay_all(&mut self) -> Node {
         self.due = Due::Everything;
         self.bound = Node::FIRST;
         for source in 0..self.losers.len() {
@@ -348,13 +374,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         self.winner = self.losers[0];
         self.due = Due::Nothing;
-    }
-
-    /// How often in a row a source must win after its first time until that is taken for more than chance, which
-    /// it often is with few sources.
-    #[inline]
-    const fn long_streak(&self) -> u32 {
-        if self.losers.len() <= 8 { 3 } else { 1 }
+        self.winner
     }
 
     /// Returns the node above the leaf of `source`.
@@ -418,6 +438,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     fn grow(&mut self) {
         let width = self.losers.len();
         let old = mem::replace(&mut self.losers, vec![Node::exhausted(0); 2 * width]);
+        self.long_streak = long_streak(2 * width);
         for node in 1..2 * width {
             let level = 1 << node.ilog2();
             let offset = node - level;
@@ -432,6 +453,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
                 Node::exhausted(first + span / 2)
             };
         }
+    }
+}
+
+/// Returns how often in a row a source must win, after its first time, until that is taken for more than chance: on
+/// uniform keys in one of 256 cases for up to 16 leaves, and in fewer for more.
+const fn long_streak(width: usize) -> u32 {
+    match width {
+        0..=2 => 8,
+        3..=4 => 4,
+        5..=8 => 3,
+        _ => 2,
     }
 }
 
