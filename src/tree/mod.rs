@@ -58,5 +58,6 @@
 
 mod loser_tree;
 mod node;
+mod replay;
 
 pub use loser_tree::LoserTree;
