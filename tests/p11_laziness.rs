@@ -64,9 +64,8 @@ fn a_streak_pulls_no_more() {
     for sources in [2, 3, 5, 20] {
         let runs = Runs::from_keys(inputs::long_runs(1, sources, 400));
         let books = Books::default();
-        let mut merge = merge(books.sources(runs.as_slice().to_vec()));
         let mut out = Vec::new();
-        while let Some(item) = merge.next() {
+        for item in merge(books.sources(runs.as_slice().to_vec())) {
             out.push(item);
             assert_eq!(books.pulled(), pulled_after(runs.as_slice(), &out));
         }

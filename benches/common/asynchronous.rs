@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use futures::{Stream, StreamExt, stream};
 use losertree::{ProxyResponseLoserTree, Source, from_stream};
 
-use super::contender::{Contender, Merged, Merger, Role, sources};
+use super::contender::{Contender, Merged, Merger, Role, Visit, sources};
 use super::heaps::Heap;
 use super::workload::Key;
 
@@ -71,7 +71,7 @@ impl<T, E: Debug, S: Stream<Item = Result<T, E>> + Unpin> Iterator for Driven<S>
     }
 }
 
-/// Declares a merge by how it is opened.
+/// Declares a merge by how its stream is opened.
 macro_rules! contender {
     ($type:ident, $name:literal, $role:expr, $runs:ident => $open:expr) => {
         struct $type;
@@ -83,6 +83,19 @@ macro_rules! contender {
             #[inline]
             fn open($runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
                 Driven($open)
+            }
+
+            // Not by `open`: what makes an iterator of a stream would move each item once more.
+            #[inline]
+            fn each<V: Visit<K>>($runs: &[Vec<K>], visit: &mut V) {
+                let mut stream = $open;
+                loop {
+                    match wait(|cx| Pin::new(&mut stream).poll_next(cx)) {
+                        Some(Ok(item)) => visit.visit(item),
+                        Some(Err(_)) => unreachable!("no source can fail"),
+                        None => return,
+                    }
+                }
             }
         }
     };

@@ -62,7 +62,8 @@ pub struct LoserTree<T, O> {
     pub(super) streak: u32,
     /// How long a streak must be to be taken for more than chance.
     pub(super) long_streak: u32,
-    /// The source whose streak has saved a replay. It is taken up again as soon as the source wins again.
+    /// The source whose streak has saved a replay. It is taken up again as soon as the source wins again: where one of
+    /// four sources has nine items in ten, that takes 0.65 of the time (bench `scoreboard`, `u64/skewed`).
     pub(super) favourite: usize,
     /// A head from the winner's source that comes before this one wins without a replay. Nothing does if no
     /// streak is on.
