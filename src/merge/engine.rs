@@ -152,8 +152,10 @@ where
                 return folded;
             };
             if !self.tree.is_ahead(&item) {
-                self.tree.set_head(winner, Some(item));
-                return folded;
+                return match self.tree.replace_popped(item) {
+                    Some((_, next)) => f(folded, next),
+                    None => folded,
+                };
             }
             folded = f(folded, item);
         }

@@ -129,9 +129,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let mut node = self.parent(source);
         while node > 0 {
             let loser = self.losers[node];
-            if loser.is_before(best) {
-                best = loser;
-            }
+            best = Node::select(loser.is_before(best), loser, best);
             node /= 2;
         }
         if !O::EXACT && best.is_live() {
