@@ -9,7 +9,7 @@ mod probe;
 use losertree::key::{By, ByKey, Natural, Reversed};
 use losertree::stream::OrderCheck;
 use losertree::{ProxyResponseLoserTree, SortKey, merge, merge_by, merge_by_key, merge_with, try_merge};
-use losertree_testkit::{End, Item, Random, Runs, Script, Stage, Wake, merged};
+use losertree_testkit::{End, Item, Random, Runs, Script, Stage, Wake, assert_merged, inputs, merged};
 use probe::Books;
 use quickcheck::quickcheck;
 
@@ -57,6 +57,20 @@ fn each_item_pulls_its_predecessors_successor_and_no_more() {
         true
     }
     quickcheck(property as fn(Runs<u64>) -> bool);
+}
+
+#[test]
+fn a_streak_pulls_no_more() {
+    for sources in [2, 3, 5, 20] {
+        let runs = Runs::from_keys(inputs::long_runs(1, sources, 400));
+        let books = Books::default();
+        let mut out = Vec::new();
+        for item in merge(books.sources(runs.as_slice().to_vec())) {
+            out.push(item);
+            assert_eq!(books.pulled(), pulled_after(runs.as_slice(), &out));
+        }
+        assert_merged(&out, runs.as_slice());
+    }
 }
 
 #[test]

@@ -17,9 +17,9 @@ use losertree::key::By;
 use losertree::merge::Undrained;
 use losertree::stream::SourceEnd;
 use losertree::tree::LoserTree;
-use losertree::{ProxyResponseLoserTree, SortKey, Source, merge, merge_by, try_merge_with};
+use losertree::{ProxyResponseLoserTree, SortKey, Source, merge, merge_by, merge_by_key, try_merge_with};
 use losertree_testkit::{
-    Comparisons, End, Item, Random, Runs, Script, Stage, assert_merged, merged, panic_at,
+    Comparisons, End, Item, Random, Runs, Script, Stage, assert_merged, inputs, merged, panic_at,
 };
 use probe::{Books, Probe, assert_complete};
 use quickcheck::{Gen, QuickCheck};
@@ -115,6 +115,27 @@ fn a_merge_goes_on_after_its_comparator_panicked() {
         assert_merged(&out, runs.as_slice());
         assert_eq!(panics, 1);
     });
+}
+
+/// In a streak an item passes by the tournament, but not while its code is being asked for.
+#[test]
+fn a_merge_goes_on_after_a_code_panicked_in_a_streak() {
+    quiet();
+    for sources in [1, 2, 3, 5, 20] {
+        let runs = Runs::from_keys(inputs::long_runs(1, sources, 200));
+        // One code for each item.
+        for n in 1..=runs.items() {
+            let mut calls = 0;
+            let mut merge = merge_by_key(runs.as_slice().to_vec(), |item: &Item<u64>| {
+                calls += 1;
+                assert!(calls != n, "the key panics as asked, in call {calls}");
+                item.key
+            });
+            let (out, panics) = persevere(|| merge.next());
+            assert_merged(&out, runs.as_slice());
+            assert_eq!(panics, 1);
+        }
+    }
 }
 
 fn rest(undrained: Vec<Undrained<Probe<Item<u64>>, Item<u64>>>) -> Items {

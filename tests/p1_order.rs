@@ -14,7 +14,7 @@ use losertree::key::{By, Natural, Reversed};
 use losertree::tree::LoserTree;
 use losertree::{MergeSorted, SortKey, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with};
 use losertree_testkit::{
-    Item, Random, Runs, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key, merged,
+    Item, Random, Runs, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key, inputs, merged,
 };
 use probe::assert_complete;
 use quickcheck::{QuickCheck, quickcheck};
@@ -53,38 +53,59 @@ fn with_tree<K>(runs: Vec<Items<K>>, compare: impl FnMut(&Item<K>, &Item<K>) -> 
     out
 }
 
+fn every_way_gives_the_stable_order<K: TestKey>(runs: Runs<K>) -> bool {
+    let expected = merged(runs.as_slice());
+    let check = |out: Items<K>| assert_same(&out, &expected);
+    let input = || runs.clone().into_vec();
+    let key = |item: &Item<K>| item.key.clone();
+    let fallible = || input().into_iter().map(|run| run.into_iter().map(Ok::<_, Infallible>));
+
+    check(merge(input()).collect());
+    check(merge_by(input(), natural).collect());
+    check(merge_by_key(input(), key).collect());
+    check(merge_with(input(), Natural).collect());
+    check(merge_with(input(), Reversed(Reversed(Natural))).collect());
+    check(merge(input()).by_ref().collect());
+    check(input().merge_sorted().collect());
+    check(input().merge_sorted_by(natural).collect());
+    check(input().merge_sorted_by_key(key).collect());
+    check(try_merge(fallible()).map(Result::unwrap).collect());
+    check(try_merge_with(fallible(), By::new(natural)).map(Result::unwrap).collect());
+    check(fallible().try_merge_sorted().collect::<Result<_, _>>().unwrap());
+    check(with_tree(input(), natural));
+    let mut merge = merge(input());
+    let sourced: Vec<_> = std::iter::from_fn(|| merge.next_with_source()).collect();
+    assert!(sourced.iter().all(|(source, item)| *source == item.source));
+    check(sourced.into_iter().map(|(_, item)| item).collect());
+    true
+}
+
 #[test]
 fn every_constructor_gives_the_stable_order() {
-    fn property<K: TestKey>(runs: Runs<K>) -> bool {
-        let expected = merged(runs.as_slice());
-        let check = |out: Items<K>| assert_same(&out, &expected);
-        let input = || runs.clone().into_vec();
-        let key = |item: &Item<K>| item.key.clone();
-        let fallible = || input().into_iter().map(|run| run.into_iter().map(Ok::<_, Infallible>));
-
-        check(merge(input()).collect());
-        check(merge_by(input(), natural).collect());
-        check(merge_by_key(input(), key).collect());
-        check(merge_with(input(), Natural).collect());
-        check(merge_with(input(), Reversed(Reversed(Natural))).collect());
-        check(merge(input()).by_ref().collect());
-        check(input().merge_sorted().collect());
-        check(input().merge_sorted_by(natural).collect());
-        check(input().merge_sorted_by_key(key).collect());
-        check(try_merge(fallible()).map(Result::unwrap).collect());
-        check(try_merge_with(fallible(), By::new(natural)).map(Result::unwrap).collect());
-        check(fallible().try_merge_sorted().collect::<Result<_, _>>().unwrap());
-        check(with_tree(input(), natural));
-        let mut merge = merge(input());
-        let sourced: Vec<_> = std::iter::from_fn(|| merge.next_with_source()).collect();
-        assert!(sourced.iter().all(|(source, item)| *source == item.source));
-        check(sourced.into_iter().map(|(_, item)| item).collect());
-        true
-    }
     fn check<K: TestKey>() {
-        quickcheck(property as fn(Runs<K>) -> bool);
+        quickcheck(every_way_gives_the_stable_order as fn(Runs<K>) -> bool);
     }
     for_each_key!(check);
+}
+
+/// Runs in which a source wins many times in a row, by chance or not.
+fn streaks() -> impl Iterator<Item = Vec<Vec<u64>>> {
+    let kinds = [inputs::long_runs, inputs::duplicates, inputs::skewed, inputs::disjoint];
+    (1..=20).flat_map(move |sources| kinds.map(|make| make(sources as u64, sources, 600)))
+}
+
+#[test]
+fn streaks_do_not_change_the_order() {
+    for runs in streaks() {
+        // Distinct codes, equal codes of different keys, and keys of which every code is the same.
+        let text = |prefix: &'static str| {
+            let text = move |key: &u64| format!("{prefix}{key:020}");
+            runs.iter().map(|run| run.iter().map(text).collect()).collect()
+        };
+        assert!(every_way_gives_the_stable_order(Runs::<String>::from_keys(text(""))));
+        assert!(every_way_gives_the_stable_order(Runs::<String>::from_keys(text("the same for all"))));
+        assert!(every_way_gives_the_stable_order(Runs::from_keys(runs)));
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ use futures::stream::{self, StreamExt};
 use losertree::key::{By, ByKey, Natural, Order, Reversed};
 use losertree::{ProxyResponseLoserTree, SortKey, Source, from_stream};
 use losertree_testkit::{
-    Item, Random, Runs, Stage, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key, merged,
+    Item, Random, Runs, Stage, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key, inputs,
+    merged,
 };
 use quickcheck::{QuickCheck, quickcheck};
 
@@ -48,6 +49,19 @@ fn scripted_sources_are_merged_in_the_stable_order() {
         QuickCheck::new().tests(60).quickcheck(property as fn(Runs<K>, u64) -> bool);
     }
     for_each_key!(check);
+}
+
+#[test]
+fn streaks_do_not_change_the_order() {
+    let kinds = [inputs::long_runs, inputs::duplicates, inputs::skewed, inputs::disjoint];
+    for sources in 1..=20 {
+        for (make, seed) in kinds.into_iter().zip(0..) {
+            let runs = Runs::from_keys(make(seed, sources, 400));
+            for seed in [0, 1, 2] {
+                assert_merged(&merged_async(runs.clone().into_vec(), Natural, seed), runs.as_slice());
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,20 +1,24 @@
 //! Merges of async sources that are always ready.
 
+use std::cmp::Reverse;
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use losertree::{ProxyResponseLoserTree, Source, from_stream};
 
-use super::contender::{Contender, Merger, sources};
-use super::sync;
+use super::contender::{Contender, Merged, Merger, Role, Visit, sources};
+use super::heaps::Heap;
 use super::workload::Key;
 
-/// The sync merge, and the async ones of the same data.
+/// All of them.
 pub(crate) fn all<K: Key>() -> Vec<Contender<K>> {
     vec![
-        Contender::of::<sync::Next>(),
+        Contender::of::<Naive>(),
+        Contender::of::<Kmerge>(),
+        Contender::of::<BoxedKmerge>(),
         Contender::of::<Concrete>(),
         Contender::of::<OfStreams>(),
         Contender::of::<Boxed>(),
@@ -55,7 +59,7 @@ pub(crate) fn wait<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
 /// A stream, driven as an iterator.
 struct Driven<S>(S);
 
-impl<T, E: std::fmt::Debug, S: Stream<Item = Result<T, E>> + Unpin> Iterator for Driven<S> {
+impl<T, E: Debug, S: Stream<Item = Result<T, E>> + Unpin> Iterator for Driven<S> {
     type Item = T;
 
     #[inline]
@@ -67,36 +71,95 @@ impl<T, E: std::fmt::Debug, S: Stream<Item = Result<T, E>> + Unpin> Iterator for
     }
 }
 
-struct Concrete;
+/// Declares a merge by how its stream is opened.
+macro_rules! contender {
+    ($type:ident, $name:literal, $role:expr, $runs:ident => $open:expr) => {
+        struct $type;
 
-impl Merger for Concrete {
-    const NAME: &'static str = "async_concrete";
+        impl<K: Key> Merger<K> for $type {
+            const NAME: &'static str = $name;
+            const ROLE: Role = $role;
 
-    #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
-        Driven(ProxyResponseLoserTree::new(sources(runs).map(Ready)))
+            #[inline]
+            fn open($runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+                Driven($open)
+            }
+
+            // Not by `open`: what makes an iterator of a stream would move each item once more.
+            #[inline]
+            fn each<V: Visit<K>>($runs: &[Vec<K>], visit: &mut V) {
+                let mut stream = $open;
+                loop {
+                    match wait(|cx| Pin::new(&mut stream).poll_next(cx)) {
+                        Some(Ok(item)) => visit.visit(item),
+                        Some(Err(_)) => unreachable!("no source can fail"),
+                        None => return,
+                    }
+                }
+            }
+        }
+    };
+}
+
+contender!(Naive, "async_naive_heap", Role::Peer, runs => NaiveStream::new(streams(runs)));
+contender!(Kmerge, "stream_kmerge", Role::Peer, runs => kmerge(streams(runs)));
+contender!(BoxedKmerge, "stream_kmerge_boxed", Role::Peer, runs => kmerge(streams(runs).map(StreamExt::boxed)));
+contender!(Concrete, "async_concrete", Role::Ours, runs => {
+    ProxyResponseLoserTree::new(sources(runs).map(Ready))
+});
+contender!(OfStreams, "async_from_stream", Role::Ours, runs => {
+    ProxyResponseLoserTree::new(streams(runs).map(from_stream))
+});
+contender!(Boxed, "async_boxed", Role::Ours, runs => {
+    ProxyResponseLoserTree::new(sources(runs).map(|source| Ready(source).boxed()))
+});
+
+type Failing<K> = Result<K, Infallible>;
+
+fn streams<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = impl Stream<Item = Failing<K>> + Unpin + Send> {
+    sources(runs).map(|source| stream::iter(source.map(Ok)))
+}
+
+/// Merges by `stream-kmerge`, whose heap has the greatest on top.
+fn kmerge<K: Key>(
+    streams: impl Iterator<Item = impl Stream<Item = Failing<K>> + Unpin>,
+) -> impl Stream<Item = Failing<K>> + Unpin {
+    stream_kmerge::kmerge_by(streams, |a: &Failing<K>, b: &Failing<K>| b.cmp(a))
+}
+
+/// The naive heap over streams: what one writes down first.
+struct NaiveStream<S: Stream> {
+    streams: Vec<S>,
+    heap: Heap<S::Item>,
+    /// The streams from which a head is awaited.
+    awaited: Vec<usize>,
+}
+
+impl<S: Stream<Item: Ord> + Unpin> NaiveStream<S> {
+    fn new(streams: impl Iterator<Item = S>) -> Self {
+        let streams: Vec<_> = streams.collect();
+        Self { heap: Heap::with_capacity(streams.len()), awaited: (0..streams.len()).collect(), streams }
     }
 }
 
-struct OfStreams;
+impl<S: Stream<Item: Ord> + Unpin> Unpin for NaiveStream<S> {}
 
-impl Merger for OfStreams {
-    const NAME: &'static str = "async_from_stream";
-
-    #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
-        let streams = sources(runs).map(|source| stream::iter(source.map(Ok::<_, Infallible>)));
-        Driven(ProxyResponseLoserTree::new(streams.map(from_stream)))
-    }
-}
-
-struct Boxed;
-
-impl Merger for Boxed {
-    const NAME: &'static str = "async_boxed";
+impl<S: Stream<Item: Ord> + Unpin> Stream for NaiveStream<S> {
+    type Item = S::Item;
 
     #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
-        Driven(ProxyResponseLoserTree::new(sources(runs).map(|source| Ready(source).boxed())))
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = &mut *self;
+        while let Some(&index) = this.awaited.last() {
+            match Pin::new(&mut this.streams[index]).poll_next(cx) {
+                Poll::Ready(Some(head)) => this.heap.push(Reverse((head, index))),
+                Poll::Ready(None) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+            this.awaited.pop();
+        }
+        let Some(Reverse((item, index))) = this.heap.pop() else { return Poll::Ready(None) };
+        this.awaited.push(index);
+        Poll::Ready(Some(item))
     }
 }

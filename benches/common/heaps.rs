@@ -1,9 +1,11 @@
-//! The two merges with the heap of the standard library. Both are stable.
+//! The two merges with the heap of the standard library, and one with that of `binary-heap-plus`. All are stable.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::mem;
+
+use binary_heap_plus::{MinComparator, PeekMut as PeekMutPlus};
 
 /// The heads of the sources, the smallest on top, equal ones by source.
 pub(crate) type Heap<K> = BinaryHeap<Reverse<(K, usize)>>;
@@ -64,6 +66,35 @@ impl<I: Iterator<Item: Ord>> Iterator for TunedHeap<I> {
         match self.sources[*source].next() {
             Some(successor) => Some(mem::replace(head, successor)),
             None => Some(PeekMut::pop(top).0.0),
+        }
+    }
+}
+
+/// The same with the heap of `binary-heap-plus`, which needs no [`Reverse`].
+pub(crate) struct MinHeap<I: Iterator> {
+    sources: Vec<I>,
+    heap: binary_heap_plus::BinaryHeap<(I::Item, usize), MinComparator>,
+}
+
+impl<I: Iterator<Item: Ord>> MinHeap<I> {
+    pub(crate) fn new(sources: impl Iterator<Item = I>) -> Self {
+        let mut sources: Vec<_> = sources.collect();
+        let heads = sources.iter_mut().enumerate().filter_map(|(source, it)| Some((it.next()?, source)));
+        let heap = binary_heap_plus::BinaryHeap::from_vec_cmp(heads.collect(), MinComparator);
+        Self { sources, heap }
+    }
+}
+
+impl<I: Iterator<Item: Ord>> Iterator for MinHeap<I> {
+    type Item = I::Item;
+
+    #[inline]
+    fn next(&mut self) -> Option<I::Item> {
+        let mut top = self.heap.peek_mut()?;
+        let (head, source) = &mut *top;
+        match self.sources[*source].next() {
+            Some(successor) => Some(mem::replace(head, successor)),
+            None => Some(PeekMutPlus::pop(top).0),
         }
     }
 }

@@ -1,90 +1,120 @@
 //! Merges of iterators.
 
-use super::contender::{Contender, Merger, sources};
-use super::heaps::{NaiveHeap, TunedHeap};
-use super::workload::Key;
+use super::contender::{Contender, Merged, Merger, Role, Visit, sources};
+use super::heaps::{MinHeap, NaiveHeap, TunedHeap};
+use super::workload::{Ingest, Key, Packed};
 
 /// All of them.
 pub(crate) fn all<K: Key>() -> Vec<Contender<K>> {
+    let mut all = peers();
+    all.extend([Contender::of::<Next>(), Contender::of::<Fold>(), Contender::of::<By>()]);
+    all
+}
+
+/// Those of others.
+fn peers<K: Key>() -> Vec<Contender<K>> {
     vec![
         Contender::of::<Naive>(),
         Contender::of::<Tuned>(),
+        Contender::of::<Plus>(),
         Contender::of::<Itertools>(),
-        Contender::of::<Next>(),
-        Contender::of::<Fold>(),
-        Contender::of::<By>(),
+        Contender::of::<ItertoolsBy>(),
+        Contender::of::<Sort>(),
+        Contender::of::<SortUnstable>(),
     ]
 }
 
-struct Naive;
-
-impl Merger for Naive {
-    const NAME: &'static str = "naive_heap";
-
-    #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
-        NaiveHeap::new(sources(runs))
-    }
+/// Those of others on keys as they come, and this library on keys that it packs first.
+pub(crate) fn packing<K: Ingest>() -> Vec<Contender<K>> {
+    let mut all = peers();
+    all.push(Contender::of::<Packing>());
+    all
 }
 
-struct Tuned;
+/// Declares a peer by how it is opened.
+macro_rules! peer {
+    ($type:ident, $name:literal, $role:expr, $runs:ident => $open:expr) => {
+        struct $type;
 
-impl Merger for Tuned {
-    const NAME: &'static str = "tuned_heap";
+        impl<K: Key> Merger<K> for $type {
+            const NAME: &'static str = $name;
+            const ROLE: Role = $role;
 
-    #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
-        TunedHeap::new(sources(runs))
-    }
+            #[inline]
+            fn open($runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+                $open
+            }
+        }
+    };
 }
 
-struct Itertools;
-
-impl Merger for Itertools {
-    const NAME: &'static str = "itertools";
-
-    #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
-        itertools::kmerge(sources(runs))
-    }
-}
+peer!(Naive, "naive_heap", Role::Peer, runs => NaiveHeap::new(sources(runs)));
+peer!(Tuned, "tuned_heap", Role::Peer, runs => TunedHeap::new(sources(runs)));
+peer!(Plus, "binary_heap_plus", Role::Peer, runs => MinHeap::new(sources(runs)));
+peer!(Itertools, "itertools", Role::Peer, runs => itertools::kmerge(sources(runs)));
+peer!(ItertoolsBy, "itertools_by", Role::Peer, runs => itertools::kmerge_by(sources(runs), |a: &K, b: &K| a < b));
+peer!(Sort, "concat_sort", Role::Bulk, runs => {
+    let mut all = runs.concat();
+    all.sort();
+    all.into_iter()
+});
+peer!(SortUnstable, "concat_sort_unstable", Role::Bulk, runs => {
+    let mut all = runs.concat();
+    all.sort_unstable();
+    all.into_iter()
+});
 
 /// This library, through plain `next`.
 pub(crate) struct Next;
 
-impl Merger for Next {
+impl<K: Key> Merger<K> for Next {
     const NAME: &'static str = "losertree";
+    const ROLE: Role = Role::Ours;
 
     #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
         losertree::merge(sources(runs))
     }
 }
 
 struct Fold;
 
-impl Merger for Fold {
+impl<K: Key> Merger<K> for Fold {
     const NAME: &'static str = "losertree_fold";
+    const ROLE: Role = Role::Ours;
 
     #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
         losertree::merge(sources(runs))
     }
 
     #[inline]
-    fn each<K: Key>(runs: &[Vec<K>], visit: impl FnMut(K)) {
-        Self::open(runs).for_each(visit);
+    fn each<V: Visit<K>>(runs: &[Vec<K>], visit: &mut V) {
+        Self::open(runs).for_each(|item| visit.visit(item));
     }
 }
 
 /// This library with a comparator: without codes.
 struct By;
 
-impl Merger for By {
+impl<K: Key> Merger<K> for By {
     const NAME: &'static str = "losertree_by";
+    const ROLE: Role = Role::Reference;
 
     #[inline]
-    fn open<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = K> {
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
         losertree::merge_by(sources(runs), K::cmp)
+    }
+}
+
+struct Packing;
+
+impl<K: Ingest> Merger<K> for Packing {
+    const NAME: &'static str = "losertree_packing";
+    const ROLE: Role = Role::Ours;
+
+    #[inline]
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+        losertree::merge(sources(runs).map(|source| source.map(|key| Packed::of(&key))))
     }
 }

@@ -1,9 +1,13 @@
 //! Keys and inputs.
 
+use std::cmp::Ordering;
 use std::fmt::Debug;
 
+use bytes::Bytes;
 use losertree::{Labels, SortKey};
 use losertree_testkit::inputs;
+
+use super::contender::Merged;
 
 /// How many sources are merged.
 pub(crate) const SOURCES: [usize; 6] = [2, 4, 16, 64, 256, 1024];
@@ -19,8 +23,8 @@ const LABEL_SETS: usize = 1 << 14;
 ///
 /// Sources give clones of keys out of a slice. For [`Labels`] that counts a reference up, and dropping the
 /// clone counts it down again: the same for each contender, and no less than what a service would do.
-pub(crate) trait Key: SortKey + Ord + Clone + Debug + Send + Sync + 'static {
-    /// Returns something of the key to be summed up, so that no merge is optimised away.
+pub(crate) trait Key: SortKey + Ord + Clone + Debug + Send + Sync + Unpin + 'static {
+    /// Returns something of the key to be summed up.
     fn digest(&self) -> u64;
 }
 
@@ -33,6 +37,135 @@ impl Key for u64 {
 impl Key for Labels {
     fn digest(&self) -> u64 {
         self.packed().len() as u64
+    }
+}
+
+impl Key for Bytes {
+    fn digest(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+/// A number and a payload of so many further words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<const WORDS: usize> {
+    key: u64,
+    payload: [u64; WORDS],
+}
+
+impl<const WORDS: usize> Ord for Record<WORDS> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl<const WORDS: usize> PartialOrd for Record<WORDS> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<const WORDS: usize> PartialEq for Record<WORDS> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<const WORDS: usize> Eq for Record<WORDS> {}
+
+impl<const WORDS: usize> SortKey for Record<WORDS> {
+    const CODE_BITS: u32 = 64;
+    const EXACT: bool = true;
+
+    fn code(&self) -> u64 {
+        self.key
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+impl<const WORDS: usize> Key for Record<WORDS> {
+    fn digest(&self) -> u64 {
+        self.key ^ self.payload[WORDS - 1]
+    }
+}
+
+/// A key that this library would rather have in another form.
+pub(crate) trait Ingest: Key {
+    type Packed: Key;
+
+    fn pack(&self) -> Self::Packed;
+
+    fn unpack(packed: &Self::Packed) -> Self;
+}
+
+/// Label sets as what parses them has them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pairs(Vec<(String, String)>);
+
+/// Without a code. This library merges them packed.
+impl SortKey for Pairs {
+    const CODE_BITS: u32 = 0;
+    const EXACT: bool = false;
+
+    fn code(&self) -> u64 {
+        0
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+impl Key for Pairs {
+    fn digest(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl Ingest for Pairs {
+    type Packed = Labels;
+
+    fn pack(&self) -> Labels {
+        labels(self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    fn unpack(packed: &Labels) -> Self {
+        Self(packed.iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+    }
+}
+
+/// A key in the form that this library would rather have.
+pub(crate) struct Packed<K: Ingest>(K::Packed);
+
+impl<K: Ingest> Packed<K> {
+    pub(crate) fn of(key: &K) -> Self {
+        Self(key.pack())
+    }
+}
+
+impl<K: Ingest> SortKey for Packed<K> {
+    const CODE_BITS: u32 = K::Packed::CODE_BITS;
+    const EXACT: bool = K::Packed::EXACT;
+
+    fn code(&self) -> u64 {
+        self.0.code()
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.0.compare(&other.0)
+    }
+}
+
+impl<K: Ingest> Merged<K> for Packed<K> {
+    fn digest(&self) -> u64 {
+        Key::digest(&self.0)
+    }
+
+    fn into_key(self) -> K {
+        K::unpack(&self.0)
     }
 }
 
@@ -55,37 +188,96 @@ impl<K> Workload<K> {
     }
 }
 
-/// Numbers: uniform, in runs of 64 from one source, and 16 distinct ones.
-pub(crate) fn numbers() -> [Workload<u64>; 3] {
-    [
-        Workload { name: "uniform", items: NUMBERS, make: |k, n| inputs::uniform(1, k, n) },
-        Workload { name: "runs", items: NUMBERS, make: |k, n| inputs::long_runs(2, k, n) },
-        Workload { name: "dups", items: NUMBERS, make: |k, n| inputs::duplicates(3, k, n) },
-    ]
+type Numbers = Workload<u64>;
+
+/// Numbers at random: each item is as likely to come from any source.
+pub(crate) const UNIFORM: Numbers =
+    Workload { name: "uniform", items: NUMBERS, make: |k, n| inputs::uniform(1, k, n) };
+
+/// Numbers of which a source has 64 in a row on average.
+pub(crate) const RUNS: Numbers =
+    Workload { name: "runs", items: NUMBERS, make: |k, n| inputs::long_runs(2, k, n) };
+
+/// Numbers of which 16 are distinct.
+pub(crate) const DUPS: Numbers =
+    Workload { name: "dups", items: NUMBERS, make: |k, n| inputs::duplicates(3, k, n) };
+
+/// Numbers of which one source has nine in ten.
+pub(crate) const SKEWED: Numbers =
+    Workload { name: "skewed", items: NUMBERS, make: |k, n| inputs::skewed(6, k, n) };
+
+/// Numbers of which each source has a range of its own.
+pub(crate) const DISJOINT: Numbers =
+    Workload { name: "disjoint", items: NUMBERS, make: |k, n| inputs::disjoint(7, k, n) };
+
+/// Records of 64 bytes.
+pub(crate) const RECORDS_64: Workload<Record<7>> =
+    Workload { name: "records_64", items: NUMBERS, make: |k, n| records(inputs::uniform(8, k, n)) };
+
+/// Records of 256 bytes.
+pub(crate) const RECORDS_256: Workload<Record<31>> =
+    Workload { name: "records_256", items: NUMBERS, make: |k, n| records(inputs::uniform(8, k, n)) };
+
+/// Label sets, each of one source.
+pub(crate) const LABELS: Workload<Labels> =
+    Workload { name: "labels", items: LABEL_SETS, make: |k, n| packed(inputs::labels(4, k, n, 1)) };
+
+/// Label sets, each of two sources.
+pub(crate) const REPLICAS: Workload<Labels> =
+    Workload { name: "replicas", items: LABEL_SETS, make: |k, n| packed(inputs::labels(5, k, n, 2)) };
+
+/// Label sets that are not packed yet.
+pub(crate) const PAIRS: Workload<Pairs> =
+    Workload { name: "pairs", items: LABEL_SETS, make: |k, n| sorted(inputs::labels(4, k, n, 1), pairs) };
+
+/// Strings of about 240 bytes with long shared prefixes.
+pub(crate) const STRINGS: Workload<Bytes> =
+    Workload { name: "strings", items: LABEL_SETS, make: |k, n| sorted(inputs::labels(9, k, n, 1), bytes) };
+
+/// Numbers.
+pub(crate) const fn numbers() -> [Numbers; 3] {
+    [UNIFORM, RUNS, DUPS]
 }
 
-/// Label sets: each of one source, and each of two.
-pub(crate) fn label_sets() -> [Workload<Labels>; 2] {
-    [
-        Workload { name: "labels", items: LABEL_SETS, make: |k, n| packed(inputs::labels(4, k, n, 1)) },
-        Workload { name: "replicas", items: LABEL_SETS, make: |k, n| packed(inputs::labels(5, k, n, 2)) },
-    ]
+/// Label sets.
+pub(crate) const fn label_sets() -> [Workload<Labels>; 2] {
+    [LABELS, REPLICAS]
+}
+
+fn records<const WORDS: usize>(runs: Vec<Vec<u64>>) -> Vec<Vec<Record<WORDS>>> {
+    let record = |key| Record { key, payload: [key; WORDS] };
+    runs.into_iter().map(|run| run.into_iter().map(record).collect()).collect()
+}
+
+fn sorted<K: Ord>(runs: Vec<Vec<String>>, make: fn(&str) -> K) -> Vec<Vec<K>> {
+    let sorted = |run: Vec<String>| {
+        let mut run: Vec<_> = run.iter().map(|text| make(text)).collect();
+        run.sort_unstable();
+        run
+    };
+    runs.into_iter().map(sorted).collect()
 }
 
 fn packed(runs: Vec<Vec<String>>) -> Vec<Vec<Labels>> {
-    runs.into_iter()
-        .map(|run| {
-            let mut run: Vec<_> = run.iter().map(|text| parse(text)).collect();
-            run.sort_unstable();
-            run
-        })
-        .collect()
+    sorted(runs, |text| labels(split(text)))
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn pairs(text: &str) -> Pairs {
+    Pairs(split(text).map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 /// Reads `name=value`, each ended by a NUL.
-fn parse(text: &str) -> Labels {
-    match Labels::from_pairs(text.split_terminator('\0').filter_map(|pair| pair.split_once('='))) {
+fn split(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split_terminator('\0').filter_map(|pair| pair.split_once('='))
+}
+
+fn labels<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Labels {
+    match Labels::from_pairs(pairs) {
         Ok(labels) => labels,
-        Err(error) => panic!("{text:?} is no label set: {error}"),
+        Err(error) => panic!("this is no label set: {error}"),
     }
 }

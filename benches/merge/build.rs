@@ -22,10 +22,10 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 }
 
 fn starts<K: Key>(criterion: &mut Criterion, workload: &Workload<K>) {
-    // Through `fold` a merge starts as through `next`, and the sync merge is in both lists.
+    // Through `fold` a merge starts as through `next`.
     let mut contenders = sync::all();
     contenders.retain(|contender| contender.name != "losertree_fold");
-    contenders.extend(asynchronous::all().into_iter().skip(1));
+    contenders.extend(asynchronous::all());
 
     let mut group = criterion.benchmark_group(format!("build/{}", workload.name));
     for sources in SOURCES {

@@ -10,7 +10,7 @@
 //! contender is checked against the oracle.
 //!
 //! Criterion times one contender after the other, so on a busy machine the ratios between them drift. The
-//! bench `ratios` interleaves them.
+//! bench `scoreboard` interleaves them.
 
 mod async_ready;
 mod build;

@@ -14,27 +14,39 @@ pub(super) struct Engine<I, T, O> {
     sources: Vec<Option<I>>,
     /// How many sources have been asked for their first head.
     filled: usize,
-    /// The source whose item was yielded last, and which has not been asked for its next one.
-    owed: Option<usize>,
 }
 
 impl<I, T, O: Order<T>> Engine<I, T, O> {
     pub(super) fn new(sources: impl IntoIterator<Item = I>, order: O) -> Self {
         let sources: Vec<_> = sources.into_iter().map(Some).collect();
         let tree = LoserTree::new(order, sources.iter().map(|_| None));
-        Self { tree, sources, filled: 0, owed: None }
+        Self { tree, sources, filled: 0 }
     }
 
     /// Takes the next item, with its source. An error names the source that it came from.
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(super) fn next<E>(
+        &mut self,
+        mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
+    ) -> Result<Option<(usize, T)>, (usize, E)> {
+        if let Some(source) = self.tree.popped()
+            && let Some(head) = self.ask(source, &mut pull)?
+        {
+            return Ok(self.tree.replace_popped(head));
+        }
+        self.next_rest(pull)
+    }
+
+    /// The next item where none was yielded before, or its source has ended.
+    #[cold]
+    #[inline(never)]
+    fn next_rest<E>(
         &mut self,
         pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
     ) -> Result<Option<(usize, T)>, (usize, E)> {
-        self.advance(pull)?;
-        let next = self.tree.pop();
-        self.owed = next.as_ref().map(|(source, _)| *source);
-        Ok(next)
+        self.fill(pull)?;
+        Ok(self.tree.pop())
     }
 
     /// Pulls what the tournament lacks: the successor of the item that was yielded last, or at the start a
@@ -44,41 +56,40 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
     #[inline]
     pub(super) fn advance<E>(
         &mut self,
-        mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
+        pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
     ) -> Result<(), (usize, E)> {
-        if let Some(source) = self.owed {
-            self.refill(source, &mut pull)?;
-            self.owed = None;
-        } else {
-            self.fill(pull)?;
-        }
+        let Some(source) = self.tree.popped() else { return self.fill(pull) };
+        let head = self.ask(source, pull)?;
+        self.tree.set_head(source, head);
         Ok(())
     }
 
-    #[cold]
     fn fill<E>(&mut self, mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>) -> Result<(), (usize, E)> {
         while self.filled < self.sources.len() {
-            self.refill(self.filled, &mut pull)?;
+            let head = self.ask(self.filled, &mut pull)?;
+            self.tree.set_head(self.filled, head);
             self.filled += 1;
         }
         Ok(())
     }
 
-    #[inline]
-    fn refill<E>(
+    /// Asks a source for its next item. It is dropped if it has none.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn ask<E>(
         &mut self,
-        index: usize,
+        source: usize,
         mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
-    ) -> Result<(), (usize, E)> {
-        let Some(slot) = self.sources.get_mut(index) else { return Ok(()) };
+    ) -> Result<Option<T>, (usize, E)> {
+        let Some(slot) = self.sources.get_mut(source) else { return Ok(None) };
         match slot.as_mut().and_then(&mut pull) {
-            Some(Ok(item)) => {
-                self.tree.set_head(index, Some(item));
+            Some(Ok(item)) => Ok(Some(item)),
+            Some(Err(error)) => Err((source, error)),
+            None => {
+                *slot = None;
+                Ok(None)
             }
-            Some(Err(error)) => return Err((index, error)),
-            None => *slot = None,
         }
-        Ok(())
     }
 
     /// The items held and the sources left, for a size hint.
@@ -97,7 +108,6 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
     /// Drops all heads and sources. Should a drop panic, the others are dropped all the same.
     #[cold]
     pub(super) fn release(&mut self) {
-        self.owed = None;
         let _sources = std::mem::take(&mut self.sources);
         drop(self.tree.take_heads());
     }
@@ -120,21 +130,13 @@ where
 {
     /// Folds the items that are left.
     ///
-    /// Where codes are exact, a source that has won several times in a row is drained for as long as its items
-    /// come before the runner-up: one comparison of codes for each, and no replay. Finding the runner-up costs
-    /// code comparisons only, never one of items. With few sources such a streak is often chance, so it must
-    /// be longer there: on uniform keys at K = 4 that takes 0.7 of the time (bench `ratios`).
+    /// The items of a streak do not touch the tournament, nor a leaf.
     pub(super) fn fold<B>(mut self, init: B, mut f: impl FnMut(B, T) -> B) -> B {
-        let long = if self.sources.len() <= 8 { 4 } else { 2 };
         let mut folded = init;
-        let mut previous = usize::MAX;
-        let mut streak = 0_u32;
-        while let Ok(Some((winner, item))) = self.next(super::merge::pull) {
+        while let Ok(Some((_, item))) = self.next(super::merge::pull) {
             folded = f(folded, item);
-            streak = if winner == previous { streak + 1 } else { 1 };
-            previous = winner;
-            if O::EXACT && streak >= long {
-                folded = self.fold_run(winner, folded, &mut f);
+            if let Some(source) = self.tree.streak() {
+                folded = self.fold_streak(source, folded, &mut f);
             }
         }
         folded
@@ -142,18 +144,18 @@ where
 
     /// Folds the items of the last winner that come before the runner-up.
     #[inline]
-    fn fold_run<B>(&mut self, winner: usize, mut folded: B, f: &mut impl FnMut(B, T) -> B) -> B {
-        let bound = self.tree.bound();
+    fn fold_streak<B>(&mut self, winner: usize, mut folded: B, f: &mut impl FnMut(B, T) -> B) -> B {
         let Some(Some(source)) = self.sources.get_mut(winner) else { return folded };
-        self.owed = None;
         loop {
             let Some(item) = source.next() else {
                 self.sources[winner] = None;
                 return folded;
             };
-            if !self.tree.is_ahead(&item, bound) {
-                self.tree.set_head(winner, Some(item));
-                return folded;
+            if !self.tree.is_ahead(&item) {
+                return match self.tree.replace_popped(item) {
+                    Some((_, next)) => f(folded, next),
+                    None => folded,
+                };
             }
             folded = f(folded, item);
         }

@@ -1,6 +1,7 @@
 //! How a merge is driven: what one poll does.
 
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
 use super::slot::SlotState;
@@ -76,7 +77,7 @@ where
         let Poll::Ready(Some(Ok(successor))) = successor else {
             return self.take_last_ready(source, is_counted, successor);
         };
-        let Some(item) = self.tree.set_head(source, Some(successor)) else { return self.poll_end(cx) };
+        let Some(item) = self.tree.replace_winner(source, successor) else { return self.poll_end(cx) };
         if let Some(checker) = &mut self.options.checker {
             checker.unchecked = Some(source);
         }
@@ -170,6 +171,7 @@ where
             return;
         }
         self.readiness.take_woken(cx.waker(), &mut self.due);
+        let mut now = None;
         for _ in 0..POLL_BUDGET {
             let Some(source) = self.due.pop_front() else { return };
             let Some(slot) = self.slots.get(source) else { continue };
@@ -177,7 +179,7 @@ where
                 continue;
             }
             let must_close = match slot.state {
-                SlotState::Awaiting => self.poll_head(source),
+                SlotState::Awaiting => self.poll_head(source, &mut now),
                 SlotState::Ended | SlotState::Closing => self.poll_close_of(source),
                 SlotState::Headed | SlotState::Released | SlotState::Called => false,
             };
@@ -188,10 +190,10 @@ where
     }
 
     /// Polls a source whose head the tournament lacks. Returns whether the merge must close.
-    fn poll_head(&mut self, source: usize) -> bool {
+    fn poll_head(&mut self, source: usize, now: &mut Option<Instant>) -> bool {
         let slot = &mut self.slots[source];
         let phase = slot.phase();
-        let Poll::Ready(head) = slot.poll_next() else {
+        let Poll::Ready(head) = slot.poll_head(now) else {
             slot.note_wait();
             return false;
         };

@@ -221,7 +221,9 @@ where
     /// # Errors
     ///
     /// As for the stream itself.
-    #[inline]
+    // As `poll_item`.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn poll_next_with_source(
         &mut self,
         cx: &mut Context<'_>,
@@ -327,7 +329,8 @@ where
 {
     type Item = Result<S::Item, MergeError<S::Error>>;
 
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_next_with_source(cx).map(|next| next.map(|item| item.map(|(_, item)| item)))
     }

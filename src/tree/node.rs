@@ -14,6 +14,9 @@ pub(crate) struct Node {
 impl Node {
     const EXHAUSTED: u64 = 1 << 63;
 
+    /// Nobody comes before this one.
+    pub(super) const FIRST: Self = Self::live(0, 0);
+
     #[inline]
     pub(super) const fn live(code: u64, source: usize) -> Self {
         Self { code, rank: source as u64 }
@@ -22,6 +25,10 @@ impl Node {
     #[inline]
     pub(super) const fn exhausted(source: usize) -> Self {
         Self { code: u64::MAX, rank: Self::EXHAUSTED | source as u64 }
+    }
+
+    pub(super) const fn is_live(self) -> bool {
+        self.rank < Self::EXHAUSTED
     }
 
     /// The index of the source.
@@ -35,7 +42,7 @@ impl Node {
     /// Whether this player comes before `other` by code and rank alone.
     ///
     /// As one number of 128 bits: a subtraction with borrow, on what is the longest chain of dependencies.
-    /// Comparing the halves took 1.2 times as long at K = 16 and 1.4 times at K = 256 (bench `ratios`).
+    /// Comparing the halves took 1.2 times as long at K = 16 and 1.4 times at K = 256 (bench `scoreboard`).
     #[inline]
     pub(super) const fn is_before(self, other: Self) -> bool {
         self.as_number() < other.as_number()

@@ -45,6 +45,35 @@ pub fn duplicates(seed: u64, sources: usize, items: usize) -> Vec<Vec<u64>> {
     })
 }
 
+/// Makes uniform random numbers of which the last source has nine in ten.
+#[must_use]
+pub fn skewed(seed: u64, sources: usize, items: usize) -> Vec<Vec<u64>> {
+    let mut random = Random::seed(seed);
+    dealt(sources, items, |runs| {
+        for index in 0..items {
+            let source = if index % 10 == 0 { index / 10 % sources } else { sources - 1 };
+            runs[source].push(random.next_u64());
+        }
+    })
+}
+
+/// Makes numbers of which each source has a range of its own. Ranges are not in the order of the sources.
+#[must_use]
+pub fn disjoint(seed: u64, sources: usize, items: usize) -> Vec<Vec<u64>> {
+    let mut random = Random::seed(seed);
+    dealt(sources, items, |runs| {
+        let mut numbers: Vec<_> = (0..items).map(|_| random.next_u64()).collect();
+        numbers.sort_unstable();
+        for range in numbers.chunks(items.div_ceil(sources).max(1)) {
+            let empty = runs.iter().filter(|run| run.is_empty()).count();
+            let place = random.below(empty);
+            if let Some(run) = runs.iter_mut().filter(|run| run.is_empty()).nth(place) {
+                run.extend(range);
+            }
+        }
+    })
+}
+
 /// Makes strings like label sets: about 238 bytes long, neighbours in the order share about 174.
 ///
 /// Each string is given to `replicas` sources, or to all if there are fewer: 1 makes unique series, 2 what a

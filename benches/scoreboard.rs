@@ -1,0 +1,113 @@
+//! Who is faster: all contenders on all workloads, for the README.
+//!
+//! ```text
+//! cargo bench --bench scoreboard
+//! cargo bench --bench scoreboard -- --quick
+//! cargo bench --bench scoreboard -- --filter u64/runs/16
+//! cargo bench --bench scoreboard -- --json scoreboard.jsonl --chart docs/scoreboard.svg
+//! ```
+//!
+//! The contenders take turns, merge by merge, on the same inputs, so that whatever else the machine does
+//! slows down all of them alike. Each is checked against the oracle before. Tables are Markdown, on the
+//! standard output; progress is on the standard error. Without `--bench`, which cargo gives, it only checks.
+
+#[path = "scoreboard/board.rs"]
+mod board;
+#[path = "scoreboard/chart.rs"]
+mod chart;
+mod common;
+#[path = "scoreboard/report.rs"]
+mod report;
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use board::Board;
+use clap::Parser;
+use common::contender::{Contender, Part};
+use common::workload::{
+    DISJOINT, DUPS, Key, LABELS, PAIRS, RECORDS_64, RECORDS_256, REPLICAS, RUNS, SKEWED, STRINGS, UNIFORM,
+};
+use common::{asynchronous, sync};
+
+#[derive(Parser)]
+#[command(about = "Times all contenders in turns and prints tables of medians")]
+struct Options {
+    /// Time for a tenth as long: less than a minute in all.
+    #[arg(long)]
+    quick: bool,
+
+    /// Only rows whose name contains this: for example `uniform`, `async/u64/uniform/16`.
+    #[arg(long, default_value = "")]
+    filter: String,
+
+    /// Writes a JSON object for each figure to this file, one a line.
+    #[arg(long)]
+    json: Option<PathBuf>,
+
+    /// Draws a chart into this file, as SVG.
+    #[arg(long)]
+    chart: Option<PathBuf>,
+
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    // For how long each contender of a row is timed.
+    let time = Duration::from_millis(if options.quick { 30 } else { 300 });
+    let mut board = Board::new(options.bench.then_some(time), options.filter);
+    fill(&mut board);
+
+    let mut out = io::stdout().lock();
+    report::tables(&board.rows, &mut out)?;
+    report::summary(&board.rows, &mut out)?;
+    if let Some(path) = options.json {
+        let mut file = BufWriter::new(File::create(path)?);
+        report::json(&board.rows, &mut file)?;
+        file.flush()?;
+    }
+    if let Some(path) = options.chart {
+        chart::draw(&board.rows, &path)?;
+    }
+    Ok(())
+}
+
+/// The workloads, the fan-ins, and who takes part. The naive heap is the first of each list.
+fn fill(board: &mut Board) {
+    let (few, fan_ins) = (&[4, 16, 64], &[2, 4, 16, 64]);
+    board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::all());
+    board.merges("u64", &RUNS, few, &sync::all());
+    board.merges("u64", &DUPS, few, &sync::all());
+    board.merges("u64", &SKEWED, few, &sync::all());
+    board.merges("u64", &DISJOINT, few, &sync::all());
+    board.merges("bytes", &STRINGS, fan_ins, &sync::all());
+    board.merges("labels", &LABELS, fan_ins, &sync::all());
+    board.merges("labels", &REPLICAS, fan_ins, &sync::all());
+    board.merges("labels", &PAIRS, fan_ins, &sync::packing());
+    board.merges("records", &RECORDS_64, &[16], &sync::all());
+    board.merges("records", &RECORDS_256, &[16], &sync::all());
+
+    board.merges("async/u64", &UNIFORM, few, &beside_sync());
+    board.merges("async/u64", &RUNS, &[16], &beside_sync());
+    board.merges("async/labels", &LABELS, &[16], &beside_sync());
+    board.merges("async/records", &RECORDS_64, &[16], &beside_sync());
+    board.merges("async/records", &RECORDS_256, &[16], &beside_sync());
+
+    board.row("tiny", &LABELS, 1_000, 3_000, Part::Whole, &sync::all());
+    board.row("first", &UNIFORM, 1_000, 4_000, Part::First, &sync::all());
+    board.row("async/first", &UNIFORM, 1_000, 4_000, Part::First, &beside_sync());
+    board.row("first", &UNIFORM, 1_000_000, 1_000_000, Part::First, &sync::all());
+}
+
+/// The async merges, and the sync one for comparison.
+fn beside_sync<K: Key>() -> Vec<Contender<K>> {
+    let mut all = asynchronous::all();
+    all.push(Contender::of::<sync::Next>().for_reference());
+    all
+}

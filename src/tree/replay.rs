@@ -1,0 +1,267 @@
+//! How the matches of a tournament are played.
+
+use std::hint::select_unpredictable;
+use std::mem;
+
+use super::LoserTree;
+use super::loser_tree::Due;
+use super::node::Node;
+use crate::key::Order;
+
+impl<T, O: Order<T>> LoserTree<T, O> {
+    /// Plays the matches that are due, and returns the source of the winner.
+    ///
+    /// From a register: read back from the tree, it would wait for its own store at every item.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn settled(&mut self) -> usize {
+        let winner = match self.due {
+            Due::Nothing => self.winner,
+            Due::Successor | Due::Winner => self.replay_winner(),
+            Due::Path(source) => self.replay(source),
+            Due::Everything => self.replay_all(),
+        };
+        winner.source()
+    }
+
+    /// Returns the winner's source if it has won so often in a row that it may be asked for items as long as
+    /// they are [ahead](Self::is_ahead).
+    #[inline]
+    pub(crate) fn streak(&self) -> Option<usize> {
+        (self.bound != Node::FIRST).then_some(self.winner.source())
+    }
+
+    /// Returns whether `item` would win if it came next in a streak. The item is in no leaf, so it is lost if
+    /// its code panics.
+    #[inline]
+    pub(crate) fn is_ahead(&mut self, item: &T) -> bool {
+        let source = self.winner.source();
+        let is_ahead = Node::live(self.order.code(item), source).is_before(self.bound);
+        if is_ahead {
+            self.favourite = source;
+        }
+        is_ahead
+    }
+
+    /// Plays the matches of the winner's source, and returns the new winner.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn replay_winner(&mut self) -> Node {
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        let source = self.winner.source();
+        let challenger = self.player(source);
+        if challenger.is_before(self.bound) {
+            // As in `replace_popped`.
+            self.winner.code = challenger.code;
+            self.favourite = source;
+            self.due = Due::Nothing;
+            return challenger;
+        }
+        self.climb(source, challenger)
+    }
+
+    /// Plays the matches of another source than the winner's.
+    #[cold]
+    #[inline(never)]
+    fn replay(&mut self, source: usize) -> Node {
+        self.due = Due::Everything;
+        let challenger = self.player(source);
+        self.make_winner(source);
+        self.climb(source, challenger)
+    }
+
+    /// Plays the matches of a challenger that comes for the winner, and returns the new one.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn climb(&mut self, source: usize, mut challenger: Node) -> Node {
+        if O::EXACT {
+            let mut node = self.parent(source);
+            while node > 0 {
+                challenger = self.play(node, challenger);
+                node /= 2;
+            }
+        } else {
+            challenger = self.climb_with_head(source, challenger);
+        }
+        self.winner = challenger;
+        self.due = Due::Nothing;
+        self.bound = Node::FIRST;
+        let winner = challenger.source();
+        self.streak = select_unpredictable(winner == source, self.streak + 1, 0);
+        if self.streak >= self.long_streak || winner == self.favourite {
+            self.streak = 0;
+            self.favourite = usize::MAX;
+            self.bound = self.best_loser(winner);
+        }
+        challenger
+    }
+
+    /// The matches of a challenger whose head may have to be compared. It goes along by reference: looked up for each match,
+    /// it takes 1.1 times as long at K = 16 and 1.16 times at K = 1024 (bench `scoreboard`, `losertree_by`).
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn climb_with_head(&mut self, source: usize, mut challenger: Node) -> Node {
+        let mut node = self.parent(source);
+        let Self { order, heads, losers, .. } = self;
+        let head_of = |node: Node| heads.get(node.source())?.as_ref();
+        let mut head = head_of(challenger);
+        while node > 0 {
+            let holder = losers[node];
+            let opponent = head_of(holder);
+            let holder_wins = is_before(order, (holder, opponent), (challenger, head));
+            losers[node] = Node::select(holder_wins, challenger, holder);
+            challenger = Node::select(holder_wins, holder, challenger);
+            head = select_unpredictable(holder_wins, opponent, head);
+            node /= 2;
+        }
+        challenger
+    }
+
+    /// Returns what the next head of `source`, the winner's, must come before to win without a replay.
+    ///
+    /// That is the smallest code among those that have lost to the winner, with the rank of its source if equal codes are
+    /// equal items. So no items are compared for it.
+    #[cold]
+    #[inline(never)]
+    fn best_loser(&self, source: usize) -> Node {
+        let mut best = Node::exhausted(0);
+        let mut node = self.parent(source);
+        while node > 0 {
+            let loser = self.losers[node];
+            best = Node::select(loser.is_before(best), loser, best);
+            node /= 2;
+        }
+        if !O::EXACT && best.is_live() {
+            best.rank = 0;
+        }
+        best
+    }
+
+    /// Plays every match.
+    ///
+    /// Leaves come in from left to right and climb for as long as the player that they meet is there. That
+    /// player is the winner of the left subtree, parked in the parent. Leaf s completes as many subtrees as s
+    /// has trailing ones, and the last leaf ends up in node 0 as the winner.
+    #[cold]
+    #[inline(never)]
+    fn replay_all(&mut self) -> Node {
+        self.due = Due::Everything;
+        self.bound = Node::FIRST;
+        for source in 0..self.losers.len() {
+            let mut player = self.player(source);
+            let mut node = self.parent(source);
+            for _ in 0..source.trailing_ones() {
+                player = self.play(node, player);
+                node /= 2;
+            }
+            self.losers[node] = player;
+        }
+        self.winner = self.losers[0];
+        self.due = Due::Nothing;
+        self.winner
+    }
+
+    /// Returns the node above the leaf of `source`.
+    #[inline]
+    pub(super) const fn parent(&self, source: usize) -> usize {
+        (self.losers.len() + source) >> 1
+    }
+
+    /// Returns the player for the head of `source`.
+    #[inline]
+    fn player(&mut self, source: usize) -> Node {
+        match self.heads.get(source) {
+            Some(Some(head)) => Node::live(self.order.code(head), source),
+            _ => Node::exhausted(source),
+        }
+    }
+
+    /// Plays the match between the loser at `node` and a challenger, keeps the new loser there and returns
+    /// the winner.
+    #[inline]
+    fn play(&mut self, node: usize, challenger: Node) -> Node {
+        let holder = self.losers[node];
+        let holder_wins = self.is_before(holder, challenger);
+        self.losers[node] = Node::select(holder_wins, challenger, holder);
+        Node::select(holder_wins, holder, challenger)
+    }
+
+    #[inline]
+    pub(super) fn is_before(&mut self, a: Node, b: Node) -> bool {
+        let head = |node: Node| self.heads.get(node.source()).and_then(Option::as_ref);
+        is_before(&mut self.order, (a, head(a)), (b, head(b)))
+    }
+
+    /// Rearranges the losers as if the leaf of `source` had won every match, without playing one.
+    ///
+    /// On the way down, the winner of the subtree at hand is known, and so is whether it or the loser of the
+    /// node came up from the child to go to next. The other one is the opponent to be met at this node.
+    fn make_winner(&mut self, source: usize) {
+        let leaf = self.losers.len() + source;
+        let depth = leaf.ilog2();
+        let mut passing = self.winner;
+        for height in (1..=depth).rev() {
+            let node = leaf >> height;
+            let child = leaf >> (height - 1);
+            let other = (self.losers.len() + self.losers[node].source()) >> (height - 1);
+            if other == child {
+                mem::swap(&mut passing, &mut self.losers[node]);
+            }
+        }
+        self.winner = passing;
+    }
+
+    /// Doubles the number of leaves. The old tree becomes the left subtree of the new root; on the right
+    /// all are exhausted, so that the loser of each match there is the leftmost leaf of the right child.
+    pub(super) fn grow(&mut self) {
+        let width = self.losers.len();
+        let old = mem::replace(&mut self.losers, vec![Node::exhausted(0); 2 * width]);
+        self.long_streak = long_streak(2 * width);
+        for node in 1..2 * width {
+            let level = 1 << node.ilog2();
+            let offset = node - level;
+            self.losers[node] = if level == 1 {
+                Node::exhausted(width)
+            } else if offset < level / 2 {
+                old[level / 2 + offset]
+            } else {
+                // The node covers `span` leaves from `first`.
+                let span = 2 * width / level;
+                let first = offset * span;
+                Node::exhausted(first + span / 2)
+            };
+        }
+    }
+}
+
+/// A player and the head that it plays for, which is only looked at where codes do not decide.
+type Player<'a, T> = (Node, Option<&'a T>);
+
+/// Returns whether `a` comes before `b`.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn is_before<T, O: Order<T>>(order: &mut O, a: Player<'_, T>, b: Player<'_, T>) -> bool {
+    let ((a, head_a), (b, head_b)) = (a, b);
+    if O::EXACT || a.code != b.code {
+        return a.is_before(b);
+    }
+    match (head_a, head_b) {
+        // As numbers, less is -1 and equal is 0: a `match` here would branch on what cannot be predicted.
+        (Some(x), Some(y)) => (order.compare(x, y) as i8) < i8::from(a.rank < b.rank),
+        _ => a.rank < b.rank,
+    }
+}
+
+/// Returns how often in a row a source must win, after its first time, until that is taken for more than chance.
+///
+/// On uniform keys that is so in one of 256 cases for 2, 4 and 16 leaves. If one win in a row is enough at K = 16, uniform
+/// keys take 1.2 times as long, for streaks that end at once (bench `scoreboard`, `u64/uniform`).
+pub(super) const fn long_streak(width: usize) -> u32 {
+    match width {
+        0..=2 => 8,
+        3..=4 => 4,
+        5..=8 => 3,
+        _ => 2,
+    }
+}
