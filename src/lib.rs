@@ -124,8 +124,11 @@ pub mod tree;
 pub use error::{Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
-    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with,
+    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_runs, merge_runs_by,
+    merge_runs_by_key, merge_runs_with, merge_with, try_merge, try_merge_with,
 };
+#[cfg(feature = "rayon")]
+pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
 pub use resource::LeakLedger;
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::SourceId;

@@ -21,11 +21,15 @@ mod engine;
 #[allow(clippy::module_inception)]
 mod merge;
 mod merge_sorted;
+pub mod runs;
 mod try_merge;
 mod undrained;
 
 pub use coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy};
 pub use merge::{Merge, merge, merge_by, merge_by_key, merge_with};
 pub use merge_sorted::MergeSorted;
+pub use runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
+#[cfg(feature = "rayon")]
+pub use runs::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
 pub use try_merge::{TryMerge, try_merge, try_merge_with};
 pub use undrained::Undrained;

@@ -1,0 +1,52 @@
+use super::entry::is_before;
+use crate::key::{ByRef, Order};
+use crate::tree::LoserTree;
+
+/// Takes the first items of the merge of `runs` from them: at most `most` items, and at least half as many
+/// unless there are no more. `most` is at least twice the number of runs.
+///
+/// Every s-th item of each run is a sample, with s = `most` / 2K, and the K-th smallest sample is the pivot.
+/// Up to the pivot come K·s items with the samples passed, which is half of `most`; and as many again at
+/// most: less than s in each run, between its last sample passed and its next one.
+pub(super) fn cut<'a, T, O: Order<T>>(
+    runs: &mut Vec<&'a [T]>,
+    most: usize,
+    order: &mut O,
+    portion: &mut Vec<&'a [T]>,
+) {
+    portion.clear();
+    if runs.iter().map(|run| run.len()).sum::<usize>() <= most {
+        portion.append(runs);
+        return;
+    }
+    let stride = (most / (2 * runs.len())).max(1);
+    let mut passed = vec![0; runs.len()];
+    let mut pivot = None;
+    let mut samples = LoserTree::new(ByRef(order), runs.iter().map(|run| run.get(stride - 1)));
+    for _ in 0..runs.len() {
+        let Some((run, sample)) = samples.pop() else { break };
+        pivot = Some((run, sample));
+        passed[run] += stride;
+        samples.set_head(run, runs[run].get(passed[run] + stride - 1));
+    }
+    drop(samples);
+    let Some((pivot_run, pivot)) = pivot else { return };
+
+    for (index, (run, passed)) in runs.iter_mut().zip(passed).enumerate() {
+        let end = run.len().min(passed + stride - 1);
+        let open = &run[passed..end];
+        let more = if index < pivot_run {
+            open.partition_point(|item| !is_before(pivot, item, order))
+        } else if index > pivot_run {
+            open.partition_point(|item| is_before(item, pivot, order))
+        } else {
+            0
+        };
+        let taken;
+        (taken, *run) = run.split_at(passed + more);
+        if !taken.is_empty() {
+            portion.push(taken);
+        }
+    }
+    runs.retain(|run| !run.is_empty());
+}

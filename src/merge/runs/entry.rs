@@ -1,0 +1,94 @@
+use super::Sink;
+use crate::key::Order;
+
+/// What the cascade moves in the place of an item of type `T`.
+pub(super) trait Entry<'a, T, O>: Clone {
+    /// Makes the entry of an item.
+    fn of(item: &'a T, order: &mut O) -> Self;
+
+    /// Returns the entries of runs, made in `room` if they are not there already.
+    fn of_runs<'r>(runs: &[&'a [T]], room: &'r mut [Self], order: &mut O) -> Vec<&'r [Self]>
+    where
+        'a: 'r;
+
+    /// Whether this entry comes before another one.
+    fn is_before(&self, other: &Self, order: &mut O) -> bool;
+
+    /// Hands on the items of entries.
+    fn give<S: Sink<T>>(entries: &[Self], sink: S) -> S;
+}
+
+/// An item itself, where it can be copied without further ado.
+impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for T {
+    fn of(item: &'a T, _order: &mut O) -> Self {
+        item.clone()
+    }
+
+    fn of_runs<'r>(runs: &[&'a [T]], _room: &'r mut [T], _order: &mut O) -> Vec<&'r [T]>
+    where
+        'a: 'r,
+    {
+        runs.to_vec()
+    }
+
+    #[inline]
+    fn is_before(&self, other: &T, order: &mut O) -> bool {
+        is_before(self, other, order)
+    }
+
+    fn give<S: Sink<T>>(entries: &[T], sink: S) -> S {
+        sink.take(entries.iter().cloned())
+    }
+}
+
+/// The code of an item and where the item is: for items that are long, or must be cloned.
+#[derive(Debug)]
+pub(super) struct Coded<'a, T> {
+    code: u64,
+    item: &'a T,
+}
+
+impl<T> Clone for Coded<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Coded<'_, T> {}
+
+impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for Coded<'a, T> {
+    #[inline]
+    fn of(item: &'a T, order: &mut O) -> Self {
+        Self { code: order.code(item), item }
+    }
+
+    fn of_runs<'r>(runs: &[&'a [T]], room: &'r mut [Self], order: &mut O) -> Vec<&'r [Self]>
+    where
+        'a: 'r,
+    {
+        for (entry, item) in room.iter_mut().zip(runs.iter().copied().flatten()) {
+            *entry = Self::of(item, order);
+        }
+        let mut rest = &*room;
+        runs.iter().map(|run| rest.split_off(..run.len()).unwrap_or_default()).collect()
+    }
+
+    #[inline]
+    fn is_before(&self, other: &Self, order: &mut O) -> bool {
+        if O::EXACT || O::HAS_CODES && self.code != other.code {
+            self.code < other.code
+        } else {
+            order.compare(self.item, other.item).is_lt()
+        }
+    }
+
+    fn give<S: Sink<T>>(entries: &[Self], sink: S) -> S {
+        sink.take(entries.iter().map(|entry| entry.item.clone()))
+    }
+}
+
+/// Whether one item comes before another.
+#[inline]
+pub(super) fn is_before<T, O: Order<T>>(a: &T, b: &T, order: &mut O) -> bool {
+    if O::EXACT { order.code(a) < order.code(b) } else { order.compare(a, b).is_lt() }
+}
