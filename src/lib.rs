@@ -124,7 +124,7 @@ pub mod tree;
 pub use error::{Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
-    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_runs, merge_runs_by,
+    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_owned_runs, merge_runs, merge_runs_by,
     merge_runs_by_key, merge_runs_with, merge_with, try_merge, try_merge_with,
 };
 #[cfg(feature = "rayon")]

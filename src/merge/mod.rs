@@ -28,7 +28,9 @@ mod undrained;
 pub use coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy};
 pub use merge::{Merge, merge, merge_by, merge_by_key, merge_with};
 pub use merge_sorted::MergeSorted;
-pub use runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
+pub use runs::{
+    merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with,
+};
 #[cfg(feature = "rayon")]
 pub use runs::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
 pub use try_merge::{TryMerge, try_merge, try_merge_with};

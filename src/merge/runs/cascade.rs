@@ -1,9 +1,9 @@
 use std::mem;
 
+use super::Sink;
 use super::cut::cut;
 use super::entry::Entry;
 use super::level::merge_pairs;
-use super::Sink;
 use crate::key::Order;
 
 /// How many bytes of entries are merged at a time.

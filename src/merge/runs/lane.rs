@@ -33,11 +33,7 @@ impl<'a, E> Lane<'a, E> {
     }
 
     /// Splits off a lane for the first `items` of the output.
-    pub(super) fn split_off(
-        &mut self,
-        items: usize,
-        is_before: &mut impl FnMut(&E, &E) -> bool,
-    ) -> Self {
+    pub(super) fn split_off(&mut self, items: usize, is_before: &mut impl FnMut(&E, &E) -> bool) -> Self {
         let from_left = self.share_of_left(items, is_before);
         let (left, right, out);
         (left, self.left) = self.left.split_at(from_left);

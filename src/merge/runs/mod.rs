@@ -1,4 +1,107 @@
-//! Merging of sorted runs that are in memory, in bulk.
+//! Merging of whole runs that are in memory.
+//!
+//! [`merge_runs`] appends the merge of sorted slices to a vector; [`merge_runs_by`], [`merge_runs_by_key`] and
+//! [`merge_runs_with`] do so in other orders, and [`merge_owned_runs`] moves items out of vectors.
+//! [`par_merge_runs`] and its like (feature `rayon`) give the same on several threads.
+//!
+//! Whoever has all runs in memory can do better than to ask, item by item, which of K heads is the smallest:
+//! there is more to see than heads.
+//!
+//! # The cascade
+//!
+//! Neighbouring runs are merged two by two, then the results, and so on: ⌈log2 K⌉ levels, to and fro between
+//! two rooms for entries. A step of a merge of two costs what a match of the tournament does, but the matches
+//! of a replay wait for each other, and steps of different merges do not. So each level is cut into *lanes*,
+//! of which four advance side by side, by conditional moves.
+//!
+//! ```text
+//! s0 ──┐ lane
+//!      ├────────┐ 2 lanes
+//! s1 ──┘        ├─────────┐
+//! s2 ──┐ lane   │         │ 4 lanes
+//!      ├────────┘         ├───────── merged
+//! s3 ──┘                  │
+//! s4 ─────────────────────┘
+//! ```
+//!
+//! Where a level has fewer merges than lanes, a merge is split. Think of it as a path: a step to the right takes
+//! an item of the left run, a step down one of the right run. The first m items end on the diagonal of the
+//! points that are m steps away, and a bisection along it finds where.
+//!
+//! ```text
+//!         1   3   5   7     left
+//!       ●━━━┓   ·   ·   ╱
+//!     2 ·   ┗━━━┓   ╱   ·
+//!     4 ·   ·   ╳   ·   ·   1 3 · 2 4 come first, 5 7 · 4 6 then
+//!     4 ·   ╱   ┗━━━┓   ·
+//!     6 ╱   ·   ·   ┗━━━●
+//! right
+//! ```
+//!
+//! A lane looks first whether the next eight items all come from one side. If so it searches for the end of
+//! the stretch by doubling and bisection, and copies it at once; if not it takes eight steps, or thirty-two
+//! where the last looks were in vain too. So runs that hardly overlap are copied, ⌈log2 K⌉ times, and runs
+//! that do are not slowed down by looking.
+//!
+//! # Portions
+//!
+//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions of a
+//! quarter of a megabyte, and each goes through the whole cascade. Every s-th item of each run is a sample; a
+//! tournament finds the K smallest samples, and the last of them is where the portion ends:
+//!
+//! ```text
+//! s0  1 4 │ 8 9 12 20 …      every third item is a sample: 8 and 20 in s0
+//! s1  2 3 3 5 5 7 │ 10 …     the three smallest are 3 of s1, 7 of s1 and 7 of s2
+//! s2  6 7 7 │ 8 …            so the portion is what comes up to that 7 of s2
+//! ```
+//!
+//! Between K·s and 2K·s items come up to there: the samples passed, each with the s − 1 items before it, and
+//! less than s more in each run.
+//!
+//! # What is moved
+//!
+//! The choice is made by the types. Items of up to 32 bytes that need no drop are moved themselves, if their
+//! codes are exact or if there is only a comparator. All others stay where they are: a code and a reference
+//! go through the cascade, and each item is cloned once, when its place is known.
+//!
+//! # In parallel
+//!
+//! A merge is split at a rank: into the merge of what comes first in each run, and that of the rest. Both are
+//! merges as any other, of which the outputs have a known place. The parts are found by searching all runs at
+//! once, with ties decided by run, so the result is that of one thread. Rayon says how many parts are needed.
+//!
+//! ```text
+//! s0  1 4 │ 8 9 12 20        the first eight:  1 4 · 2 3 3 5 · 6 7     on one thread
+//! s1  2 3 3 5 │ 8 10         the others:       8 9 12 20 · 8 10 · 11   on another
+//! s2  6 7 │ 11
+//! ```
+//!
+//! # Ordering
+//!
+//! Each run must be sorted by the order of the merge. Equal items come in the order of their runs, and within
+//! a run as they are there: what a stable sort of the concatenated runs gives. If a run is not sorted the
+//! order of the output is unspecified, but each run comes out once and in its own order.
+//!
+//! # Complexity
+//!
+//! With exact codes no items are compared. Otherwise there are at most N·(5/4·⌈log2 K⌉ + 1) comparisons, and
+//! half of them or less where runs hardly overlap. The room for entries is two times 256 KiB or, with many
+//! runs, 64 entries for each, and never more than N entries; beside it `O(K)`, and the output.
+//!
+//! # Panics
+//!
+//! Only where the order or the clone of an item panics. The items that were appended to `out` by then are the
+//! first of the merge; the parallel versions leave `out` as it was.
+//!
+//! # Sources
+//!
+//! Galloping is that of T. Peters, listsort.txt in CPython's `Objects/`. The bisection that splits a merge of
+//! two is that of S. Odeh, O. Green, Z. Mwassi, O. Shmueli and Y. Birk, Merge Path: Parallel Merging Made
+//! Simple, IPDPS workshops 2012, section II, and of N. Deo and D. Sarkar, Parallel algorithms for merging and
+//! sorting, Information Sciences 56, 1991. The split of K runs at a rank is multisequence selection: P. J.
+//! Varman, S. D. Scheufler, B. R. Iyer and G. R. Ricard, Merging multiple lists on hierarchical-memory
+//! multiprocessors, Journal of Parallel and Distributed Computing 12, 1991. Cutting by samples is regular
+//! sampling: H. Shi and J. Schaeffer, Parallel sorting by regular sampling, in the same journal, 14, 1992.
 
 mod cascade;
 mod cut;
@@ -6,6 +109,7 @@ mod entry;
 mod lane;
 mod level;
 mod merge_runs;
+mod owned;
 #[cfg(feature = "rayon")]
 mod par;
 mod sink;
@@ -13,6 +117,7 @@ mod sink;
 mod split;
 
 pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
+pub use owned::{merge_owned_runs, merge_owned_runs_with};
 #[cfg(feature = "rayon")]
 pub use par::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
 use sink::Sink;

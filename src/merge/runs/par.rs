@@ -14,7 +14,28 @@ const SHORTEST_PART: usize = 1 << 14;
 /// How many items of each run a part has at least, on average, so that finding where to split is cheap.
 const SHORTEST_PART_PER_RUN: usize = 1 << 8;
 
-/// Merges runs as [`merge_runs`](super::merge_runs()) does, on the threads of rayon.
+/// Merges runs as [`merge_runs`](super::merge_runs()) does, on the threads of rayon's current pool.
+///
+/// The result is the same, whatever the number of threads. Merges of less than twice 16,384 items, or twice 256 for
+/// each run, are done by the calling thread.
+///
+/// # Complexity
+///
+/// The comparisons of [`merge_runs`](super::merge_runs()), and for each part of the merge `O(K·log² N)` to
+/// find where it begins. There are a few parts for each thread, each with its own room for entries.
+///
+/// # Panics
+///
+/// Only where the order or the clone of an item panics, as told by rayon. `out` is as it was then.
+///
+/// # Examples
+///
+/// ```
+/// let runs: Vec<Vec<u32>> = (0..4).map(|run| (run..100_000).step_by(4).collect()).collect();
+/// let mut out = Vec::new();
+/// losertree::par_merge_runs(&runs, &mut out);
+/// assert!(out.into_iter().eq(0..100_000));
+/// ```
 pub fn par_merge_runs<T, R>(runs: &[R], out: &mut Vec<T>)
 where
     T: SortKey + Clone + Send + Sync,
@@ -23,7 +44,7 @@ where
     par_merge_runs_with(runs, Natural, out);
 }
 
-/// Merges runs as [`merge_runs_by`](super::merge_runs_by) does, on the threads of rayon.
+/// Merges runs as [`merge_runs_by`](super::merge_runs_by) does, in parallel: see [`par_merge_runs`].
 pub fn par_merge_runs_by<T, R, F>(runs: &[R], compare: F, out: &mut Vec<T>)
 where
     T: Clone + Send + Sync,
@@ -33,7 +54,7 @@ where
     par_merge_runs_with(runs, By::new(|a: &T, b: &T| compare(a, b)), out);
 }
 
-/// Merges runs as [`merge_runs_by_key`](super::merge_runs_by_key) does, on the threads of rayon.
+/// Merges runs as [`merge_runs_by_key`](super::merge_runs_by_key) does, in parallel: see [`par_merge_runs`].
 pub fn par_merge_runs_by_key<T, R, K, F>(runs: &[R], key: F, out: &mut Vec<T>)
 where
     T: Clone + Send + Sync,
@@ -44,7 +65,7 @@ where
     par_merge_runs_with(runs, ByKey::new(|item: &T| key(item)), out);
 }
 
-/// Merges runs as [`merge_runs_with`](super::merge_runs_with) does, on the threads of rayon.
+/// Merges runs as [`merge_runs_with`](super::merge_runs_with) does, in parallel: see [`par_merge_runs`].
 pub fn par_merge_runs_with<T, R, O>(runs: &[R], order: O, out: &mut Vec<T>)
 where
     T: Clone + Send + Sync,
