@@ -1,8 +1,10 @@
-//! Merging of iterators, synchronously.
+//! Merging of iterators, and of runs in memory, synchronously.
 //!
 //! [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`] merge sources that cannot fail;
 //! [`try_merge`] merges sources of `Result`s. [`MergeSorted`] has the same as methods of a collection of
 //! sources. All of them take the sources in the order that decides ties.
+//!
+//! [`runs`] merges whole runs that are in memory.
 //!
 //! # Ordering
 //!
