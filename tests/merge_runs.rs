@@ -207,7 +207,6 @@ fn what_was_appended_before_a_panic_are_the_first_items() {
         let comparisons = Comparisons::new();
         merge_runs_by(runs.as_slice(), comparisons.counting(natural), &mut Vec::new());
         let expected = merged(runs.as_slice());
-        let mut longest = 0;
         for_each_comparison(comparisons.count(), |n| {
             let stray = Item::new(0, usize::MAX, usize::MAX);
             let mut out = vec![stray];
@@ -216,13 +215,10 @@ fn what_was_appended_before_a_panic_are_the_first_items() {
             assert_eq!(out[0], stray);
             assert_same(&out[1..], &expected[..out.len() - 1]);
         });
-        let merging = |out: &mut Vec<_>| {
-            merge_runs_by(runs.as_slice(), panic_at(comparisons.count(), natural), out);
-        };
         let mut out = Vec::new();
-        assert!(catch_unwind(AssertUnwindSafe(|| merging(&mut out))).is_err());
-        longest = longest.max(out.len());
-        assert_eq!(longest > 0, items == MANY, "whole portions are appended");
+        let last = panic_at(comparisons.count(), natural);
+        assert!(catch_unwind(AssertUnwindSafe(|| merge_runs_by(runs.as_slice(), last, &mut out))).is_err());
+        assert!(!out.is_empty(), "what is known to come first is appended");
     }
 }
 
@@ -322,7 +318,7 @@ fn comparisons_are_within_the_bound() {
         let comparisons = Comparisons::new();
         let mut out = Vec::with_capacity(items);
         merge_runs_by(&runs, comparisons.counting(u64::cmp), &mut out);
-        let (count, most) = (comparisons.take(), items * (5 * levels + 4) / 4);
+        let (count, most) = (comparisons.take(), items * (levels + 1) + runs.len());
         assert!(count <= most, "{name}: {count} comparisons of {items} items, not {most}");
 
         let long: Vec<Vec<_>> =
@@ -336,7 +332,7 @@ fn comparisons_are_within_the_bound() {
 #[test]
 fn runs_that_hardly_overlap_take_few_comparisons() {
     let mut random = Random::seed(1);
-    for fan_in in [2, 16, 64] {
+    for fan_in in [8, 16, 64] {
         let disjoint = SHAPES[5].1(&mut random, fan_in, MANY);
         let comparisons = Comparisons::new();
         merge_runs_by(&disjoint, comparisons.counting(u64::cmp), &mut Vec::new());

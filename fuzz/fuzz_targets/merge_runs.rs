@@ -94,7 +94,7 @@ fn play<K: Key + Send + Sync>(input: &Input) {
     let levels = runs.len().next_power_of_two().ilog2() as usize;
     // In parallel the splits come on top.
     let is_parallel = matches!(input.how, How::Parallel | How::ParallelReversed);
-    let most = if is_exact { 0 } else { items * (5 * levels + 4) / 4 + runs.len() };
+    let most = if is_exact { 0 } else { items * (levels + 1) + runs.len() };
     assert!(is_parallel || spent <= most, "{spent} comparisons, {most} promised");
 
     assert!(is_done || matches!(input.how, How::By | How::OwnedBy));

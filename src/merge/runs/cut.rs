@@ -2,8 +2,10 @@ use super::entry::is_before;
 use crate::key::{ByRef, Order};
 use crate::tree::LoserTree;
 
-/// Takes the first items of the merge of `runs` from them: at most `most` items, and at least half as many
-/// unless there are no more. `most` is at least twice the number of runs.
+/// Takes the first items of the merge of `runs` from them: at most `most` items, and about half as many at least,
+/// unless there are no more. Of runs without items none are left.
+///
+/// `most` must be twice the number of runs or more, if there are more items than it.
 ///
 /// Every s-th item of each run is a sample, with s = `most` / 2K, and the K-th smallest sample is the pivot.
 /// Up to the pivot come K·s items with the samples passed, which is half of `most`; and as many again at

@@ -1,4 +1,5 @@
 use super::Sink;
+use super::cascade::Run;
 use crate::key::Order;
 
 /// What the cascade moves in the place of an item of type `T`.
@@ -6,10 +7,8 @@ pub(super) trait Entry<'a, T, O>: Clone {
     /// Makes the entry of an item.
     fn of(item: &'a T, order: &mut O) -> Self;
 
-    /// Returns the entries of runs, made in `room` if they are not there already.
-    fn of_runs<'r>(runs: &[&'a [T]], room: &'r mut [Self], order: &mut O) -> Vec<&'r [Self]>
-    where
-        'a: 'r;
+    /// Returns the entries of runs, made in `room`, one run after the other, if they are not there already.
+    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Vec<Run<'a, Self>>;
 
     /// Whether this entry comes before another one.
     fn is_before(&self, other: &Self, order: &mut O) -> bool;
@@ -24,11 +23,8 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for T {
         item.clone()
     }
 
-    fn of_runs<'r>(runs: &[&'a [T]], _room: &'r mut [T], _order: &mut O) -> Vec<&'r [T]>
-    where
-        'a: 'r,
-    {
-        runs.to_vec()
+    fn of_runs(runs: &[&'a [T]], _room: &mut [T], _order: &mut O) -> Vec<Run<'a, T>> {
+        runs.iter().map(|run| Run { len: run.len(), unmoved: Some(*run) }).collect()
     }
 
     #[inline]
@@ -62,15 +58,11 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for Coded<'a, T> {
         Self { code: order.code(item), item }
     }
 
-    fn of_runs<'r>(runs: &[&'a [T]], room: &'r mut [Self], order: &mut O) -> Vec<&'r [Self]>
-    where
-        'a: 'r,
-    {
+    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Vec<Run<'a, Self>> {
         for (entry, item) in room.iter_mut().zip(runs.iter().copied().flatten()) {
             *entry = Self::of(item, order);
         }
-        let mut rest = &*room;
-        runs.iter().map(|run| rest.split_off(..run.len()).unwrap_or_default()).collect()
+        runs.iter().map(|run| Run { len: run.len(), unmoved: None }).collect()
     }
 
     #[inline]

@@ -23,7 +23,7 @@ const LONGEST_MOVED: usize = 32;
 /// # Complexity
 ///
 /// `O(N·log K)` steps for N items in K runs; `O(N)` where the runs hardly overlap. No items are compared if
-/// codes are exact, otherwise at most N·(5/4·⌈log2 K⌉ + 1) times. A room for entries of at most half a megabyte,
+/// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times. A room for entries of at most half a megabyte,
 /// or 128 for each run if that is more; the [module](super) says what is in it.
 ///
 /// Items that need no drop are taken to be cheap to clone, and may be cloned more than once.

@@ -38,10 +38,14 @@
 //! right
 //! ```
 //!
-//! A lane looks first whether the next eight items all come from one side. If so it searches for the end of
-//! the stretch by doubling and bisection, and copies it at once; if not it takes eight steps, or thirty-two
-//! where the last looks were in vain too. So runs that hardly overlap are copied, ⌈log2 K⌉ times, and runs
-//! that do are not slowed down by looking.
+//! A run that is much longer than its neighbours waits until these have been merged to something of its length.
+//!
+//! # Stretches
+//!
+//! Where a run wins many times in a row a tournament does better: it knows the runner-up, so the end of the
+//! stretch is found by doubling and bisection, and all of it is copied, once. So that is tried first, and given
+//! up for the cascade when thirty-two stretches were short: shorter on average than 96 items by the number of
+//! levels that they spare. It is tried again after some portions.
 //!
 //! # Portions
 //!
@@ -84,9 +88,9 @@
 //!
 //! # Complexity
 //!
-//! With exact codes no items are compared. Otherwise there are at most N·(5/4·⌈log2 K⌉ + 1) comparisons, and
-//! half of them or less where runs hardly overlap. The room for entries is two times 256 KiB or, with many
-//! runs, 64 entries for each, and never more than N entries; beside it `O(K)`, and the output.
+//! With exact codes no items are compared. Otherwise there are at most K + N·(⌈log2 K⌉ + 1) comparisons, and far
+//! fewer where there are long stretches. There are two rooms for entries, each of 256 KiB or, with many runs, of
+//! 64 entries for each run, and of no more than N entries; beside it `O(K)`, and the output.
 //!
 //! # Panics
 //!
@@ -107,7 +111,6 @@ mod cascade;
 mod cut;
 mod entry;
 mod lane;
-mod level;
 mod merge_runs;
 mod owned;
 #[cfg(feature = "rayon")]
@@ -115,6 +118,7 @@ mod par;
 mod sink;
 #[cfg(feature = "rayon")]
 mod split;
+mod stretches;
 
 pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
 pub use owned::{merge_owned_runs, merge_owned_runs_with};
