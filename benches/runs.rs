@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::bulk::{self, Bulk};
-use common::workload::{Key, Workload, label_sets, numbers};
+use common::workload::{Key, label_sets, numbers};
+use losertree_testkit::inputs;
 
 #[derive(Parser)]
 #[command(about = "Times merges of runs in memory in turns and prints tables of medians")]
@@ -48,11 +49,28 @@ type Contenders<K> = [(&'static str, Bulk<K>)];
 fn main() -> io::Result<()> {
     let options = Options::parse();
     let mut out = io::stdout().lock();
+    let all = [2, 4, 16, 64, 256, 1024];
     for workload in numbers() {
-        table(&options, &mut out, &workload, workload.items, &[2, 4, 16, 64, 256, 1024], &sequential())?;
+        table(
+            &options,
+            &mut out,
+            &Input { name: workload.name, make: &|k, n| workload.of(k, n) },
+            workload.items,
+            &all,
+            &sequential(),
+        )?;
     }
+    let skewed = Input { name: "skewed", make: &skewed };
+    table(&options, &mut out, &skewed, 1 << 16, &all, &sequential())?;
     for workload in label_sets() {
-        table(&options, &mut out, &workload, workload.items, &[4, 16, 64], &sequential())?;
+        table(
+            &options,
+            &mut out,
+            &Input { name: workload.name, make: &|k, n| workload.of(k, n) },
+            workload.items,
+            &all[1..4],
+            &sequential(),
+        )?;
     }
     #[cfg(feature = "rayon")]
     parallel(&options, &mut out)?;
@@ -67,10 +85,24 @@ fn parallel(options: &Options, out: &mut impl Write) -> io::Result<()> {
     }
     let smaller = if options.quick { 3 } else { 0 };
     for workload in numbers() {
-        table(options, out, &workload, 1 << (24 - smaller), &[4, 16, 64], &both())?;
+        table(
+            options,
+            out,
+            &Input { name: workload.name, make: &|k, n| workload.of(k, n) },
+            1 << (24 - smaller),
+            &[4, 16, 64],
+            &both(),
+        )?;
     }
     for workload in label_sets() {
-        table(options, out, &workload, 1 << (18 - smaller), &[4, 16, 64], &both())?;
+        table(
+            options,
+            out,
+            &Input { name: workload.name, make: &|k, n| workload.of(k, n) },
+            1 << (18 - smaller),
+            &[4, 16, 64],
+            &both(),
+        )?;
     }
     Ok(())
 }
@@ -84,21 +116,35 @@ fn sequential<K: Key>() -> [(&'static str, Bulk<K>); 4] {
     ]
 }
 
+/// What is merged.
+struct Input<'a, K> {
+    name: &'static str,
+    make: &'a dyn Fn(usize, usize) -> Vec<Vec<K>>,
+}
+
+/// Numbers of which one run has nine in ten.
+fn skewed(fan_in: usize, items: usize) -> Vec<Vec<u64>> {
+    let mut runs = inputs::uniform(6, fan_in, items / 10);
+    runs[fan_in / 3].extend(inputs::uniform(7, 1, items - items / 10).concat());
+    runs[fan_in / 3].sort_unstable();
+    runs
+}
+
 fn table<K: Key>(
     options: &Options,
     out: &mut impl Write,
-    workload: &Workload<K>,
+    input: &Input<'_, K>,
     items: usize,
     fan_ins: &[usize],
     contenders: &Contenders<K>,
 ) -> io::Result<()> {
     let mut has_title = false;
     for &fan_in in fan_ins {
-        let name = format!("{}/{}/{fan_in}", contenders[0].0, workload.name);
+        let name = format!("{}/{}/{fan_in}", contenders[0].0, input.name);
         if !name.contains(&options.filter) {
             continue;
         }
-        let runs = workload.of(fan_in, items);
+        let runs = (input.make)(fan_in, items);
         let mut merged = Vec::with_capacity(items);
         let mut expected = Vec::with_capacity(items);
         contenders[0].1(&runs, &mut expected);
@@ -112,13 +158,11 @@ fn table<K: Key>(
             continue;
         }
         if !has_title {
-            let names = contenders.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" | ");
-            let others = contenders[1..].iter().map(|(name, _)| *name).collect::<Vec<_>>();
-            let ratios: String =
-                others.iter().map(|name| format!(" {} ÷ {name} |", contenders[0].0)).collect();
-            writeln!(out, "\n{}, {items} items, ns per item\n", workload.name)?;
-            writeln!(out, "| K | {names} |{ratios}")?;
-            writeln!(out, "|---|{}", "---|".repeat(contenders.len() + others.len()))?;
+            let names: Vec<_> = contenders.iter().map(|(name, _)| *name).collect();
+            let ratios: Vec<_> = names[1..].iter().map(|name| format!("{} ÷ {name}", names[0])).collect();
+            writeln!(out, "\n{}, {items} items, ns per item\n", input.name)?;
+            writeln!(out, "| K | {} | {} |", names.join(" | "), ratios.join(" | "))?;
+            writeln!(out, "|---|{}", "---|".repeat(names.len() + ratios.len()))?;
             has_title = true;
         }
         let medians = medians(options.time(), &name, &runs, contenders, &mut merged);

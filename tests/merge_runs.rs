@@ -401,7 +401,9 @@ mod parallel {
             assert_same(&out, &expected);
 
             let mut downwards = runs.into_vec();
-            downwards.iter_mut().for_each(|run| run.sort_by(|a, b| natural(b, a)));
+            for run in &mut downwards {
+                run.sort_by(|a, b| natural(b, a));
+            }
             out.clear();
             pool.install(|| par_merge_runs_with(&downwards, Reversed(Natural), &mut out));
             assert_merged_by(&out, &downwards, |a, b| natural(b, a));

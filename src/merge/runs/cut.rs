@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+
 use super::entry::is_before;
 use crate::key::{ByRef, Order};
 use crate::tree::LoserTree;
@@ -36,14 +38,7 @@ pub(super) fn cut<'a, T, O: Order<T>>(
 
     for (index, (run, passed)) in runs.iter_mut().zip(passed).enumerate() {
         let end = run.len().min(passed + stride - 1);
-        let open = &run[passed..end];
-        let more = if index < pivot_run {
-            open.partition_point(|item| !is_before(pivot, item, order))
-        } else if index > pivot_run {
-            open.partition_point(|item| is_before(item, pivot, order))
-        } else {
-            0
-        };
+        let more = before_pivot(&run[passed..end], index, (pivot_run, pivot), order);
         let taken;
         (taken, *run) = run.split_at(passed + more);
         if !taken.is_empty() {
@@ -51,4 +46,18 @@ pub(super) fn cut<'a, T, O: Order<T>>(
         }
     }
     runs.retain(|run| !run.is_empty());
+}
+
+/// Returns how many items of a part of a run come before the pivot, which has been taken out of its own run.
+pub(super) fn before_pivot<T, O: Order<T>>(
+    part: &[T],
+    run: usize,
+    (pivot_run, pivot): (usize, &T),
+    order: &mut O,
+) -> usize {
+    match run.cmp(&pivot_run) {
+        Ordering::Less => part.partition_point(|item| !is_before(pivot, item, order)),
+        Ordering::Equal => 0,
+        Ordering::Greater => part.partition_point(|item| is_before(item, pivot, order)),
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`merge_runs`] appends the merge of sorted slices to a vector; [`merge_runs_by`], [`merge_runs_by_key`] and
 //! [`merge_runs_with`] do so in other orders, and [`merge_owned_runs`] moves items out of vectors.
-//! [`par_merge_runs`] and its like (feature `rayon`) give the same on several threads.
+//! `par_merge_runs` and its like (feature `rayon`) give the same on several threads.
 //!
 //! Whoever has all runs in memory can do better than to ask, item by item, which of K heads is the smallest:
 //! there is more to see than heads.
@@ -99,9 +99,9 @@
 //!
 //! # Sources
 //!
-//! Galloping is that of T. Peters, listsort.txt in CPython's `Objects/`. The bisection that splits a merge of
+//! Galloping is that of T. Peters, `Objects/listsort.txt` of `CPython`. The bisection that splits a merge of
 //! two is that of S. Odeh, O. Green, Z. Mwassi, O. Shmueli and Y. Birk, Merge Path: Parallel Merging Made
-//! Simple, IPDPS workshops 2012, section II, and of N. Deo and D. Sarkar, Parallel algorithms for merging and
+//! Simple, IPDPS workshops 2012, and of N. Deo and D. Sarkar, Parallel algorithms for merging and
 //! sorting, Information Sciences 56, 1991. The split of K runs at a rank is multisequence selection: P. J.
 //! Varman, S. D. Scheufler, B. R. Iyer and G. R. Ricard, Merging multiple lists on hierarchical-memory
 //! multiprocessors, Journal of Parallel and Distributed Computing 12, 1991. Cutting by samples is regular

@@ -1,4 +1,4 @@
-use super::entry::is_before;
+use super::cut::before_pivot;
 use crate::key::Order;
 
 /// Returns how many of the first `rank` items of the merge come from each run. They are `rank` in sum, whatever
@@ -18,14 +18,9 @@ pub(super) fn split_at_rank<T, O: Order<T>>(runs: &[&[T]], rank: usize, order: &
         let pivot = &runs[pivot_run][middle];
         for (index, run) in runs.iter().enumerate() {
             let open = &run[least[index]..most[index]];
-            places[index] = if index < pivot_run {
-                least[index] + open.partition_point(|item| !is_before(pivot, item, order))
-            } else if index > pivot_run {
-                least[index] + open.partition_point(|item| is_before(item, pivot, order))
-            } else {
-                middle
-            };
+            places[index] = least[index] + before_pivot(open, index, (pivot_run, pivot), order);
         }
+        places[pivot_run] = middle;
         if places.iter().sum::<usize>() < rank {
             places[pivot_run] += 1;
             least.clone_from_slice(&places);
