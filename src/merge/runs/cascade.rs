@@ -7,13 +7,6 @@ use super::lane::{Lane, merge_lanes};
 use super::stretches::merge_stretches;
 use crate::key::Order;
 
-/// How many bytes of entries are merged at a time.
-///
-/// With a quarter of it a merge takes 1.2 times as long at K = 16 and 1.3 times at K = 64, as more time goes into
-/// cutting; with twice as much 2.5 times at K = 16, since glibc then maps and unmaps the rooms for every merge
-/// (`cargo bench --bench runs -- --filter concat_sort/uniform`).
-const PORTION_BYTES: usize = 1 << 18;
-
 /// How many entries of each run are merged at a time, on average and at least.
 const PORTION_PER_RUN: usize = 64;
 
@@ -29,7 +22,7 @@ where
     S: Sink<T>,
 {
     let items = runs.iter().map(|run| run.len()).sum();
-    let most = (PORTION_BYTES / size_of::<E>().max(1)).max(PORTION_PER_RUN * runs.len()).min(items);
+    let most = (E::PORTION_BYTES / size_of::<E>().max(1)).max(PORTION_PER_RUN * runs.len()).min(items);
     let (mut merged, mut spare) = (Vec::new(), Vec::new());
     let mut portion = Vec::with_capacity(runs.len());
     let mut patience = 1;

@@ -50,7 +50,7 @@
 //! # Portions
 //!
 //! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions of a
-//! quarter of a megabyte, and each goes through the whole cascade. Every s-th item of each run is a sample; a
+//! quarter of a megabyte at most, and each goes through the whole cascade. Every s-th item of each run is a sample; a
 //! tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
@@ -89,7 +89,7 @@
 //! # Complexity
 //!
 //! With exact codes no items are compared. Otherwise there are at most K + N·(⌈log2 K⌉ + 1) comparisons, and far
-//! fewer where there are long stretches. There are two rooms for entries, each of 256 KiB or, with many runs, of
+//! fewer where there are long stretches. There are two rooms for entries, each of at most 256 KiB or, with many runs, of
 //! 64 entries for each run, and of no more than N entries; beside it `O(K)`, and the output.
 //!
 //! # Panics
