@@ -13,6 +13,18 @@
 //! [`MergeSorted`] has them as methods. [`Merge`] can peek, name the source of each item, give its sources
 //! back, drop duplicates and combine equal items.
 //!
+//! Runs that are in memory as a whole are merged in bulk, which is several times as fast:
+//!
+//! ```
+//! use losertree::merge_runs;
+//!
+//! let mut merged = Vec::new();
+//! merge_runs(&[vec![1, 4, 7], vec![2, 5], vec![3, 6]], &mut merged);
+//! assert_eq!(merged, [1, 2, 3, 4, 5, 6, 7]);
+//! ```
+//!
+//! [`merge::runs`] has the same for other orders, for items that are moved, and for several threads.
+//!
 //! # Merge async sources, and have them closed
 //!
 //! ```
@@ -105,7 +117,7 @@
 //! | 0 | [`key`] | how items are ordered: codes and comparisons |
 //! | 0 | [`tree`] | the tournament |
 //! | 0 | [`resource`] | a pool of buffers, a gate for readers, the books of what is open |
-//! | 1 | [`mod@merge`] | merging of iterators |
+//! | 1 | [`mod@merge`] | merging of iterators, and of runs in memory |
 //! | 1 | [`series`] | labels, chunks, series, responses |
 //! | 1 | `observe` | figures for monitoring (feature `metrics`) |
 //! | 2 | [`stream`] | sources, and the async merge that owns them |
@@ -132,8 +144,11 @@ pub mod tree;
 pub use error::{Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
-    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with,
+    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_owned_runs, merge_runs, merge_runs_by,
+    merge_runs_by_key, merge_runs_with, merge_with, try_merge, try_merge_with,
 };
+#[cfg(feature = "rayon")]
+pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
 pub use resource::LeakLedger;
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::SourceId;

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod asynchronous;
+pub(crate) mod bulk;
 pub(crate) mod contender;
 pub(crate) mod counted;
 pub(crate) mod heaps;

@@ -33,6 +33,7 @@ impl<F> Sealed for By<F> {}
 
 impl<T, F: FnMut(&T, &T) -> Ordering> Order<T> for By<F> {
     const EXACT: bool = false;
+    const HAS_CODES: bool = false;
 
     #[inline]
     fn code(&mut self, _item: &T) -> u64 {

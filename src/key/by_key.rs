@@ -33,6 +33,7 @@ impl<F> Sealed for ByKey<F> {}
 
 impl<T, K: SortKey, F: FnMut(&T) -> K> Order<T> for ByKey<F> {
     const EXACT: bool = K::EXACT;
+    const HAS_CODES: bool = K::CODE_BITS > 0;
 
     #[inline]
     fn code(&mut self, item: &T) -> u64 {

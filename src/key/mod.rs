@@ -25,6 +25,7 @@
 
 mod by;
 mod by_key;
+mod by_ref;
 mod code;
 mod compound;
 mod natural;
@@ -36,6 +37,7 @@ mod text;
 
 pub use by::By;
 pub use by_key::ByKey;
+pub(crate) use by_ref::ByRef;
 pub use natural::Natural;
 pub use order::Order;
 pub use reversed::Reversed;

@@ -11,6 +11,7 @@ impl Sealed for Natural {}
 
 impl<T: SortKey> Order<T> for Natural {
     const EXACT: bool = T::EXACT;
+    const HAS_CODES: bool = T::CODE_BITS > 0;
 
     #[inline]
     fn code(&mut self, item: &T) -> u64 {

@@ -10,6 +10,9 @@ pub trait Order<T>: sealed::Sealed {
     /// Whether equal codes mean equal items, so that [`compare`](Order::compare) need not be asked.
     const EXACT: bool;
 
+    /// Whether the code tells any two items apart. A comparator alone has no codes.
+    const HAS_CODES: bool;
+
     /// Returns the code of an item: a smaller code means a smaller item.
     fn code(&mut self, item: &T) -> u64;
 

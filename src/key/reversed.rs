@@ -21,6 +21,7 @@ impl<O> Sealed for Reversed<O> {}
 
 impl<T, O: Order<T>> Order<T> for Reversed<O> {
     const EXACT: bool = O::EXACT;
+    const HAS_CODES: bool = O::HAS_CODES;
 
     #[inline]
     fn code(&mut self, item: &T) -> u64 {

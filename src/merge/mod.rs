@@ -1,8 +1,10 @@
-//! Merging of iterators, synchronously.
+//! Merging of iterators, and of runs in memory, synchronously.
 //!
 //! [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`] merge sources that cannot fail;
 //! [`try_merge`] merges sources of `Result`s. [`MergeSorted`] has the same as methods of a collection of
 //! sources. All of them take the sources in the order that decides ties.
+//!
+//! [`runs`] merges whole runs that are in memory.
 //!
 //! # Ordering
 //!
@@ -21,11 +23,17 @@ mod engine;
 #[allow(clippy::module_inception)]
 mod merge;
 mod merge_sorted;
+pub mod runs;
 mod try_merge;
 mod undrained;
 
 pub use coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy};
 pub use merge::{Merge, merge, merge_by, merge_by_key, merge_with};
 pub use merge_sorted::MergeSorted;
+pub use runs::{
+    merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with,
+};
+#[cfg(feature = "rayon")]
+pub use runs::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
 pub use try_merge::{TryMerge, try_merge, try_merge_with};
 pub use undrained::Undrained;

@@ -1,0 +1,143 @@
+use std::cmp::Ordering;
+use std::mem::needs_drop;
+
+use super::Sink;
+use super::cascade;
+use super::entry::Coded;
+use crate::key::{By, ByKey, Natural, Order, SortKey};
+
+/// The longest items that the cascade moves themselves.
+const LONGEST_MOVED: usize = 32;
+
+/// Merges runs sorted by the natural order of their items, and appends the result to `out`.
+///
+/// The runs are slices, or whatever can be had as one. For items that cannot be cloned there is
+/// [`merge_owned_runs`](super::merge_owned_runs()), and for several threads `par_merge_runs` (feature
+/// `rayon`).
+///
+/// # Ordering
+///
+/// Equal items come in the order of their runs, and within a run as they are there. If a run is not sorted
+/// the order is unspecified, but each run comes out once and in its own order.
+///
+/// # Complexity
+///
+/// `O(N·log K)` steps for N items in K runs; `O(N)` where the runs hardly overlap. No items are compared if
+/// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times. A room for entries of at most half a megabyte,
+/// or 128 for each run if that is more; the [module](super) says what is in it.
+///
+/// Items that need no drop are taken to be cheap to clone, and may be cloned more than once.
+///
+/// # Panics
+///
+/// Only where the order or the clone of an item panics. What was appended to `out` by then are the first
+/// items of the merge.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::merge_runs;
+///
+/// let mut out = vec![0];
+/// merge_runs(&[vec![1, 4, 7], vec![2, 5], vec![3, 6]], &mut out);
+/// assert_eq!(out, [0, 1, 2, 3, 4, 5, 6, 7]);
+///
+/// let table = [1, 2, 3, 10, 11, 20];
+/// let mut out = Vec::new();
+/// merge_runs(&[&table[3..5], &table[..3], &table[5..]], &mut out);
+/// assert_eq!(out, table);
+/// ```
+pub fn merge_runs<T, R>(runs: &[R], out: &mut Vec<T>)
+where
+    T: SortKey + Clone,
+    R: AsRef<[T]>,
+{
+    merge_runs_with(runs, Natural, out);
+}
+
+/// Merges runs sorted by a comparator, and appends the result to `out`: see [`merge_runs`].
+///
+/// # Examples
+///
+/// ```
+/// use losertree::merge_runs_by;
+///
+/// let mut out = Vec::new();
+/// merge_runs_by(&[[7, 4], [6, 5]], |a, b| b.cmp(a), &mut out);
+/// assert_eq!(out, [7, 6, 5, 4]);
+/// ```
+pub fn merge_runs_by<T, R, F>(runs: &[R], compare: F, out: &mut Vec<T>)
+where
+    T: Clone,
+    R: AsRef<[T]>,
+    F: FnMut(&T, &T) -> Ordering,
+{
+    merge_runs_with(runs, By::new(compare), out);
+}
+
+/// Merges runs sorted by a key of their items, and appends the result to `out`: see [`merge_runs`].
+///
+/// Where the code of the key is not exact, the key is taken out once for the code of an item, and twice for
+/// each comparison.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::merge_runs_by_key;
+///
+/// let mut out = Vec::new();
+/// merge_runs_by_key(&[vec!["a", "ccc"], vec!["bb"]], |word| word.len(), &mut out);
+/// assert_eq!(out, ["a", "bb", "ccc"]);
+/// ```
+pub fn merge_runs_by_key<T, R, K, F>(runs: &[R], key: F, out: &mut Vec<T>)
+where
+    T: Clone,
+    R: AsRef<[T]>,
+    K: SortKey,
+    F: FnMut(&T) -> K,
+{
+    merge_runs_with(runs, ByKey::new(key), out);
+}
+
+/// Merges runs sorted by any [`Order`], and appends the result to `out`: see [`merge_runs`].
+///
+/// # Examples
+///
+/// ```
+/// use losertree::key::{Natural, Reversed};
+/// use losertree::merge_runs_with;
+///
+/// let mut out = Vec::new();
+/// merge_runs_with(&[[5, 1], [4, 2]], Reversed(Natural), &mut out);
+/// assert_eq!(out, [5, 4, 2, 1]);
+/// ```
+pub fn merge_runs_with<T, R, O>(runs: &[R], mut order: O, out: &mut Vec<T>)
+where
+    T: Clone,
+    R: AsRef<[T]>,
+    O: Order<T>,
+{
+    let runs = slices(runs);
+    out.reserve(runs.iter().map(|run| run.len()).sum());
+    merge_slices(runs, &mut order, out);
+}
+
+/// Returns the runs that are not empty.
+pub(super) fn slices<T, R: AsRef<[T]>>(runs: &[R]) -> Vec<&[T]> {
+    runs.iter().map(AsRef::as_ref).filter(|run| !run.is_empty()).collect()
+}
+
+/// Merges runs, none of which is empty.
+pub(super) fn merge_slices<T, O, S>(runs: Vec<&[T]>, order: &mut O, sink: S) -> S
+where
+    T: Clone,
+    O: Order<T>,
+    S: Sink<T>,
+{
+    let is_moved = !needs_drop::<T>() && size_of::<T>() <= LONGEST_MOVED;
+    if is_moved && (O::EXACT || !O::HAS_CODES) {
+        cascade::merge::<T, O, T, S>(runs, order, sink)
+    } else {
+        cascade::merge::<T, O, Coded<'_, T>, S>(runs, order, sink)
+    }
+}

@@ -1,0 +1,127 @@
+//! Merging of whole runs that are in memory.
+//!
+//! [`merge_runs`] appends the merge of sorted slices to a vector; [`merge_runs_by`], [`merge_runs_by_key`] and
+//! [`merge_runs_with`] do so in other orders, and [`merge_owned_runs`] moves items out of vectors.
+//! `par_merge_runs` and its like (feature `rayon`) give the same on several threads.
+//!
+//! Whoever has all runs in memory can do better than to ask, item by item, which of K heads is the smallest:
+//! there is more to see than heads.
+//!
+//! # The cascade
+//!
+//! Neighbouring runs are merged two by two, then the results, and so on: ⌈log2 K⌉ levels, to and fro between
+//! two rooms for entries. A step of a merge of two costs what a match of the tournament does, but the matches
+//! of a replay wait for each other, and steps of different merges do not. So each level is cut into *lanes*,
+//! of which four advance side by side, by conditional moves.
+//!
+//! ```text
+//! s0 ──┐ lane
+//!      ├────────┐ 2 lanes
+//! s1 ──┘        ├─────────┐
+//! s2 ──┐ lane   │         │ 4 lanes
+//!      ├────────┘         ├───────── merged
+//! s3 ──┘                  │
+//! s4 ─────────────────────┘
+//! ```
+//!
+//! Where a level has fewer merges than lanes, a merge is split. Think of it as a path: a step to the right takes
+//! an item of the left run, a step down one of the right run. The first m items end on the diagonal of the
+//! points that are m steps away, and a bisection along it finds where.
+//!
+//! ```text
+//!         1   3   5   7     left
+//!       ●━━━┓   ·   ·   ╱
+//!     2 ·   ┗━━━┓   ╱   ·
+//!     4 ·   ·   ╳   ·   ·   1 3 · 2 4 come first, 5 7 · 4 6 then
+//!     4 ·   ╱   ┗━━━┓   ·
+//!     6 ╱   ·   ·   ┗━━━●
+//! right
+//! ```
+//!
+//! A run that is much longer than its neighbours waits until these have been merged to something of its length.
+//!
+//! # Stretches
+//!
+//! Where a run wins many times in a row a tournament does better: it knows the runner-up, so the end of the
+//! stretch is found by doubling and bisection, and all of it is copied, once. So that is tried first, and given
+//! up for the cascade when thirty-two stretches were short: shorter on average than 96 items by the number of
+//! levels that they spare. It is tried again after some portions.
+//!
+//! # Portions
+//!
+//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions of a
+//! quarter of a megabyte at most, and each goes through the whole cascade. Every s-th item of each run is a sample; a
+//! tournament finds the K smallest samples, and the last of them is where the portion ends:
+//!
+//! ```text
+//! s0  1 4 │ 8 9 12 20 …      every third item is a sample: 8 and 20 in s0
+//! s1  2 3 3 5 5 7 │ 10 …     the three smallest are 3 of s1, 7 of s1 and 7 of s2
+//! s2  6 7 7 │ 8 …            so the portion is what comes up to that 7 of s2
+//! ```
+//!
+//! Between K·s and 2K·s items come up to there: the samples passed, each with the s − 1 items before it, and
+//! less than s more in each run.
+//!
+//! # What is moved
+//!
+//! The choice is made by the types. Items of up to 32 bytes that need no drop are moved themselves, if their
+//! codes are exact or if there is only a comparator. All others stay where they are: a code and a reference
+//! go through the cascade, and each item is cloned once, when its place is known.
+//!
+//! # In parallel
+//!
+//! A merge is split at a rank: into the merge of what comes first in each run, and that of the rest. Both are
+//! merges as any other, of which the outputs have a known place. The parts are found by searching all runs at
+//! once, with ties decided by run, so the result is that of one thread. Rayon says how many parts are needed.
+//!
+//! ```text
+//! s0  1 4 │ 8 9 12 20        the first eight:  1 4 · 2 3 3 5 · 6 7     on one thread
+//! s1  2 3 3 5 │ 8 10         the others:       8 9 12 20 · 8 10 · 11   on another
+//! s2  6 7 │ 11
+//! ```
+//!
+//! # Ordering
+//!
+//! Each run must be sorted by the order of the merge. Equal items come in the order of their runs, and within
+//! a run as they are there: what a stable sort of the concatenated runs gives. If a run is not sorted the
+//! order of the output is unspecified, but each run comes out once and in its own order.
+//!
+//! # Complexity
+//!
+//! With exact codes no items are compared. Otherwise there are at most K + N·(⌈log2 K⌉ + 1) comparisons, and far
+//! fewer where there are long stretches. There are two rooms for entries, each of at most 256 KiB or, with many runs, of
+//! 64 entries for each run, and of no more than N entries; beside it `O(K)`, and the output.
+//!
+//! # Panics
+//!
+//! Only where the order or the clone of an item panics. The items that were appended to `out` by then are the
+//! first of the merge; the parallel versions leave `out` as it was.
+//!
+//! # Sources
+//!
+//! Galloping is that of T. Peters, `Objects/listsort.txt` of `CPython`. The bisection that splits a merge of
+//! two is that of S. Odeh, O. Green, Z. Mwassi, O. Shmueli and Y. Birk, Merge Path: Parallel Merging Made
+//! Simple, IPDPS workshops 2012, and of N. Deo and D. Sarkar, Parallel algorithms for merging and
+//! sorting, Information Sciences 56, 1991. The split of K runs at a rank is multisequence selection: P. J.
+//! Varman, S. D. Scheufler, B. R. Iyer and G. R. Ricard, Merging multiple lists on hierarchical-memory
+//! multiprocessors, Journal of Parallel and Distributed Computing 12, 1991. Cutting by samples is regular
+//! sampling: H. Shi and J. Schaeffer, Parallel sorting by regular sampling, in the same journal, 14, 1992.
+
+mod cascade;
+mod cut;
+mod entry;
+mod lane;
+mod merge_runs;
+mod owned;
+#[cfg(feature = "rayon")]
+mod par;
+mod sink;
+#[cfg(feature = "rayon")]
+mod split;
+mod stretches;
+
+pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
+pub use owned::{merge_owned_runs, merge_owned_runs_with};
+#[cfg(feature = "rayon")]
+pub use par::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
+use sink::Sink;
