@@ -4,10 +4,12 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::io;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
 };
 use losertree::{BoxSource, Chunk, Labels, LeakLedger, Response, Series, Source, Warning, closing};
 
@@ -74,4 +76,67 @@ async fn everything_at_once() {
         assert_eq!(stats.sources[0].received.unwrap().frames, 2);
         ledger.assert_balanced();
     }
+}
+
+/// Bytes of a chunk, as a pool lends them, and how many of them are alive.
+struct Lent {
+    _alive: Arc<()>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        b"data"
+    }
+}
+
+#[tokio::test]
+async fn closing_drops_what_was_not_yielded() {
+    for strategy in [RetrievalStrategy::Lazy, RetrievalStrategy::Eager] {
+        for batch in [None, Some((2, usize::MAX)), Some((10, 8))] {
+            for stop in 0..3 {
+                let lent = Arc::new(());
+                let frames = (0..6).map(|pod| {
+                    let chunk = Chunk::new(0, 9, Bytes::from_owner(Lent { _alive: Arc::clone(&lent) }));
+                    Series::new(labels(&format!(r#"{{pod="{pod}"}}"#)), vec![chunk]).into()
+                });
+                let builder = ProxyQuery::builder()
+                    .store(store("a", frames.collect()))
+                    .sets(ResponseSetOptions::new().retrieval(strategy));
+                let mut query = match batch {
+                    Some((series, bytes)) => builder.batches(series, bytes).build(),
+                    None => builder.build(),
+                };
+                for _ in 0..stop {
+                    query.try_next().await.unwrap().unwrap();
+                }
+                query.close().await.unwrap();
+                assert_eq!(Arc::strong_count(&lent), 1, "{strategy:?}, {batch:?}, after {stop}");
+                assert!(query.try_next().await.unwrap().is_none());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn closing_returns_the_error_behind_a_batch() {
+    let frames = ["a", "c"].map(|pod| Ok(series(&format!(r#"{{pod="{pod}"}}"#), 0).into()));
+    let frames = frames.into_iter().chain([Err(io::ErrorKind::ConnectionReset.into())]);
+    let source = closing(stream::iter(frames), |_| async { Err(io::ErrorKind::TimedOut.into()) }).boxed();
+    let mut query = ProxyQuery::builder()
+        .store(Store::opened("a", source))
+        .store(store("b", vec![series(r#"{pod="b"}"#, 0).into()]))
+        .batches(10, usize::MAX)
+        .build();
+    // The error has ended the batch, and comes next.
+    assert!(matches!(query.try_next().await.unwrap(), Some(Response::Batch(_))));
+    let errors = query.close().await.unwrap_err().into_errors();
+    let kinds: Vec<_> = errors
+        .iter()
+        .map(|error| match error.source_error() {
+            Some(ResponseSetError::Store(error)) => error.kind(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(kinds, [io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut]);
+    query.close().await.unwrap();
 }

@@ -53,6 +53,7 @@ impl Run {
         let (gets, puts) = self.figure("pool gets, puts").split_once(" = ").unwrap();
         assert_eq!(gets, puts);
         assert_eq!(self.figure("gate pending"), "0");
+        assert_eq!(self.figure("tasks alive"), "0");
         assert!(self.figure("ledger").starts_with("balanced"), "{}", self.out);
         assert!(self.figure("ledger").ends_with("open 0"), "{}", self.out);
         assert!(self.figure("block syncs").contains("stuck 0"), "{}", self.out);
@@ -106,6 +107,7 @@ fn forgotten_close_is_named() {
     assert_ne!(run.figure("pool used"), "0");
     assert!(run.figure("pool gets, puts").contains('≠'));
     assert_ne!(run.figure("gate pending"), "0");
+    assert_ne!(run.figure("tasks alive"), "0");
     assert!(run.figure("ledger").starts_with("NOT BALANCED"));
     assert!(!run.figure("block syncs").contains("stuck 0"));
     assert!(!run.figure("block syncs").ends_with("longest wait 0.0ns"), "what waits still counts");
@@ -115,7 +117,7 @@ fn forgotten_close_is_named() {
     // The lines that are named are those that open what is leaked.
     let file = "examples/store_gateway/query.rs";
     let code = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-    for (what, opening) in [("source ", ".sources(sources)"), ("reader of ", "gateway.sources(")] {
+    for (what, opening) in [("source ", ".build();"), ("reader of ", "gateway.stores(")] {
         let line = 1 + code.lines().position(|line| line.contains(opening)).unwrap();
         let place = format!("opened at {file}:{line}:");
         assert!(run.err.contains(&place), "{what}: no {place:?} in {}", run.err);

@@ -11,14 +11,17 @@ use std::process::{Child, Command, Stdio};
 use openmetrics_parser::prometheus::parse_prometheus;
 use tempfile::TempDir;
 
-/// The program with few data, and more queries than it is given time for.
-fn gateway(data: &Path, address: &str) -> Command {
+/// More queries than the program is given time for.
+const ENDLESS: &str = "100000";
+
+/// The program with few data.
+fn gateway(data: &Path, address: &str, queries: &str) -> Command {
     let mut command = Command::new(program::program("store_gateway"));
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .args(["--no-progress", "--blocks", "4", "--series", "2000", "--queries", "100000"])
+        .args(["--no-progress", "--blocks", "4", "--series", "2000", "--queries", queries])
         .args(["--metrics", address, "--data"])
         .arg(data);
     command
@@ -47,7 +50,8 @@ fn get(address: &str, path: &str) -> Result<String, String> {
 #[test]
 fn metrics_are_served_while_it_runs() {
     let dir = TempDir::new().unwrap();
-    let mut running = Running(gateway(dir.path(), "127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap());
+    let mut running =
+        Running(gateway(dir.path(), "127.0.0.1:0", ENDLESS).stderr(Stdio::piped()).spawn().unwrap());
     let mut messages = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     let address = messages.next().unwrap();
     let address = address.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
@@ -75,8 +79,25 @@ fn metrics_are_served_while_it_runs() {
     assert!(value(gets) > before);
     assert!(get(address, "/").unwrap_err().starts_with("HTTP/1.1 404 "));
 
-    let taken = gateway(dir.path(), address).output().unwrap();
+    let taken = gateway(dir.path(), address, ENDLESS).output().unwrap();
     let message = String::from_utf8(taken.stderr).unwrap();
     assert_eq!((taken.status.code(), taken.stdout.len()), (Some(1), 0));
     assert!(message.starts_with(&format!("error: cannot serve metrics on {address}: ")), "{message}");
+}
+
+#[test]
+fn connection_that_stays_open_does_not_outlive_the_run() {
+    let dir = TempDir::new().unwrap();
+    let mut running = gateway(dir.path(), "127.0.0.1:0", "400").stderr(Stdio::piped()).spawn().unwrap();
+    let mut messages = BufReader::new(running.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let address = messages.next().unwrap();
+    let address = address.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
+    // It is answered, and then says nothing more.
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{table}{:?}", messages.collect::<Vec<_>>());
+    assert!(table.contains("tasks alive        0\n"), "{table}");
 }

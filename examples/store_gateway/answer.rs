@@ -1,16 +1,14 @@
 use std::sync::atomic::Ordering;
 
-use losertree::Series;
+use losertree::{Labels, Series};
 
 use crate::gateway::Served;
 
-/// Puts the chunks of each series together, as they come out of the merge, and checks that they fit.
-///
-/// Holds one series at a time, and so the leases of at most as many chunks as there are blocks.
+/// Counts what comes out of a query, and checks that it fits. Keeps no chunks.
 #[derive(Debug)]
 pub(crate) struct Answer<'a> {
     served: &'a Served,
-    current: Option<Series>,
+    before: Option<Labels>,
     items: u64,
     series: u64,
     bytes: u64,
@@ -19,10 +17,10 @@ pub(crate) struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Starts an answer, which is added to `served` when it is dropped.
     pub(crate) const fn new(served: &'a Served) -> Self {
-        Self { served, current: None, items: 0, series: 0, bytes: 0 }
+        Self { served, before: None, items: 0, series: 0, bytes: 0 }
     }
 
-    /// How many series of blocks there were.
+    /// How many series of blocks there were: each has given one chunk.
     pub(crate) const fn items(&self) -> u64 {
         self.items
     }
@@ -34,24 +32,17 @@ impl<'a> Answer<'a> {
 
     /// Adds the next series. The error says what is wrong with it.
     pub(crate) fn add(&mut self, series: Series) -> Result<(), String> {
-        self.items += 1;
-        self.bytes += series.chunks.iter().map(|chunk| chunk.data.len() as u64).sum::<u64>();
-        match &mut self.current {
-            Some(current) if current.labels == series.labels => {
-                let end = current.chunks.last().map(|chunk| chunk.max_time_ms);
-                if end >= series.chunks.first().map(|chunk| chunk.min_time_ms) {
-                    return Err(format!("chunks of {} overlap", series.labels));
-                }
-                current.chunks.extend(series.chunks);
-            }
-            Some(current) if current.labels > series.labels => {
-                return Err(format!("{} comes after {}", series.labels, current.labels));
-            }
-            _ => {
-                self.series += 1;
-                self.current = Some(series);
-            }
+        let Series { labels, chunks, .. } = series;
+        self.series += 1;
+        self.items += chunks.len() as u64;
+        self.bytes += chunks.iter().map(|chunk| chunk.data.len() as u64).sum::<u64>();
+        if !chunks.is_sorted_by(|one, next| one.max_time_ms < next.min_time_ms) {
+            return Err(format!("chunks of {labels} overlap"));
         }
+        if let Some(before) = self.before.as_ref().filter(|before| **before >= labels) {
+            return Err(format!("{labels} comes after {before}"));
+        }
+        self.before = Some(labels);
         Ok(())
     }
 }

@@ -8,9 +8,9 @@ use clap::Parser;
 
 /// Serves queries over blocks of series while the blocks are replaced beneath them, and audits the books.
 ///
-/// Each query merges all blocks. Half of the queries stop early, the others read to the end, hit a limit,
+/// Each query asks all blocks. Half of the queries stop early, the others read to the end, hit a limit,
 /// fail in a block or are cancelled. In the end no memory of the pool may be in use, no reader may be inside
-/// of a block, and nothing may be open in the ledger.
+/// of a block, no task may be alive, and nothing may be open in the ledger.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "store_gateway", verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     frame_timeout_ms: u64,
 
-    /// Forgets to close the merge of queries that stop early.
+    /// Forgets to close queries that stop early.
     #[arg(long)]
     pub(crate) leak: bool,
 

@@ -13,6 +13,7 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use losertree::observe::Publisher;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::gateway::Gateway;
@@ -48,18 +49,19 @@ impl Exporter {
         Ok(Self { address, listener, recorder })
     }
 
-    /// Answers scrapes from now on, in a task of its own.
-    pub(crate) fn start(self, gateway: &Arc<Gateway>) -> Result<(), ExporterError> {
+    /// Answers scrapes from now on, in a task of its own and one for each connection, which end with it.
+    pub(crate) fn start(self, gateway: &Arc<Gateway>, tasks: &mut JoinSet<()>) -> Result<(), ExporterError> {
         let listener = self.listener.set_nonblocking(true);
         let listener = listener.and_then(|()| tokio::net::TcpListener::from_std(self.listener));
         let listener = listener.map_err(|problem| at(self.address, problem))?;
         let (gateway, recorder) = (Arc::clone(gateway), self.recorder);
-        tokio::spawn(async move {
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        let scrapes = answer(stream, Arc::clone(&gateway), recorder.clone());
-                        drop(tokio::spawn(scrapes));
+                        connections.spawn(answer(stream, Arc::clone(&gateway), recorder.clone()));
+                        while connections.try_join_next().is_some() {}
                     }
                     // Out of file descriptors, most likely: some will be free again.
                     Err(_) => sleep(Duration::from_millis(100)).await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use losertree::LeakLedger;
 use losertree::resource::BytePool;
+use losertree::response::Store;
 
 use crate::block::{Block, BlockError, BlockFiles, BlockSource, BlockWriter, FileName};
 
@@ -35,7 +36,7 @@ struct Blocks {
 /// How much was served, by all queries.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
-    /// Series as the blocks have them.
+    /// Series as the blocks have them, each with one chunk.
     pub(crate) items: AtomicU64,
     /// Series with their chunks of all blocks put together.
     pub(crate) series: AtomicU64,
@@ -75,17 +76,19 @@ impl Gateway {
         self.lock().current.iter().map(|block| block.files.index.header().series).sum()
     }
 
-    /// Sources on all blocks, for one query. The books name the line of the caller.
+    /// All blocks as stores, for one query; one may be to fail after so many series. The books name the line of the
+    /// caller.
     #[track_caller]
-    pub(crate) fn sources(&self, query: &Arc<str>) -> Vec<BlockSource> {
+    pub(crate) fn stores(&self, query: &Arc<str>, failing: Option<(usize, u64)>) -> Vec<Store<BlockSource>> {
         let blocks = self.lock();
-        let mut sources = Vec::with_capacity(blocks.current.len());
+        let mut stores = Vec::with_capacity(blocks.current.len());
         // A closure would be the caller of what it calls.
-        for block in &blocks.current {
+        for (index, block) in blocks.current.iter().enumerate() {
+            let fails_after = failing.filter(|(block, _)| *block == index).map(|(_, after)| after);
             // Under the lock no gate of a current block is closed: that comes after its replacement.
-            sources.extend(block.read(Arc::clone(query), &self.pool));
+            stores.extend(block.read(Arc::clone(query), &self.pool, fails_after));
         }
-        sources
+        stores
     }
 
     /// Puts the next generation in the place of a block. New queries read that; the old one is returned, with

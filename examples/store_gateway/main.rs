@@ -4,19 +4,20 @@
 //! `-- --help` for more, and `-- --leak` for what the books say when a close is forgotten.
 //!
 //! It replays a failure of a real one (thanos-io/thanos #7883), where a refactoring had lost one `Close()`: the
-//! pool for chunks ran full, and the blocks that had been read could never be removed. [`block`] has the source,
-//! which owns its guard and its leases; [`query`] merges and closes on every path; [`block_sync`] waits for
-//! readers; [`report`] audits.
+//! pool for chunks ran full, and the blocks that had been read could never be removed. [`block`] has the store,
+//! which owns its guard and its leases; [`query`] asks all of them by a
+//! [`ProxyQuery`](losertree::response::ProxyQuery) and closes it on every path; [`block_sync`] waits for readers;
+//! [`report`] audits.
 //!
 //! # Memory
 //!
 //! All that is read from files is in the pool, so the budget bounds it. The index is read through a window; no
 //! part of it is kept. So the program takes the budget, and up to 4 MiB for the rest, more than it does without
 //! queries, whatever the blocks have (held by `tests/store_gateway_memory.rs` with 200,000 series, 135 MiB). Only
-//! where a close is forgotten there is more: the merges, and what the books say of them.
+//! where a close is forgotten there is more: the queries, and what the books say of them.
 //!
-//! A query needs at most [`need_bytes`], and no more run at once than the budget has room for: so none can wait
-//! for memory that others, who wait too, will not give back.
+//! The blocks are received in the background, each by a task and up to a few series ahead of the merge. Each series
+//! has a lease, and waits for more to come while it holds it. [`Query::need_bytes`] says why that cannot deadlock.
 
 mod answer;
 mod args;
@@ -39,16 +40,18 @@ mod rng;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use losertree::LeakLedger;
 use losertree::resource::{BytePool, PoolConfigError};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use args::Args;
-use block::format::{FRAME_BYTES, WINDOW_BYTES};
+use block::format::WINDOW_BYTES;
 use dataset::{Dataset, DatasetError};
 use exporter::{Exporter, ExporterError};
 use gateway::Gateway;
@@ -56,6 +59,9 @@ use progress::{Progress, show_figures};
 use query::{Outcome, Query};
 use report::{Outcomes, Report, say};
 use rng::Rng;
+
+/// How long tasks may take to end when nobody needs them any more.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why there is nothing to report.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +123,7 @@ fn run(args: &Args) -> Result<Report, StartError> {
     for name in names {
         gateway.open(name).map_err(DatasetError::from)?;
     }
-    let need = need_bytes(gateway.block_count());
+    let need = Query::need_bytes(gateway.block_count());
     let concurrency = args.concurrency.min(budget / need);
     if concurrency == 0 {
         return Err(StartError::Budget { budget, need });
@@ -125,25 +131,26 @@ fn run(args: &Args) -> Result<Report, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let gateway = Arc::new(gateway);
     runtime.block_on(async {
-        exporter.map_or(Ok(()), |exporter| exporter.start(&gateway))?;
-        Ok(serve(gateway, args, concurrency, &progress).await)
+        let mut helpers = JoinSet::new();
+        exporter.map_or(Ok(()), |exporter| exporter.start(&gateway, &mut helpers))?;
+        Ok(serve(gateway, args, concurrency, &progress, helpers).await)
     })
 }
 
-/// What a query leases at most: for each block its window, the chunk of its head and that of the head before,
-/// and in the series that is being put together once more.
-const fn need_bytes(blocks: usize) -> usize {
-    blocks * (WINDOW_BYTES + 3 * FRAME_BYTES)
-}
-
-/// Runs all queries, and the block sync beside them.
-async fn serve(gateway: Arc<Gateway>, args: &Args, concurrency: usize, progress: &Progress) -> Report {
+/// Runs all queries, and the block sync and `helpers` beside them.
+async fn serve(
+    gateway: Arc<Gateway>,
+    args: &Args,
+    concurrency: usize,
+    progress: &Progress,
+    mut helpers: JoinSet<()>,
+) -> Report {
     let start = Instant::now();
     let mut rng = Rng::new(args.seed);
     let (stop, stopped) = oneshot::channel();
     let sync = tokio::spawn(block_sync::run(Arc::clone(&gateway), rng.clone(), stopped));
     let bar = progress.bar("queries", args.queries as u64);
-    let figures = tokio::spawn({
+    helpers.spawn({
         let (gateway, bar) = (Arc::clone(&gateway), bar.clone());
         async move { show_figures(&gateway, &bar).await }
     });
@@ -172,7 +179,20 @@ async fn serve(gateway: Arc<Gateway>, args: &Args, concurrency: usize, progress:
         failed.errors.push(panic.to_string());
         failed
     });
-    figures.abort();
+    helpers.shutdown().await;
     bar.finish_and_clear();
-    Report::new(&gateway, outcomes, sync, time)
+    let tasks = tasks_left().await;
+    Report::new(&gateway, outcomes, sync, tasks, time)
+}
+
+/// How many tasks are left of a run that is over. Those of cancelled queries end soon after them, not with them.
+async fn tasks_left() -> usize {
+    let runtime = Handle::current().metrics();
+    let ended = async {
+        while runtime.num_alive_tasks() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    drop(timeout(GRACE, ended).await);
+    runtime.num_alive_tasks()
 }

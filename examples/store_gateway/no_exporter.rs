@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::gateway::Gateway;
 
 /// Why metrics cannot be served.
@@ -20,7 +22,7 @@ impl Exporter {
         Err(ExporterError(address))
     }
 
-    pub(crate) const fn start(self, _: &Arc<Gateway>) -> Result<(), ExporterError> {
+    pub(crate) const fn start(self, _: &Arc<Gateway>, _: &mut JoinSet<()>) -> Result<(), ExporterError> {
         match self {}
     }
 }

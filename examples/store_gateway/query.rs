@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures::TryStreamExt;
-use losertree::ProxyResponseLoserTree;
-use losertree::stream::MergeError;
+use losertree::Response;
+use losertree::response::{ProxyQuery, QueryError, ResponseSetError, ResponseSetOptions};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
+use crate::block::format::{FRAME_BYTES, WINDOW_BYTES};
 use crate::block::{BlockError, BlockSource, Problem};
 use crate::gateway::Gateway;
 use crate::rng::Rng;
 
 /// After how many series a query lets others run.
-const YIELD_AFTER: u64 = 64;
-
-type Merge = ProxyResponseLoserTree<BlockSource>;
+const YIELD_AFTER: u64 = 32;
+/// How many series of each block are received ahead of the merge. Each holds a lease, so this times the blocks times the
+/// queries is memory: [`Query::need_bytes`].
+const BUFFER_FRAMES: usize = 4;
 
 /// What a query is to do.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +31,7 @@ pub(crate) enum Kind {
     Complete,
     /// Stop after so many series.
     StopAfter(u64),
-    /// Have the merge stop after so many series.
+    /// Have the answer end after so many series.
     Limit(u64),
     /// Be dropped at this poll.
     CancelAt(u64),
@@ -64,15 +66,15 @@ impl Query {
 
     /// Plans a query by its number: half of them stop early. The seed says where.
     pub(crate) fn plan(number: usize, gateway: &Gateway, rng: &mut Rng) -> Self {
-        let items = gateway.item_count();
+        let series = gateway.series;
         let blocks = gateway.block_count();
         let kind = match (number % 2, number / 2 % 10) {
-            (0, _) => Kind::StopAfter(rng.magnitude_below(items)),
+            (0, _) => Kind::StopAfter(rng.magnitude_below(series)),
             (_, 0) => Kind::Complete,
-            (_, 1 | 4 | 5 | 7) => Kind::Limit(rng.magnitude_below(items)),
+            (_, 1 | 4 | 5 | 7) => Kind::Limit(rng.magnitude_below(series)),
             (_, 2 | 6 | 9) => Kind::CancelAt(rng.below(40)),
             _ => {
-                let after = rng.magnitude_below(items / blocks.max(1) as u64);
+                let after = rng.magnitude_below(gateway.item_count() / blocks.max(1) as u64);
                 Kind::FailIn { block: rng.index(blocks), after }
             }
         };
@@ -87,81 +89,114 @@ impl Query {
             polls = left;
             query.as_mut().poll(cx).map(Some)
         });
-        // The query is dropped in the middle of what it does, and the merge with it.
+        // The query is dropped in the middle of what it does, and the blocks with it.
         ended.await.unwrap_or(Outcome::Cancelled)
     }
 
+    /// What a query leases at most. `main` lets no more queries run at once than the budget has room for, so all leases
+    /// that there can be fit into it together: none has to wait for memory that is held by others who wait too.
+    ///
+    /// For each block there is the window on its index, and of chunks
+    ///
+    /// - [`BUFFER_FRAMES`] in its response set, including the one that is just being read, the frame in hand, those in
+    ///   the buffer and the head in the tournament: a set counts a frame until the next one is asked for;
+    /// - one in the series that the deduplication puts together.
+    ///
+    /// One chunk more has the series after that, by which it is found to be whole. With 32 blocks:
+    ///
+    /// ```text
+    /// 32 blocks × (8 KiB + (4 + 1) chunks × 4 KiB) + 4 KiB = 900 KiB a query
+    /// 16 queries × 900 KiB = 14.1 MiB, of 16 MiB
+    /// ```
+    ///
+    /// `tests/store_gateway_budget.rs` holds this, with chunks of 4 KiB.
+    ///
+    /// The blocks of a cancelled query that workers read at that very moment add to it until the workers return. For
+    /// that a lease may have to wait, but the workers wait for nothing. Whatever happens, the pool lends no more than
+    /// its budget.
+    pub(crate) const fn need_bytes(blocks: usize) -> usize {
+        blocks * (WINDOW_BYTES + (BUFFER_FRAMES + 1) * FRAME_BYTES) + FRAME_BYTES
+    }
+
     async fn answer(&self, gateway: &Gateway) -> Outcome {
-        let mut sources = gateway.sources(&self.name);
-        if let Kind::FailIn { block, after } = self.kind
-            && let Some(source) = sources.get_mut(block)
-        {
-            source.fail_after(after);
-        }
+        let failing = if let Kind::FailIn { block, after } = self.kind { Some((block, after)) } else { None };
         let limit = if let Kind::Limit(series) = self.kind { series } else { u64::MAX };
-        let builder = ProxyResponseLoserTree::builder().name("query").ledger(&gateway.ledger).limit(limit);
-        let mut merge = builder.sources(sources).build();
+        // By itself the library spawns nothing unless its feature `tokio` is on.
+        let sets = ResponseSetOptions::new().buffer_frames(BUFFER_FRAMES).spawn_with(|task| {
+            tokio::spawn(task);
+        });
+        let stores = gateway.stores(&self.name, failing);
+        let builder = ProxyQuery::builder().name("query").ledger(&gateway.ledger).limit(limit);
+        let mut query = builder.stores(stores).sets(sets).build();
 
         let mut answer = Answer::new(&gateway.served);
-        let outcome = self.read(&mut merge, &mut answer, gateway).await;
+        let outcome = self.read(&mut query, &mut answer, gateway).await;
         drop(answer);
 
         if gateway.leaks && outcome == Outcome::StoppedEarly {
             // The lost `Close()`. Here it takes an explicit `forget`, a reference cycle or a thread that never
-            // ends: leaving the function by any `return`, `?`, panic or cancellation drops the merge, and
+            // ends: leaving the function by any `return`, `?`, panic or cancellation drops the query, and
             // that gives back everything. In the original it took a refactoring that moved one line.
-            mem::forget(merge);
+            mem::forget(query);
             return outcome;
         }
         // The one place where every path but cancellation comes by.
-        match merge.close().await {
+        match query.close().await {
             Ok(()) => outcome,
             Err(error) => Outcome::Unexpected(format!("{}: cannot close: {error}", self.name)),
         }
     }
 
-    async fn read(&self, merge: &mut Merge, answer: &mut Answer<'_>, gateway: &Gateway) -> Outcome {
+    async fn read(
+        &self,
+        query: &mut ProxyQuery<BlockSource>,
+        answer: &mut Answer<'_>,
+        gateway: &Gateway,
+    ) -> Outcome {
         let stop_after = if let Kind::StopAfter(series) = self.kind { series } else { u64::MAX };
-        while answer.items() < stop_after {
-            match timeout(gateway.frame_timeout, merge.try_next()).await {
-                Ok(Ok(Some(series))) => {
+        while answer.series() < stop_after {
+            match timeout(gateway.frame_timeout, query.try_next()).await {
+                Ok(Ok(Some(Response::Series(series)))) => {
                     if let Err(wrong) = answer.add(series) {
                         return self.unexpected(&wrong);
                     }
                 }
+                Ok(Ok(Some(other))) => return self.unexpected(&format!("{other:?}, which no block gives")),
                 Ok(Ok(None)) => return self.end(answer, gateway),
                 Ok(Err(error)) => return self.failed(&error),
                 Err(_) => return Outcome::Stalled,
             }
-            if answer.items().is_multiple_of(YIELD_AFTER) {
+            if answer.series().is_multiple_of(YIELD_AFTER) {
                 yield_now().await;
             }
         }
         Outcome::StoppedEarly
     }
 
-    /// The merge has ended by itself.
+    /// The query has ended by itself.
     fn end(&self, answer: &Answer<'_>, gateway: &Gateway) -> Outcome {
-        let all = gateway.item_count();
+        let all = gateway.series;
         let (expected, outcome) = match self.kind {
             Kind::Limit(limit) if limit < all => (limit, Outcome::LimitReached),
             _ => (all, Outcome::Complete),
         };
-        if answer.items() != expected {
-            return self.unexpected(&format!("{} series of blocks instead of {expected}", answer.items()));
+        if answer.series() != expected {
+            return self.unexpected(&format!("{} series instead of {expected}", answer.series()));
         }
-        if outcome == Outcome::Complete && answer.series() != gateway.series {
-            return self.unexpected(&format!("{} series instead of {}", answer.series(), gateway.series));
+        let items = gateway.item_count();
+        if outcome == Outcome::Complete && answer.items() != items {
+            return self.unexpected(&format!("{} series of blocks instead of {items}", answer.items()));
         }
         outcome
     }
 
-    fn failed(&self, error: &MergeError<BlockError>) -> Outcome {
+    fn failed(&self, error: &QueryError<BlockError>) -> Outcome {
         let is_planned = matches!(self.kind, Kind::FailIn { block, .. } if block == error.origin().index());
         match error.source_error() {
-            Some(BlockError { problem: Problem::Injected, .. }) if is_planned => Outcome::FailedInBlock,
-            Some(cause) => self.unexpected(&format!("{error}: {cause}")),
-            None => self.unexpected(error),
+            Some(ResponseSetError::Store(BlockError { problem: Problem::Injected, .. })) if is_planned => {
+                Outcome::FailedInBlock
+            }
+            _ => self.unexpected(&error.report()),
         }
     }
 

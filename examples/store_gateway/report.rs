@@ -56,13 +56,20 @@ pub(crate) struct Report {
     bytes: u64,
     pool: PoolSnapshot,
     pending: usize,
+    tasks: usize,
     books: LedgerSnapshot,
     memory_peak: Option<u64>,
 }
 
 impl Report {
-    /// Takes the figures of the gateway, which nobody uses any more.
-    pub(crate) fn new(gateway: &Gateway, outcomes: Outcomes, sync: SyncReport, time: Duration) -> Self {
+    /// Takes the figures of the gateway, which nobody uses any more, save the `tasks` that are left.
+    pub(crate) fn new(
+        gateway: &Gateway,
+        outcomes: Outcomes,
+        sync: SyncReport,
+        tasks: usize,
+        time: Duration,
+    ) -> Self {
         Self {
             outcomes,
             sync,
@@ -72,6 +79,7 @@ impl Report {
             bytes: Served::get(&gateway.served.bytes),
             pool: gateway.pool.snapshot(),
             pending: gateway.pending(),
+            tasks,
             books: gateway.ledger.snapshot(),
             memory_peak: memory_peak(),
         }
@@ -100,6 +108,7 @@ impl Report {
             ),
         );
         alert(self.pending > 0, format_args!("{} readers are still inside of blocks", self.pending));
+        alert(self.tasks > 0, format_args!("{} tasks are still alive", self.tasks));
         for stuck in sync.stuck.iter().take(SHOWN) {
             alert(true, format_args!("block sync is stuck: {stuck}"));
         }
@@ -143,6 +152,7 @@ impl Display for Report {
         writeln!(f, "pool gets, puts    {gets} {difference} {puts}")?;
         writeln!(f, "pool waits         {}", pool.waits.count)?;
         writeln!(f, "gate pending       {}", self.pending)?;
+        writeln!(f, "tasks alive        {}", self.tasks)?;
         let balance = if books.is_balanced() { "balanced" } else { "NOT BALANCED" };
         writeln!(
             f,

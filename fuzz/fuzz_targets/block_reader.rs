@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use losertree::resource::BytePool;
+use losertree::response::ResponseSetOptions;
 use losertree::{Labels, LeakLedger, Source};
 
 #[path = "../../examples/store_gateway/block/mod.rs"]
@@ -70,7 +71,9 @@ fn read(files: BlockFiles, input: &Input<'_>) -> bool {
     let pool = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES).ledger(&ledger).build();
     let pool = pool.expect("the sizes fit");
     let block = Arc::new(Block::new(files, &ledger));
-    let mut source = block.read("fuzz".into(), &pool).expect("the gate is open");
+    let store = block.read("fuzz".into(), &pool, None).expect("the gate is open");
+    // Receives one series when it is asked for one.
+    let mut source = ResponseSetOptions::new().buffer_frames(1).open(store);
     let mut cx = Context::from_waker(Waker::noop());
     let mut given = 0;
     let ended_well = loop {
@@ -80,7 +83,8 @@ fn read(files: BlockFiles, input: &Input<'_>) -> bool {
         match Pin::new(&mut source).poll_next(&mut cx) {
             // It has woken itself: there is memory enough.
             Poll::Pending => {}
-            Poll::Ready(Some(Ok(series))) => {
+            Poll::Ready(Some(Ok(response))) => {
+                let series = response.as_series().expect("a block gives nothing else");
                 let written = &input.series[given];
                 assert_eq!(series.labels, labels(written));
                 // An index that lies under a right checksum may name an empty chunk where zeros are.

@@ -117,6 +117,19 @@ impl<St: Stream> Batches<St> {
     }
 }
 
+impl<St, E> Batches<St>
+where
+    St: Stream<Item = Result<Response, E>>,
+{
+    /// Drops what was taken out of the stream and not yielded, and returns the error among that.
+    pub(super) fn clear(&mut self) -> Option<E> {
+        self.unpacked.clear();
+        self.batch = Vec::new();
+        self.batch_bytes = 0;
+        self.next.take().and_then(Result::err)
+    }
+}
+
 impl<St, E> Stream for Batches<St>
 where
     St: Stream<Item = Result<Response, E>>,

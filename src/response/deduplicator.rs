@@ -110,6 +110,12 @@ impl<St> ResponseDeduplicator<St> {
         self.unpacked.into_inner()
     }
 
+    /// Drops the series that is held back and what is left of a batch.
+    pub(super) fn clear(&mut self) {
+        self.unpacked.clear();
+        self.run.held = None;
+    }
+
     /// Returns how many series were merged into the one before them, so far.
     #[must_use]
     pub const fn merged_series(&self) -> u64 {

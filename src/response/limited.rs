@@ -25,6 +25,11 @@ impl<S: Source<Item = Response> + Unpin> Limited<S> {
     pub(super) const fn merge_mut(&mut self) -> &mut Merge<S> {
         self.answer.get_mut()
     }
+
+    /// Drops what was taken out of the merge and not yielded.
+    pub(super) fn clear(&mut self) {
+        self.answer.clear();
+    }
 }
 
 impl<S: Source<Item = Response> + Unpin> Limited<S> {

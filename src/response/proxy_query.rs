@@ -1,8 +1,9 @@
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use futures::stream::FusedStream;
@@ -96,6 +97,8 @@ pub struct ProxyQuery<S: Source<Item = Response> + Unpin> {
     answer: Answer<S>,
     /// Whether nothing is yielded any more.
     is_closing: bool,
+    /// An error that came before that, behind a batch.
+    unyielded: Option<QueryError<S::Error>>,
     has_ended: bool,
 }
 
@@ -124,10 +127,11 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
             Some((max_series, max_bytes)) => Answer::InBatches(batches(answer, max_series, max_bytes)),
             None => Answer::Singly(answer),
         };
-        Self { answer, is_closing: false, has_ended: false }
+        Self { answer, is_closing: false, unyielded: None, has_ended: false }
     }
 
-    /// Ends the query early: closes all stores that are left, concurrently, and waits until each is closed.
+    /// Ends the query early: closes all stores that are left, concurrently, and waits until each is closed. Series that
+    /// were not yielded are dropped, so that their memory is given back.
     ///
     /// Closing twice is the same as closing once, and a query that was never polled can be closed.
     ///
@@ -151,8 +155,21 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseError<ResponseSetError<S::Error>>>> {
-        self.is_closing = true;
-        self.merge_mut().poll_close_all(cx)
+        if !mem::replace(&mut self.is_closing, true) {
+            self.unyielded = match &mut self.answer {
+                Answer::Singly(answer) => {
+                    answer.clear();
+                    None
+                }
+                Answer::InBatches(answer) => {
+                    answer.get_mut().clear();
+                    answer.clear()
+                }
+            };
+        }
+        let closed = ready!(self.merge_mut().poll_close_all(cx));
+        let errors = closed.err().into_iter().flat_map(CloseError::into_errors);
+        Poll::Ready(CloseError::check(self.unyielded.take().into_iter().chain(errors).collect()))
     }
 
     const fn merge_mut(&mut self) -> &mut Merge<S> {

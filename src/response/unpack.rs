@@ -38,6 +38,11 @@ impl<St> Unpack<St> {
         self.stream
     }
 
+    /// Drops what is left of the batch at hand.
+    pub(super) fn clear(&mut self) {
+        self.batch = vec::IntoIter::default();
+    }
+
     /// Whether the stream has ended. Its last batch was taken whole then.
     pub(super) const fn has_ended(&self) -> bool {
         self.has_ended

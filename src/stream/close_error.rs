@@ -13,7 +13,7 @@ pub struct CloseError<E> {
 
 impl<E> CloseError<E> {
     /// `Err` of the errors, if there are any.
-    pub(super) fn check(errors: Vec<MergeError<E>>) -> Result<(), Self> {
+    pub(crate) fn check(errors: Vec<MergeError<E>>) -> Result<(), Self> {
         if errors.is_empty() { Ok(()) } else { Err(Self { errors }) }
     }
 

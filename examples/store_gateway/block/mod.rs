@@ -1,4 +1,4 @@
-//! Blocks: files of sorted series, and the source that reads one of them for a query.
+//! Blocks: files of sorted series, and the store that reads one of them for a query.
 //!
 //! [`format`] has the picture of the two files. A [`BlockSource`] reads them in order, and holds a guard of the
 //! block's [`ReaderGate`](losertree::resource::ReaderGate) and the leases of what it has read.

@@ -1,0 +1,86 @@
+//! What a query of the example `store_gateway` leases at most, when chunks are as long as they can be.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use losertree::resource::BytePool;
+use losertree::{Labels, LeakLedger};
+use tempfile::TempDir;
+
+#[path = "../examples/store_gateway/answer.rs"]
+mod answer;
+#[path = "../examples/store_gateway/block/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "a test needs a part of it")]
+mod block;
+#[path = "../examples/store_gateway/gateway.rs"]
+#[allow(dead_code, reason = "a test needs a part of it")]
+mod gateway;
+#[path = "../examples/store_gateway/query.rs"]
+#[allow(dead_code, reason = "a test needs a part of it")]
+mod query;
+#[path = "../examples/store_gateway/rng.rs"]
+#[allow(dead_code, reason = "a test needs a part of it")]
+mod rng;
+
+use block::format::{CRC_BYTES, FRAME_BYTES, WINDOW_BYTES};
+use block::{BlockWriter, FileName};
+use gateway::Gateway;
+use query::{Kind, Outcome, Query};
+
+const BLOCKS: usize = 4;
+const SERIES: u64 = 300;
+
+/// A block that has every series, each with a chunk that fills its lease.
+fn write(dir: &Path, name: FileName) {
+    let samples = i64::try_from((FRAME_BYTES - CRC_BYTES) / 16).unwrap();
+    let start = i64::try_from(name.block).unwrap() * samples;
+    let samples: Vec<_> = (start..start + samples).map(|time_ms| (time_ms, 0.5)).collect();
+    let mut writer = BlockWriter::create(dir, name).unwrap();
+    for series in 0..SERIES {
+        writer.series(&Labels::from_pairs([("series", format!("{series:03}"))]).unwrap(), &samples).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// A pool that has room for what so many queries need at most, and no more.
+fn gateway(dir: &Path, queries: usize) -> Arc<Gateway> {
+    let ledger = LeakLedger::sites();
+    let budget = queries * Query::need_bytes(BLOCKS);
+    let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
+    let pool = sizes.budget_bytes(budget).ledger(&ledger).build().unwrap();
+    let gateway = Gateway::new(pool, ledger, dir.to_owned(), SERIES);
+    for block in 0..BLOCKS {
+        gateway.open(FileName { block, generation: 1 }).unwrap();
+    }
+    Arc::new(gateway)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_never_wait_for_memory() {
+    let dir = TempDir::new().unwrap();
+    for block in 0..BLOCKS {
+        write(dir.path(), FileName { block, generation: 1 });
+    }
+    for queries in [1, 1, 1, 3] {
+        let gateway = gateway(dir.path(), queries);
+        let tasks: Vec<_> = (0..queries)
+            .map(|number| {
+                let gateway = Arc::clone(&gateway);
+                tokio::spawn(async move { Query::new(number, Kind::Complete).run(&gateway).await })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), Outcome::Complete);
+        }
+        let pool = gateway.pool.snapshot();
+        assert_eq!(
+            (pool.waits.count, pool.used_bytes),
+            (0, 0),
+            "peak {} of {}",
+            pool.peak_bytes,
+            pool.budget_bytes
+        );
+        gateway.ledger.assert_balanced();
+    }
+}
