@@ -3,8 +3,11 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod timed;
+
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -12,6 +15,7 @@ use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
 };
 use losertree::{BoxSource, Chunk, Labels, LeakLedger, Response, Series, Source, Warning, closing};
+use tokio::time::Instant;
 
 type StoreSource = BoxSource<'static, Response, io::Error>;
 
@@ -139,4 +143,42 @@ async fn closing_returns_the_error_behind_a_batch() {
         .collect();
     assert_eq!(kinds, [io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut]);
     query.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_does_not_wait_for_the_closing_of_its_stores() {
+    let stores = |cast: &timed::Cast| {
+        let plan = |name: &str, nth| timed::Plan {
+            name: name.to_owned(),
+            answer: vec![timed::Step::Frame(Response::from(series(&format!(r#"{{nth="{nth}"}}"#), 0)))],
+            close: vec![timed::Step::Wait(Duration::from_secs(1000))],
+            ..timed::Plan::default()
+        };
+        cast.stores([plan("a", 1), plan("b", 2)])
+    };
+    for strategy in [RetrievalStrategy::Lazy, RetrievalStrategy::Eager] {
+        for limit in [1, 2, 3] {
+            for batch in [None, Some((10, usize::MAX))] {
+                let cast = timed::Cast::default();
+                let builder = ProxyQuery::builder()
+                    .stores(stores(&cast))
+                    .sets(ResponseSetOptions::new().retrieval(strategy))
+                    .limit(limit);
+                let mut query = match batch {
+                    Some((series, bytes)) => builder.batches(series, bytes).build(),
+                    None => builder.build(),
+                };
+                let start = Instant::now();
+                let mut came = 0;
+                while came < limit.min(2) {
+                    came += query.try_next().await.unwrap().unwrap().series_count() as u64;
+                }
+                assert_eq!(start.elapsed(), Duration::ZERO, "{strategy:?}, limit {limit}, {batch:?}");
+                assert!(query.try_next().await.unwrap().is_none());
+                // The end is when all are closed.
+                assert_eq!(start.elapsed(), Duration::from_secs(1000));
+                cast.assert_released();
+            }
+        }
+    }
 }

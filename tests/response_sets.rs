@@ -353,6 +353,7 @@ fn counts_are_of_series_not_of_frames() {
         series: 5,
         chunks: 5,
         samples: Some(35),
+        is_held_back: false,
         is_resorted: false,
     };
     assert_eq!(play.set.received(), Some(expected));

@@ -281,6 +281,24 @@ async fn the_total_goes_on_while_nobody_asks_until_the_last_frame() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_in_which_nobody_waits_for_the_closing_does_not_count() {
+    for strategy in STRATEGIES {
+        let cast = Cast::default();
+        let plan =
+            Plan { answer: vec![frame(0), frame(1)], close: vec![wait(1), wait(1)], ..Plan::default() };
+        let options = ResponseSetOptions::new().close_timeout(seconds(5)).retrieval(strategy);
+        let mut set = options.open(cast.store(plan));
+        assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
+        sleep(seconds(20)).await;
+        assert_eq!(next(&mut set).await.unwrap().unwrap(), series(1));
+        sleep(seconds(20)).await;
+        assert!(next(&mut set).await.is_none());
+        close(&mut set).await.unwrap();
+        assert_eq!(cast.log.sources()[0].close, Closing::Completed, "{strategy:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn time_without_memory_does_not_count_for_a_frame() {
     let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10_000).build().unwrap();
     let mut others = pool.reservation();

@@ -120,9 +120,9 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.held = Held::default();
     }
 
-    /// Closes the store. Frames that were held back stay.
-    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
-        self.receiver.poll_close(cx)
+    /// Closes the store, in time if it `is_timed`. Frames that were held back stay.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> Poll<Result<(), Error<S>>> {
+        self.receiver.poll_close(cx, is_timed)
     }
 
     /// Returns what is to be passed on of a frame: mostly the frame as it is, which is then not moved.
@@ -138,24 +138,25 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         }
     }
 
-    fn arrange_batch(&mut self, batch: Vec<Series>) -> Result<Option<Response>, Error<S>> {
-        let mut passed = Vec::with_capacity(if self.holds { 0 } else { batch.len() });
+    fn arrange_batch(&mut self, mut batch: Vec<Series>) -> Result<Option<Response>, Error<S>> {
         let mut arranged = Ok(());
-        for mut series in batch {
-            arranged = match self.judge(&mut series) {
-                Ok(Verdict::Pass) => {
-                    passed.push(series);
-                    continue;
-                }
-                Ok(Verdict::Hold) => self.hold(series),
-                Ok(Verdict::Skip) => continue,
+        batch.retain_mut(|series| {
+            if arranged.is_err() {
+                return false;
+            }
+            arranged = match self.judge(series) {
+                Ok(Verdict::Pass) => return true,
+                Ok(Verdict::Hold) => self.hold(mem::take(series)),
+                Ok(Verdict::Skip) => Ok(()),
                 Err(error) => Err(error),
             };
-            if arranged.is_err() {
-                break;
-            }
+            false
+        });
+        // What is left of a large batch is not to keep all of its memory, which nobody counts.
+        if batch.len() < batch.capacity() / 2 {
+            batch.shrink_to_fit();
         }
-        let passed = (!passed.is_empty()).then_some(Response::Batch(passed));
+        let passed = (!batch.is_empty()).then_some(Response::Batch(batch));
         match (arranged, passed) {
             (Ok(()), passed) => Ok(passed),
             (Err(error), None) => Err(error),
@@ -202,6 +203,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     }
 
     fn hold(&mut self, series: Series) -> Result<(), Error<S>> {
+        self.receiver.received.is_held_back = true;
         let Held { series: held, bytes, reservation } = &mut self.held;
         let added = series.size_bytes();
         let limit_bytes = self.rules.hold_limit_bytes;

@@ -121,6 +121,13 @@ impl<St, E> Batches<St>
 where
     St: Stream<Item = Result<Response, E>>,
 {
+    /// Gives the batch that there is, where no more series will come.
+    pub(super) fn flush(&mut self) -> Option<Response> {
+        self.batch_bytes = 0;
+        let batch = mem::take(&mut self.batch);
+        (!batch.is_empty()).then_some(Response::Batch(batch))
+    }
+
     /// Drops what was taken out of the stream and not yielded, and returns the error among that.
     pub(super) fn clear(&mut self) -> Option<E> {
         self.unpacked.clear();

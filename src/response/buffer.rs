@@ -121,7 +121,7 @@ impl<E> Buffer<E> {
     }
 
     /// Returns whether nothing is held. If something is, the producer will be woken when that has changed.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty_or_wakes(&self) -> bool {
         let mut state = self.lock();
         state.wanted_bytes = Some(usize::MAX);
         state.held.frames == 0

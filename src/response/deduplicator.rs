@@ -110,6 +110,11 @@ impl<St> ResponseDeduplicator<St> {
         self.unpacked.into_inner()
     }
 
+    /// Gives the series that is held back, where nothing more can come that belongs to it.
+    pub(super) fn finish(&mut self) -> Option<Series> {
+        self.run.finish()
+    }
+
     /// Drops the series that is held back and what is left of a batch.
     pub(super) fn clear(&mut self) {
         self.unpacked.clear();

@@ -64,10 +64,10 @@ impl<S: Source> EagerResponseSet<S> {
 }
 
 impl<S: Source<Item = Response> + Unpin> EagerResponseSet<S> {
-    /// Goes on closing the store.
-    fn close_store(&mut self, cx: &mut Context<'_>) {
+    /// Goes on closing the store. Its time runs only while somebody waits for that.
+    fn close_store(&mut self, cx: &mut Context<'_>, is_awaited: bool) {
         if self.closed.is_none()
-            && let Poll::Ready(closed) = self.store.poll_close(cx)
+            && let Poll::Ready(closed) = self.store.poll_close(cx, is_awaited)
         {
             self.closed = Some(closed);
         }
@@ -85,7 +85,7 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         let mut budget = POLL_BUDGET;
         loop {
             if self.store.has_ended() {
-                self.close_store(cx);
+                self.close_store(cx, false);
             }
             if let Some(series) = self.batch.next() {
                 return Poll::Ready(Some(Ok(series.into())));
@@ -104,7 +104,7 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         self.batch = Vec::new().into_iter();
         self.reservation = None;
         self.store.discard();
-        self.close_store(cx);
+        self.close_store(cx, true);
         // Asked for once only.
         self.closed.take().map_or(Poll::Pending, Poll::Ready)
     }

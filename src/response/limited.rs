@@ -1,5 +1,5 @@
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::Stream;
 
@@ -51,7 +51,15 @@ impl<S: Source<Item = Response> + Unpin> Stream for Limited<S> {
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let next = ready!(Pin::new(&mut self.answer).poll_next(cx));
+            let next = match Pin::new(&mut self.answer).poll_next(cx) {
+                // All that is left to be done is closing; the answer is not to wait for that.
+                Poll::Pending if self.merge().is_closing() => {
+                    let Some(last) = self.answer.finish() else { return Poll::Pending };
+                    Some(Ok(last.into()))
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(next) => next,
+            };
             if let Some(Ok(Response::Series(_))) = next {
                 // The series that was held back when the limit was reached; there is no other.
                 if self.remaining == 0 {

@@ -120,7 +120,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         }
         self.in_hand.clear();
         self.store.discard();
-        self.store.poll_close(cx).map(Some)
+        self.store.poll_close(cx, true).map(Some)
     }
 
     /// Receives what is ready and there is room for. Returns whether the store has to be waited for.
@@ -155,7 +155,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         }
         // The merge may be waiting for just this frame, and all the memory may be with frames that wait for the merge.
         // So a frame that finds the buffer empty goes through without being charged.
-        let goes_uncharged = buffer.is_empty();
+        let goes_uncharged = buffer.is_empty_or_wakes();
         if goes_uncharged {
             frame.reservation = None;
         }

@@ -213,7 +213,12 @@ impl<S: Source<Item = Response> + Unpin> Stream for ProxyQuery<S> {
         } else {
             match &mut self.answer {
                 Answer::Singly(answer) => Pin::new(answer).poll_next(cx),
-                Answer::InBatches(answer) => Pin::new(answer).poll_next(cx),
+                Answer::InBatches(answer) => match Pin::new(&mut *answer).poll_next(cx) {
+                    Poll::Pending if answer.get_ref().merge().is_closing() => {
+                        answer.flush().map_or(Poll::Pending, |batch| Poll::Ready(Some(Ok(batch))))
+                    }
+                    polled => polled,
+                },
             }
         };
         self.has_ended = matches!(next, Poll::Ready(None));

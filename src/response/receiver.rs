@@ -81,8 +81,8 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         }
     }
 
-    /// Closes the store; one that is being opened is given up.
-    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+    /// Closes the store; one that is being opened is given up. Its time runs only if it `is_timed`.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> Poll<Result<(), Error<S>>> {
         let State::Open(source) = &mut self.state else {
             self.state = State::Closed;
             self.timers.stop();
@@ -93,6 +93,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         }
         let closed = match self.signal.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
             Poll::Ready(closed) => closed.map_err(ResponseSetError::Store),
+            Poll::Pending if !is_timed => return Poll::Pending,
             Poll::Pending => Err(ready!(self.timers.poll_expired(Timeout::Close, cx))),
         };
         self.timers.stop();
@@ -113,7 +114,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         for series in series {
             self.received.chunks += series.chunks.len() as u64;
             if let (Some(samples), Some(count)) = (&mut self.received.samples, self.samples) {
-                *samples += series.chunks.iter().map(count).sum::<u64>();
+                *samples = series.chunks.iter().map(count).fold(*samples, u64::saturating_add);
             }
         }
     }

@@ -17,8 +17,8 @@
 /// where the labels of one series are those of another and one more: `{a, replica}` comes after `{a, b, replica}`,
 /// but `{a}` before `{a, b}`. So use it for stores whose series have all the same names of labels.
 ///
-/// [`Received::is_resorted`](crate::stream::Received::is_resorted) says whether series were held back and sorted.
-/// An [`EagerResponseSet`](super::EagerResponseSet) holds back everything anyway, and sorts what has to be.
+/// [`Received::is_held_back`](crate::stream::Received::is_held_back) says whether series were held back, and
+/// [`is_resorted`](crate::stream::Received::is_resorted) whether those were out of order. An [`EagerResponseSet`](super::EagerResponseSet) holds back everything anyway, and sorts what has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SeriesOrder {

@@ -254,6 +254,15 @@ where
         Close { merge: self }
     }
 
+    /// Returns whether the merge has nothing more to yield but errors and warnings: its sources are being closed, or are.
+    ///
+    /// It is so as soon as a poll has found the end of all sources, an error that ends the merge, or its limit reached; the
+    /// stream ends, with `None`, when the last source is closed.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.stage != Stage::Merging
+    }
+
     /// Ends the merge as if its limit had been reached: nothing more is taken from the tournament, every source
     /// is closed, and the stream ends.
     ///

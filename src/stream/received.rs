@@ -20,6 +20,8 @@ pub struct Received {
     pub chunks: u64,
     /// How many samples, if they are counted.
     pub samples: Option<u64>,
-    /// Whether the series had to be held back and sorted again.
+    /// Whether series were held back until the last had come, rather than given as they came.
+    pub is_held_back: bool,
+    /// Whether those were out of order, and were sorted.
     pub is_resorted: bool,
 }

@@ -19,9 +19,14 @@ pub struct MergeStats {
 
 impl MergeStats {
     /// Returns how many sources have given all that they had, which was nothing.
+    ///
+    /// Of those that count what they have received, that is no series: warnings and hints are not what was asked for.
     #[must_use]
     pub fn empty_sources(&self) -> usize {
-        let is_empty = |source: &&SourceStats| source.end == Some(SourceEnd::Exhausted) && source.items == 0;
+        let is_empty = |source: &&SourceStats| {
+            let given = source.received.map_or(source.items, |received| received.series);
+            source.end == Some(SourceEnd::Exhausted) && given == 0
+        };
         self.sources.iter().filter(is_empty).count()
     }
 }

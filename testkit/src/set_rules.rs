@@ -131,6 +131,7 @@ impl SetRules {
                     holds = Holds::FromTheStart;
                 }
                 if matches!(holds, Holds::FromTheStart) {
+                    received.is_held_back = true;
                     let before = held_bytes;
                     held_bytes += series.size_bytes();
                     error = self.too_much(before, held_bytes);
