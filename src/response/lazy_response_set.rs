@@ -22,17 +22,18 @@ use crate::{Response, Series, Source};
 ///
 /// # Buffer
 ///
-/// What has been received and not been merged is bounded by frames and by bytes. In memory at a time are at most the
-/// bytes of the buffer and one frame more, which the store has given and for which there is no room yet; a frame that
+/// What has been received and not been merged is bounded by frames and by bytes, unless series [have to be held
+/// back](super::SeriesOrder), which has [a bound of its own](super::ResponseSetOptions::hold_limit_bytes) and gives them as
+/// one frame. In memory at a time are at most the bytes of the buffer and one frame more, which the store has given and for which there is no room yet; a frame that
 /// is larger than the buffer is let in when the buffer is empty. With a pool, the frames are charged to its budget, and
 /// the store has to wait until there is some. A frame that comes to an empty buffer while there is none is let in
 /// uncharged, since the merge may be waiting for just this one: at most one for each set.
 ///
 /// # Complexity
 ///
-/// Each side takes a lock for what is ready, which may be half of the buffer at a time, and not for each frame. Nothing
-/// is allocated for a series. One poll takes at most 128 frames from the
-/// store, then it yields to the executor.
+/// Each side takes a lock for what is ready and not for each frame; with a pool, the side of the store takes one for each,
+/// and one of the pool. Nothing is allocated for a series. One poll takes at most 128 frames from the store, then it yields
+/// to the executor.
 ///
 /// # Background
 ///

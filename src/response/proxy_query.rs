@@ -55,7 +55,8 @@ pub type QueryError<E> = MergeError<ResponseSetError<E>>;
 ///
 /// # Closing
 ///
-/// The stream ends, with `None`, only when every store is closed. [`close`](Self::close) ends it early. Dropping it
+/// The stream ends, with `None`, only when every store is closed; the last series does not wait for that.
+/// [`close`](Self::close) ends it early. Dropping it
 /// drops everything, synchronously; its background tasks end by themselves soon after.
 ///
 /// # Examples
@@ -122,9 +123,12 @@ where
 }
 
 impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
-    pub(super) fn new(answer: Limited<S>, batch: Option<(usize, usize)>) -> Self {
+    pub(super) fn new(answer: Limited<S>, batch: Option<(usize, usize)>, is_prompt: bool) -> Self {
         let answer = match batch {
-            Some((max_series, max_bytes)) => Answer::InBatches(batches(answer, max_series, max_bytes)),
+            Some((max_series, max_bytes)) => {
+                let batches = batches(answer, max_series, max_bytes);
+                Answer::InBatches(if is_prompt { batches.prompt() } else { batches })
+            }
             None => Answer::Singly(answer),
         };
         Self { answer, is_closing: false, unyielded: None, has_ended: false }

@@ -16,6 +16,7 @@ use crate::{ProxyResponseLoserTree, Response, Source};
 /// | [`partial_response`](Self::partial_response) | [`PartialResponseStrategy::Abort`] |
 /// | [`limit`](Self::limit) | none |
 /// | [`batches`](Self::batches) | none: single series |
+/// | [`prompt_batches`](Self::prompt_batches) | a batch is yielded when it is full, or nothing more comes |
 /// | [`ledger`](Self::ledger) | none kept |
 /// | [`name`](Self::name) | none |
 #[must_use = "a builder does nothing until `build` is called"]
@@ -25,6 +26,7 @@ pub struct ProxyQueryBuilder<S: Source> {
     strategy: PartialResponseStrategy,
     limit: u64,
     batch: Option<(usize, usize)>,
+    is_prompt: bool,
     ledger: LeakLedger,
     name: Option<Arc<str>>,
 }
@@ -37,6 +39,7 @@ impl<S: Source> Default for ProxyQueryBuilder<S> {
             strategy: PartialResponseStrategy::Abort,
             limit: u64::MAX,
             batch: None,
+            is_prompt: false,
             ledger: LeakLedger::off(),
             name: None,
         }
@@ -85,6 +88,12 @@ where
         self
     }
 
+    /// Has a batch yielded that is not full rather than wait: see [`Batches::prompt`](super::Batches::prompt).
+    pub const fn prompt_batches(mut self) -> Self {
+        self.is_prompt = true;
+        self
+    }
+
     /// Books every store in a ledger, from [`build`](Self::build) until it is released.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
         self.ledger = ledger.clone();
@@ -108,7 +117,7 @@ where
         if self.strategy == PartialResponseStrategy::Warn {
             merge = merge.partial_response(Response::from);
         }
-        ProxyQuery::new(Limited::new(deduplicate(merge.build()), self.limit), self.batch)
+        ProxyQuery::new(Limited::new(deduplicate(merge.build()), self.limit), self.batch, self.is_prompt)
     }
 }
 
@@ -120,6 +129,7 @@ impl<S: Source> fmt::Debug for ProxyQueryBuilder<S> {
             .field("partial_response", &self.strategy)
             .field("limit", &self.limit)
             .field("batches", &self.batch)
+            .field("prompt_batches", &self.is_prompt)
             .field("ledger", &self.ledger)
             .field("name", &self.name)
             .finish()

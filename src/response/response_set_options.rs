@@ -109,8 +109,10 @@ impl ResponseSetOptions {
         self
     }
 
-    /// Sets how many bytes of series are held back at most, by [`Series::size_bytes`](crate::Series::size_bytes). More
-    /// are [an error](super::ResponseSetError::TooLarge).
+    /// Sets how many bytes of series each set holds back at most, by [`Series::size_bytes`](crate::Series::size_bytes).
+    /// More are [an error](super::ResponseSetError::TooLarge).
+    ///
+    /// Held back is everything by eager sets, and by lazy ones what [the order](Self::order) asks for.
     pub const fn hold_limit_bytes(mut self, bytes: usize) -> Self {
         self.rules.hold_limit_bytes = bytes;
         self
@@ -118,9 +120,11 @@ impl ResponseSetOptions {
 
     /// Charges what is buffered or held back to the budget of a pool.
     ///
-    /// A lazy set waits for memory for its buffer, in turn with others. For series that are held back it is
-    /// [an error](super::ResponseSetError::Pool) if there is none, or if others wait for some: the sets that have it may
-    /// all be waiting. They stay charged until they are used up, those of an eager set until it is closed or dropped.
+    /// A lazy set waits for memory for its buffer, in turn with others. It keeps its turn while nobody reads it, so that
+    /// those behind it wait too: let the budget be larger than what the sets of a query can hold, or close queries that
+    /// nobody reads. For series that are held back it is [an error](super::ResponseSetError::Pool) if there is no memory,
+    /// or if others wait for some: the sets that have it may all be waiting. They stay charged until they are used up,
+    /// those of an eager set until it is closed or dropped.
     pub fn pool(mut self, pool: &BytePool) -> Self {
         self.rules.pool = Some(pool.clone());
         self
@@ -170,7 +174,8 @@ impl ResponseSetOptions {
     /// Sets for how long a store may send nothing.
     ///
     /// Counted is the time in which the set waits for a frame. Time in which it does not want one, because its buffer
-    /// is full or nobody asks it, does not count.
+    /// is full or nobody asks it, does not count. For a set without a task, that is an eager one or where there is no
+    /// runtime, the time runs on from when it was asked until it is asked again.
     #[cfg(feature = "tokio")]
     pub const fn frame_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.frame = Some(timeout);
@@ -178,13 +183,16 @@ impl ResponseSetOptions {
     }
 
     /// Sets how long it may take from the first poll to the last frame, time in which nobody asks included.
+    ///
+    /// It does not bound the closing that comes after: set [`close_timeout`](Self::close_timeout) too.
     #[cfg(feature = "tokio")]
     pub const fn total_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.total = Some(timeout);
         self
     }
 
-    /// Sets how long closing a store may take. One that takes longer is dropped unclosed, which is the error.
+    /// Sets how long closing a store may take, while somebody waits for it. One that takes longer is dropped unclosed,
+    /// which is the error; so is one that is not closed at once where there is no clock to time it.
     #[cfg(feature = "tokio")]
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = Some(timeout);

@@ -9,6 +9,9 @@ pub(super) struct Spawner(pub(super) Option<Arc<dyn Fn(BoxFuture<'static, ()>) +
 impl Spawner {
     /// Spawns a task, or gives it back where there is nothing to spawn it on.
     pub(super) fn spawn(&self, task: BoxFuture<'static, ()>) -> Option<BoxFuture<'static, ()>> {
+        // What the store does belongs to the span in which the query is polled.
+        #[cfg(feature = "tracing")]
+        let task: BoxFuture<'static, ()> = Box::pin(tracing::Instrument::in_current_span(task));
         if let Some(spawn) = &self.0 {
             spawn(task);
             return None;

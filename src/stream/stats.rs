@@ -11,7 +11,7 @@ use crate::SourceId;
 pub struct MergeStats {
     /// How many items have been yielded, warnings of the merge's own not counted.
     pub items: u64,
-    /// Whether the answer is partial: a source has failed and was replaced by a warning.
+    /// Whether the answer is partial: a source has failed and was replaced by a warning, be it that only its closing failed.
     pub is_partial: bool,
     /// Each source, by index.
     pub sources: Vec<SourceStats>,
