@@ -17,7 +17,7 @@ use losertree_testkit::{
     inputs, merged, panic_at, silence_scripted_panics,
 };
 use probe::assert_complete;
-use quickcheck::{QuickCheck, quickcheck};
+use quickcheck::{Gen, QuickCheck, quickcheck};
 
 /// More than there are in a portion of anything that is merged here.
 const MANY: usize = 50_000;
@@ -202,7 +202,7 @@ fn for_each_comparison(comparisons: usize, check: impl Fn(usize)) {
 #[test]
 fn what_was_appended_before_a_panic_are_the_first_items() {
     silence_scripted_panics();
-    for (items, fan_in) in [(40, 5), (MANY, 20)] {
+    for (items, fan_in) in [(400, 5), (MANY, 20)] {
         let runs = Runs::from_keys(inputs::uniform(8, fan_in, items));
         let comparisons = Comparisons::new();
         merge_runs_by(runs.as_slice(), comparisons.counting(natural), &mut Vec::new());
@@ -327,6 +327,32 @@ fn comparisons_are_within_the_bound() {
         merge_runs_by_key(&long, |item| item.1, &mut out);
         assert_eq!(comparisons.count(), 0, "{name}: codes are exact");
     });
+}
+
+/// Where there are few items, nothing makes up for what it costs to look for stretches.
+#[test]
+fn comparisons_of_little_are_within_the_bound() {
+    fn property(runs: Vec<Vec<u8>>) -> bool {
+        let mut runs = runs;
+        for run in &mut runs {
+            run.sort_unstable();
+        }
+        let items: usize = runs.iter().map(Vec::len).sum();
+        let levels = runs.len().next_power_of_two().ilog2() as usize;
+        let comparisons = Comparisons::new();
+        merge_runs_by(&runs, comparisons.counting(u8::cmp), &mut Vec::with_capacity(items));
+        assert!(
+            comparisons.count() <= items * (levels + 1) + runs.len(),
+            "{} comparisons",
+            comparisons.count()
+        );
+        true
+    }
+    let runs: [&[u8]; 5] = [&[38, 56], &[18, 64, 72], &[6, 21, 47, 96], &[44, 53, 70], &[83]];
+    property(runs.map(<[u8]>::to_vec).to_vec());
+    for size in [6, 10, 16, 24, 40] {
+        QuickCheck::new().rng(Gen::new(size)).tests(2000).quickcheck(property as fn(Vec<Vec<u8>>) -> bool);
+    }
 }
 
 #[test]

@@ -28,12 +28,17 @@ enum Op {
     Settle,
     /// Goes on with a clone, after draining another.
     Clone,
+    /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another head.
+    Streak(usize, Raw),
 }
+
+/// More wins in a row than are taken for chance in a tree of any size.
+const STREAK: usize = 10;
 
 impl Arbitrary for Op {
     fn arbitrary(g: &mut Gen) -> Self {
         let raw = Raw::arbitrary(g);
-        match g.choose(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]).unwrap() {
+        match g.choose(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]).unwrap() {
             0 => Self::Push(raw),
             1 | 2 => Self::Pop,
             3 | 4 => Self::Replace(raw),
@@ -41,6 +46,7 @@ impl Arbitrary for Op {
             8 => Self::Winner,
             9 => Self::RunnerUp,
             10 => Self::Settle,
+            11 => Self::Streak(usize::arbitrary(g), raw),
             _ => Self::Clone,
         }
     }
@@ -54,6 +60,10 @@ impl Arbitrary for Op {
                 let raws = raw.shrink().map(move |raw| Self::SetHead(source, raw));
                 let raw = *raw;
                 Box::new(source.shrink().map(move |source| Self::SetHead(source, raw)).chain(raws))
+            }
+            Self::Streak(source, raw) => {
+                let source = *source;
+                Box::new(raw.shrink().map(move |raw| Self::Streak(source, raw)))
             }
             _ => Box::new(std::iter::empty()),
         }
@@ -152,6 +162,16 @@ impl<K: FewKeys, O: Order<Item<K>> + Clone> Pair<K, O> {
                 let (original, model) = (self.tree.clone(), self.model.clone());
                 self.drain();
                 (self.tree, self.model) = (original, model);
+            }
+            Op::Streak(source, raw) => {
+                let source = source % self.model.len().max(1);
+                self.drain();
+                for _ in 0..STREAK {
+                    self.apply(&Op::SetHead(source, Some(0)));
+                    self.pop();
+                }
+                self.apply(&Op::Winner);
+                self.apply(&Op::SetHead(source, raw));
             }
         }
         assert_eq!((self.tree.heads(), self.tree.sources()), (&*self.model, self.model.len()));
@@ -263,6 +283,22 @@ fn an_empty_tree_has_no_winner() {
     assert_eq!(tree.push(Some(3)), 0);
     assert_eq!(tree.winner(), Some((0, &3)));
     assert_eq!(tree.pop(), Some((0, 3)));
+}
+
+/// A winner that has come back is as live as any other: ties go to it by its index.
+#[test]
+fn a_source_that_comes_back_after_a_streak_wins_ties_as_before() {
+    let mut tree = LoserTree::new(Natural, [Some(0_u64), None]);
+    for _ in 0..7 {
+        assert_eq!(tree.pop(), Some((0, 0)));
+        tree.set_head(0, Some(0));
+    }
+    assert_eq!(tree.pop(), Some((0, 0)));
+    assert_eq!(tree.winner(), None);
+    tree.set_head(0, Some(5));
+    assert_eq!(tree.winner(), Some((0, &5)));
+    tree.set_head(1, Some(5));
+    assert_eq!(tree.winner(), Some((0, &5)));
 }
 
 #[test]

@@ -51,7 +51,16 @@ enum Op {
     Settle,
     /// Goes on with a clone.
     Clone,
+    /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another head.
+    Streak {
+        source: u8,
+        byte: u8,
+        head: Option<u8>,
+    },
 }
+
+/// More wins in a row than are taken for chance in a tree of any size.
+const STREAK: usize = 10;
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum End {
@@ -147,12 +156,7 @@ where
         // Those of the model.
         self.comparisons.take();
         match input.end {
-            End::PopAll => {
-                // One that panics at every question never ends.
-                for _ in 0..2 * self.model.len() {
-                    self.pop();
-                }
-            }
+            End::PopAll => self.pop_all(),
             End::IntoHeads => {
                 let heads = self.tree.into_heads();
                 assert!(heads.iter().flatten().map(Item::identity).eq(live(&self.model).map(Item::identity)));
@@ -206,6 +210,26 @@ where
             }
             Op::Settle => drop(self.ask(0, LoserTree::settle)),
             Op::Clone => self.tree = self.tree.clone(),
+            Op::Streak { source, byte, head } => {
+                if self.model.is_empty() {
+                    return;
+                }
+                let source = usize::from(source) % self.model.len();
+                self.pop_all();
+                for _ in 0..STREAK {
+                    self.set_head(source, Some(byte));
+                    self.pop();
+                }
+                self.winner();
+                self.set_head(source, head);
+            }
+        }
+    }
+
+    fn pop_all(&mut self) {
+        // One that panics at every question never ends.
+        for _ in 0..2 * self.model.len() {
+            self.pop();
         }
     }
 

@@ -122,9 +122,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     ///
     /// That is the smallest code among those that have lost to the winner, with the rank of its source if equal codes are
     /// equal items. So no items are compared for it.
+    ///
+    /// Nothing does if the winner is exhausted: a head that it is given must be replayed, since without that the winner
+    /// keeps its rank.
     #[cold]
     #[inline(never)]
     fn best_loser(&self, source: usize) -> Node {
+        if !self.winner.is_live() {
+            return Node::FIRST;
+        }
         let mut best = Node::exhausted(0);
         let mut node = self.parent(source);
         while node > 0 {
