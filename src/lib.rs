@@ -69,9 +69,9 @@
 //!
 //! # Ask many stores
 //!
-//! [`response::ProxyQuery`] is what stands between the transport of a query engine and the merge: it receives in
-//! the background within bounds and in time, removes replica labels, deduplicates, limits, and closes everything.
-//! [`response`] has its parts.
+//! [`response::ProxyQuery`] is what stands between the transport of a query engine and the merge: it receives
+//! in the background within bounds and in time, removes replica labels, deduplicates, limits, and closes
+//! everything. [`response`] has its parts.
 //!
 //! # Find leaks
 //!
@@ -144,8 +144,8 @@ pub mod tree;
 pub use error::{Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
-    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_owned_runs, merge_runs, merge_runs_by,
-    merge_runs_by_key, merge_runs_with, merge_with, try_merge, try_merge_with,
+    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_owned_runs, merge_owned_runs_with,
+    merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with, merge_with, try_merge, try_merge_with,
 };
 #[cfg(feature = "rayon")]
 pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};

@@ -10,8 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use losertree::key::{By, Natural, Reversed};
-use losertree::merge::merge_owned_runs_with;
-use losertree::{SortKey, merge_owned_runs, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
+use losertree::{
+    SortKey, merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key,
+    merge_runs_with,
+};
 use losertree_testkit::{
     Comparisons, Item, Random, Runs, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key,
     inputs, merged, panic_at, silence_scripted_panics,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures::stream::{self, StreamExt};
-use losertree::stream::Received;
+use losertree::stream::{Received, SourceEnd};
 use losertree::{LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
 use losertree_testkit::{Script, Stage, TestError, Wake};
 
@@ -153,4 +153,31 @@ fn what_was_received_is_reported_while_open_and_after() {
     assert_eq!(merge.stats().sources[0].received.map(|received| received.bytes), Some(200));
     futures::executor::block_on(merge.by_ref().collect::<Vec<_>>());
     assert_eq!(merge.stats().sources[0].received.map(|received| received.bytes), Some(300));
+}
+
+#[test]
+fn a_source_that_has_panicked_is_not_asked_what_it_has_received() {
+    struct Panicking(bool);
+    impl Source for Panicking {
+        type Item = u64;
+        type Error = Infallible;
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+            self.0 = true;
+            std::panic::resume_unwind(Box::new("as asked"))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+        fn received(&self) -> Option<Received> {
+            assert!(!self.0, "it has panicked");
+            Some(Received::default())
+        }
+    }
+    let mut merge = ProxyResponseLoserTree::new([Panicking(false)]);
+    assert_eq!(merge.stats().sources[0].received, Some(Received::default()));
+    let next = || futures::executor::block_on(merge.next());
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(next)).is_err());
+    assert_eq!(merge.stats().sources[0].received, None);
+    assert_eq!(futures::executor::block_on(merge.next()), None);
+    assert_eq!(merge.stats().sources[0].end, Some(SourceEnd::Panicked));
 }

@@ -28,7 +28,8 @@ enum Op {
     Settle,
     /// Goes on with a clone, after draining another.
     Clone,
-    /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another head.
+    /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another
+    /// head.
     Streak(usize, Raw),
 }
 

@@ -7,9 +7,10 @@ use std::cmp::Ordering;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use losertree::key::{By, Natural, Reversed};
-use losertree::merge::{merge_owned_runs_with, par_merge_runs_with};
+use losertree::merge::par_merge_runs_with;
 use losertree::{
-    merge_owned_runs, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with, par_merge_runs,
+    merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with,
+    par_merge_runs,
 };
 use losertree_fuzz::{Key, Kind, let_scripted_panics_unwind, scripted_panic, unless_it_panics, with_keys};
 use losertree_testkit::{Comparisons, Item, assert_same, merged_by};

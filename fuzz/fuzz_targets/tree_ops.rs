@@ -51,7 +51,8 @@ enum Op {
     Settle,
     /// Goes on with a clone.
     Clone,
-    /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another head.
+    /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another
+    /// head.
     Streak {
         source: u8,
         byte: u8,

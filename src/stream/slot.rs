@@ -102,8 +102,8 @@ impl<S: Source> Slot<S> {
 
     /// Polls for an item that the tournament lacks, and takes the time until there is a first one.
     ///
-    /// `now` is the time if it has just been read: the clock is read once for each source, not twice, which is
-    /// a fifth of what starting a merge of ready sources takes (bench `scoreboard`, `async/first`).
+    /// `now` is the time if it has just been read: the clock is read once for each source, not twice, which
+    /// is a fifth of what starting a merge of ready sources takes (bench `scoreboard`, `async/first`).
     pub(super) fn poll_head(&mut self, now: &mut Option<Instant>) -> Poll<Option<Result<S::Item, S::Error>>>
     where
         S: Unpin,
@@ -127,8 +127,8 @@ impl<S: Source> Slot<S> {
         self.note_use("waiting for item", Some(self.items + 1));
     }
 
-    /// Notes for the ledger that an item was waited for and has come. One that is ready when its turn comes is
-    /// not noted: the way of those is to cost nothing.
+    /// Notes for the ledger that an item was waited for and has come. One that is ready when its turn comes
+    /// is not noted: the way of those is to cost nothing.
     pub(super) fn note_head(&self) {
         self.note_use("not waited for since item", Some(self.items));
     }
@@ -162,11 +162,9 @@ impl<S: Source> Slot<S> {
         self.waker.take();
         self.state = SlotState::Called;
         let polled = Pin::new(source).poll_close(&mut Context::from_waker(self.waker.waker()));
+        self.state = SlotState::Closing;
         match &polled {
-            Poll::Pending => {
-                self.state = SlotState::Closing;
-                self.note_use("closing", None);
-            }
+            Poll::Pending => self.note_use("closing", None),
             Poll::Ready(closed) => {
                 if closed.is_err() {
                     self.note_end(SourceEnd::Failed, Phase::Closing);
@@ -205,18 +203,22 @@ impl<S: Source> Slot<S> {
     }
 
     fn take_source(&mut self) -> Option<S> {
+        let has_panicked = self.state == SlotState::Called;
         self.state = SlotState::Released;
         let source = self.source.take()?;
-        self.received = source.received().map(Box::new);
+        if !has_panicked {
+            self.received = source.received().map(Box::new);
+        }
         self.duration = self.first_poll.map(|first| first.elapsed());
         Some(source)
     }
 
     pub(super) fn stats(&self) -> SourceStats {
+        let asked = self.source.as_ref().filter(|_| self.state != SlotState::Called);
         SourceStats {
             origin: self.origin.clone(),
             items: self.items,
-            received: self.source.as_ref().map_or(self.received.as_deref().copied(), Source::received),
+            received: asked.map_or(self.received.as_deref().copied(), Source::received),
             duration: self.duration.or_else(|| self.first_poll.map(|first| first.elapsed())),
             polls: self.polls,
             time_to_first_item: self.time_to_first_item,

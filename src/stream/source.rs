@@ -111,7 +111,8 @@ pub trait Source {
 
     /// Returns what the source has received so far, if it counts that.
     ///
-    /// Asked for statistics, and once more when the source is released. Default: not counted.
+    /// Asked for statistics, and once more when the source is released, unless it has panicked. Default: not
+    /// counted.
     fn received(&self) -> Option<Received> {
         None
     }

@@ -97,8 +97,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         challenger
     }
 
-    /// The matches of a challenger whose head may have to be compared. It goes along by reference: looked up for each match,
-    /// it takes 1.1 times as long at K = 16 and 1.16 times at K = 1024 (bench `scoreboard`, `losertree_by`).
+    /// The matches of a challenger whose head may have to be compared. It goes along by reference: looked up
+    /// for each match, it takes 1.1 times as long at K = 16 and 1.16 times at K = 1024 (bench `scoreboard`,
+    /// `losertree_by`).
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn climb_with_head(&mut self, source: usize, mut challenger: Node) -> Node {
@@ -120,11 +121,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Returns what the next head of `source`, the winner's, must come before to win without a replay.
     ///
-    /// That is the smallest code among those that have lost to the winner, with the rank of its source if equal codes are
-    /// equal items. So no items are compared for it.
+    /// That is the smallest code among those that have lost to the winner, with the rank of its source if
+    /// equal codes are equal items. So no items are compared for it.
     ///
-    /// Nothing does if the winner is exhausted: a head that it is given must be replayed, since without that the winner
-    /// keeps its rank.
+    /// Nothing does if the winner is exhausted: a head that it is given must be replayed, since without that
+    /// the winner keeps its rank.
     #[cold]
     #[inline(never)]
     fn best_loser(&self, source: usize) -> Node {
@@ -259,10 +260,11 @@ fn is_before<T, O: Order<T>>(order: &mut O, a: Player<'_, T>, b: Player<'_, T>) 
     }
 }
 
-/// Returns how often in a row a source must win, after its first time, until that is taken for more than chance.
+/// Returns how often in a row a source must win, after its first time, until that is taken for more than
+/// chance.
 ///
-/// On uniform keys that is so in one of 256 cases for 2, 4 and 16 leaves. If one win in a row is enough at K = 16, uniform
-/// keys take 1.2 times as long, for streaks that end at once (bench `scoreboard`, `u64/uniform`).
+/// On uniform keys that is so in one of 256 cases for 2, 4 and 16 leaves. If one win in a row is enough, uniform
+/// keys take 1.2 times as long at K = 16, for streaks that end at once (bench `scoreboard`, `u64/uniform`).
 pub(super) const fn long_streak(width: usize) -> u32 {
     match width {
         0..=2 => 8,

@@ -23,8 +23,8 @@ const LONGEST_MOVED: usize = 32;
 /// # Complexity
 ///
 /// `O(N·log K)` steps for N items in K runs; `O(N)` where the runs hardly overlap. No items are compared if
-/// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times. A room for entries of at most half a megabyte,
-/// or 128 for each run if that is more; the [module](super) says what is in it.
+/// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times. A room for entries of at most half a
+/// megabyte, or 128 for each run if that is more; the [module](super) says what is in it.
 ///
 /// Items that need no drop are taken to be cheap to clone, and may be cloned more than once.
 ///
@@ -77,8 +77,9 @@ where
 
 /// Merges runs sorted by a key of their items, and appends the result to `out`: see [`merge_runs`].
 ///
-/// Where the code of the key is not exact, the key is taken out once for the code of an item, and twice for
-/// each comparison.
+/// The function is called twice for each comparison. If the code of the key is exact that goes for
+/// comparisons of codes as well, where the items are moved themselves (see the [module](super)): some
+/// 2·⌈log2 K⌉ calls for each item. Otherwise it is called about once more for each item, for its code.
 ///
 /// # Examples
 ///

@@ -1,8 +1,8 @@
 //! Merging of whole runs that are in memory.
 //!
-//! [`merge_runs`] appends the merge of sorted slices to a vector; [`merge_runs_by`], [`merge_runs_by_key`] and
-//! [`merge_runs_with`] do so in other orders, and [`merge_owned_runs`] moves items out of vectors.
-//! `par_merge_runs` and its like (feature `rayon`) give the same on several threads.
+//! [`merge_runs`] appends the merge of sorted slices to a vector; [`merge_runs_by`], [`merge_runs_by_key`]
+//! and [`merge_runs_with`] do so in other orders, and [`merge_owned_runs`] moves items out of vectors.
+//! `par_merge_runs` and its like (feature `rayon`) do it on several threads.
 //!
 //! Whoever has all runs in memory can do better than to ask, item by item, which of K heads is the smallest:
 //! there is more to see than heads.
@@ -24,9 +24,9 @@
 //! s4 ─────────────────────┘
 //! ```
 //!
-//! Where a level has fewer merges than lanes, a merge is split. Think of it as a path: a step to the right takes
-//! an item of the left run, a step down one of the right run. The first m items end on the diagonal of the
-//! points that are m steps away, and a bisection along it finds where.
+//! Where a level has fewer merges than lanes, a merge is split. Think of it as a path: a step to the right
+//! takes an item of the left run, a step down one of the right run. The first m items end on the diagonal of
+//! the points that are m steps away, and a bisection along it finds where.
 //!
 //! ```text
 //!         1   3   5   7     left
@@ -38,20 +38,23 @@
 //! right
 //! ```
 //!
-//! A run that is much longer than its neighbours waits until these have been merged to something of its length.
+//! A run that is much longer than its neighbours waits until these have been merged to something of its
+//! length.
 //!
 //! # Stretches
 //!
 //! Where a run wins many times in a row a tournament does better: it knows the runner-up, so the end of the
-//! stretch is found by doubling and bisection, and all of it is copied, once. So that is tried first, and given
-//! up for the cascade when thirty-two stretches were short: shorter on average than 96 items by the number of
-//! levels that they spare. It is tried again after some portions.
+//! stretch is found by doubling and bisection, and all of it is copied, once. So that is tried first, and
+//! given up for the cascade when thirty-two stretches were short: shorter on average than 13 items and
+//! another 40 by the number of levels that they spare. It is tried again after some portions, and not at all
+//! where there are fewer than 64 items for each level.
 //!
 //! # Portions
 //!
-//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions of a
-//! quarter of a megabyte at most, and each goes through the whole cascade. Every s-th item of each run is a sample; a
-//! tournament finds the K smallest samples, and the last of them is where the portion ends:
+//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of
+//! at most 256 KiB where items are moved themselves, of 64 KiB where codes and references are, and of 64
+//! entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run
+//! is a sample; a tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
 //! s0  1 4 │ 8 9 12 20 …      every third item is a sample: 8 and 20 in s0
@@ -72,7 +75,8 @@
 //!
 //! A merge is split at a rank: into the merge of what comes first in each run, and that of the rest. Both are
 //! merges as any other, of which the outputs have a known place. The parts are found by searching all runs at
-//! once, with ties decided by run, so the result is that of one thread. Rayon says how many parts are needed.
+//! once, with ties decided by run, so the result for sorted runs is that of one thread. Rayon says how many
+//! parts are needed.
 //!
 //! ```text
 //! s0  1 4 │ 8 9 12 20        the first eight:  1 4 · 2 3 3 5 · 6 7     on one thread
@@ -88,9 +92,9 @@
 //!
 //! # Complexity
 //!
-//! With exact codes no items are compared. Otherwise there are at most K + N·(⌈log2 K⌉ + 1) comparisons, and far
-//! fewer where there are long stretches. There are two rooms for entries, each of at most 256 KiB or, with many runs, of
-//! 64 entries for each run, and of no more than N entries; beside it `O(K)`, and the output.
+//! With exact codes no items are compared. Otherwise there are at most K + N·(⌈log2 K⌉ + 1) comparisons, and
+//! far fewer where there are long stretches. There are two rooms for entries, each as large as a portion may
+//! be, and of no more than N entries; beside it `O(K)`, and the output.
 //!
 //! # Panics
 //!

@@ -38,7 +38,7 @@ pub fn merge_owned_runs<T: SortKey>(runs: Vec<Vec<T>>) -> Vec<T> {
 ///
 /// ```
 /// use losertree::key::By;
-/// use losertree::merge::merge_owned_runs_with;
+/// use losertree::merge_owned_runs_with;
 ///
 /// let shorter = By::new(|a: &String, b: &String| a.len().cmp(&b.len()));
 /// let runs = vec![vec!["b".to_owned(), "ccc".to_owned()], vec!["aa".to_owned()]];

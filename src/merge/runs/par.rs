@@ -16,13 +16,15 @@ const SHORTEST_PART_PER_RUN: usize = 1 << 8;
 
 /// Merges runs as [`merge_runs`](super::merge_runs()) does, on the threads of rayon's current pool.
 ///
-/// The result is the same, whatever the number of threads. Merges of less than twice 16,384 items, or twice 256 for
-/// each run, are done by the calling thread.
+/// The result for sorted runs is the same, whatever the number of threads; of runs that are not sorted each
+/// comes out once and in its own order. Merges of less than twice 16,384 items, or twice 256 for each run,
+/// are done by the calling thread.
 ///
 /// # Complexity
 ///
-/// The comparisons of [`merge_runs`](super::merge_runs()), and for each part of the merge `O(K·log² N)` to
-/// find where it begins. There are a few parts for each thread, each with its own room for entries.
+/// The comparisons of [`merge_runs`](super::merge_runs()), and for each part of the merge those that find
+/// where it begins: about K·log² N where the runs interleave at random, and K²·log N where they are
+/// disjoint. There are a few parts for each thread, each with its own room for entries.
 ///
 /// # Panics
 ///

@@ -8,17 +8,18 @@ const LOOK: usize = 32;
 
 /// How many items there are for each level at least, where it is looked for stretches.
 ///
-/// A stretch of one item takes at most 2·L comparisons at L levels, for the runner-up, its end and the replay. That is
-/// L − 1 more than are promised for the item, and the cascade takes one less for each of its items. So the first look is
-/// made up for by `LOOK`·L items; twice as many pay for what the cascade splits, too.
+/// A stretch of one item takes at most 2·L comparisons at L levels, for the runner-up, its end and the
+/// replay. That is L − 1 more than are promised for the item, and the cascade takes one less for each of its
+/// items. So the first look is made up for by `LOOK`·L items; twice as many pay for what the cascade splits,
+/// too.
 const ITEMS_PER_LEVEL: usize = 2 * LOOK;
 
 /// What a stretch costs, in steps of a lane: so many, and so many for each level of the tournament.
 const STEPS: usize = 40;
 const STEPS_PER_LEVEL: usize = 13;
 
-/// Merges for as long as a winner wins many times in a row: searches for the end of its stretch and takes that
-/// at once. Returns how many items those were: none where there are few.
+/// Merges for as long as a winner wins many times in a row: searches for the end of its stretch and takes
+/// that at once. Returns how many items those were: none where there are few.
 ///
 /// Without it a merge of runs that win 64 times in a row takes 2.4 times as long at K = 16 and 3.3 times at
 /// K = 64 (`cargo bench --bench runs -- --filter concat_sort/runs`).
