@@ -5,6 +5,7 @@
 
 mod timed;
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +180,24 @@ async fn the_answer_does_not_wait_for_the_closing_of_its_stores() {
                 assert_eq!(start.elapsed(), Duration::from_secs(1000));
                 cast.assert_released();
             }
+        }
+    }
+}
+
+// F42
+#[tokio::test]
+async fn a_series_that_an_error_cuts_off_does_not_come_wherever_the_executor_gets_its_turn() {
+    for strategy in [RetrievalStrategy::Lazy, RetrievalStrategy::Eager] {
+        for duplicates in 1..300 {
+            let frames = (0..duplicates).map(|_| Ok::<_, io::Error>(series(r#"{pod="a"}"#, 0).into()));
+            let frames = frames.chain([Err(io::ErrorKind::ConnectionReset.into())]);
+            let source = closing(stream::iter(frames), |_| pending()).boxed();
+            let mut query = ProxyQuery::builder()
+                .store(Store::opened("a", source))
+                .sets(ResponseSetOptions::new().retrieval(strategy))
+                .build();
+            let first = query.next().await.unwrap();
+            assert!(first.is_err(), "{strategy:?}, {duplicates}: {first:?}");
         }
     }
 }

@@ -127,31 +127,3 @@ fn sizes_are_those_of_the_parts() {
     let two = Response::Batch(vec![series, Series::default()]);
     assert_eq!(size(two), response_bytes + series_bytes + size_of::<Series>());
 }
-
-// F11, F12
-/// Labels come off every series, of batches too, and it is told whether the order may have changed.
-#[test]
-fn labels_are_removed_in_place() {
-    let series = |text: &str| Series::new(labels(text), vec![Chunk::new(0, 9, "x")]);
-    let before =
-        || [series(r#"{replica="a", zone="y"}"#), series(r#"{replica="b", zone="x"}"#), series("{}")];
-    let after = || [series(r#"{zone="y"}"#), series(r#"{zone="x"}"#), series("{}")];
-    for (before, after) in before().into_iter().zip(after()) {
-        let mut response = Response::from(before.clone());
-        assert_eq!(response.remove_labels(&["replica"]), before != after);
-        assert_eq!(response, after.into());
-    }
-    let mut batch = Response::Batch(before().into());
-    assert!(!batch.remove_labels(&["job", "replic"]));
-    assert_eq!(batch, Response::Batch(before().into()));
-    assert!(batch.remove_labels(&["job", "replica"]));
-    assert_eq!(batch, Response::Batch(after().into()));
-    // What was sorted is not any more.
-    assert!(before()[0].compare(&before()[1]).is_lt() && after()[0].compare(&after()[1]).is_gt());
-
-    for mut other in [Warning::new(r#"replica="a""#).into(), Response::Hints("replica".into())] {
-        let before = other.clone();
-        assert!(!other.remove_labels(&["replica"]));
-        assert_eq!(other, before);
-    }
-}

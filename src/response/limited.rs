@@ -30,9 +30,7 @@ impl<S: Source<Item = Response> + Unpin> Limited<S> {
     pub(super) fn clear(&mut self) {
         self.answer.clear();
     }
-}
 
-impl<S: Source<Item = Response> + Unpin> Limited<S> {
     pub(super) const fn merge(&self) -> &Merge<S> {
         self.answer.get_ref()
     }

@@ -86,33 +86,6 @@ impl Response {
         }
     }
 
-    /// Removes the labels that have one of these names from all series in it, and returns whether there were any.
-    ///
-    /// # Ordering
-    ///
-    /// See [`Labels::without`]: afterwards responses that were sorted may not be, nor the series of a batch.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use losertree::{Labels, Response, Series};
-    ///
-    /// let labels = Labels::from_pairs([("job", "api"), ("replica", "a")])?;
-    /// let mut batch = Response::Batch(vec![Series::new(labels, vec![])]);
-    /// assert!(batch.remove_labels(&["replica"]));
-    /// assert!(!batch.remove_labels(&["replica"]));
-    /// # Ok::<(), losertree::series::LabelsError>(())
-    /// ```
-    pub fn remove_labels<N: AsRef<str>>(&mut self, names: &[N]) -> bool {
-        match self {
-            Self::Series(series) => series.remove_labels(names),
-            Self::Batch(batch) => {
-                batch.iter_mut().fold(false, |removes, series| series.remove_labels(names) | removes)
-            }
-            Self::Warning(_) | Self::Hints(_) => false,
-        }
-    }
-
     /// What responses are ordered by. `None` before every `Some` is the order of responses.
     fn key(&self) -> Option<&Labels> {
         self.as_series().map(|series| &series.labels)

@@ -51,18 +51,6 @@ impl Series {
         let chunks: usize = self.chunks.iter().map(Chunk::size_bytes).sum();
         size_of::<Self>() + self.labels.packed().len() + chunks
     }
-
-    /// Removes the labels that have one of these names, and returns whether there were any.
-    ///
-    /// # Ordering
-    ///
-    /// See [`Labels::without`]: afterwards the series can stand elsewhere in the order.
-    pub fn remove_labels<N: AsRef<str>>(&mut self, names: &[N]) -> bool {
-        let kept = self.labels.without(names);
-        let removes = kept.packed().len() < self.labels.packed().len();
-        self.labels = kept;
-        removes
-    }
 }
 
 /// By the labels alone.

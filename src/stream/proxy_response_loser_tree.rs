@@ -254,13 +254,13 @@ where
         Close { merge: self }
     }
 
-    /// Returns whether the merge has nothing more to yield but errors and warnings: its sources are being closed, or are.
+    /// Returns whether the merge has nothing more to yield but what goes wrong in closing: its sources are being closed,
+    /// or are.
     ///
-    /// It is so as soon as a poll has found the end of all sources, an error that ends the merge, or its limit reached; the
-    /// stream ends, with `None`, when the last source is closed.
-    #[must_use]
-    pub fn is_closing(&self) -> bool {
-        self.stage != Stage::Merging
+    /// It is so once a poll has found the end of all sources, or the limit reached, or has yielded the error that ends the
+    /// merge. The stream ends, with `None`, when the last source is closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.stage != Stage::Merging && self.reports.is_empty()
     }
 
     /// Ends the merge as if its limit had been reached: nothing more is taken from the tournament, every source
@@ -268,7 +268,7 @@ where
     ///
     /// Other than with [`close`](Self::close), it is the stream that is polled until the sources are closed, and
     /// that yields what goes wrong.
-    pub const fn finish(&mut self) {
+    pub(crate) const fn finish(&mut self) {
         self.remaining = 0;
     }
 
