@@ -21,6 +21,10 @@ fn assert_contract<K: SortKey + Debug + ?Sized>(a: &K, b: &K, expected: Ordering
     for code in [x, y] {
         assert!(K::CODE_BITS == 64 || code < 1 << K::CODE_BITS, "code {code:x} of {a:?} or {b:?}");
     }
+    if K::PARTS > 0 {
+        let parts = |key: &K| (0..K::PARTS).map(|index| key.part(index).to_vec()).collect::<Vec<_>>();
+        assert_eq!(parts(a).cmp(&parts(b)), expected, "parts of {a:?} and {b:?}");
+    }
     match x.cmp(&y) {
         Ordering::Equal if K::EXACT => assert!(expected.is_eq(), "exact codes of {a:?} and {b:?}"),
         Ordering::Equal => {}
@@ -146,6 +150,8 @@ fn compound_keys() {
     check_ord::<Option<u8>>();
     check_ord::<Option<u64>>();
     check_ord::<Option<String>>();
+    check_ord::<(String, Vec<u8>)>();
+    check_ord::<(Option<String>, Option<Option<(String, String)>>)>();
     check_ord::<Option<Option<bool>>>();
     check_ord::<(Option<u8>, Option<i32>)>();
 }

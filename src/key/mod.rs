@@ -25,11 +25,15 @@
 
 mod by;
 mod by_key;
+mod by_offset_code;
 mod by_ref;
 mod code;
+mod coded;
 mod compound;
+mod key_buffer;
 mod natural;
 mod numbers;
+mod offset_code;
 mod order;
 mod reversed;
 mod sort_key;
@@ -37,8 +41,13 @@ mod text;
 
 pub use by::By;
 pub use by_key::ByKey;
+pub use by_offset_code::ByOffsetCode;
 pub(crate) use by_ref::ByRef;
+pub use coded::Coded;
+pub(crate) use key_buffer::KeyBuffer;
 pub use natural::Natural;
+pub(crate) use offset_code::MOST_PARTS;
+pub use offset_code::OffsetCode;
 pub use order::Order;
 pub use reversed::Reversed;
 pub use sort_key::SortKey;

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::order::sealed::Sealed;
-use super::{Order, SortKey};
+use super::{KeyBuffer, OffsetCode, Order, SortKey};
 
 /// The order that items have of themselves: that of their [`SortKey`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -12,6 +12,7 @@ impl Sealed for Natural {}
 impl<T: SortKey> Order<T> for Natural {
     const EXACT: bool = T::EXACT;
     const HAS_CODES: bool = T::CODE_BITS > 0;
+    const PARTS: usize = T::PARTS;
 
     #[inline]
     fn code(&mut self, item: &T) -> u64 {
@@ -21,5 +22,25 @@ impl<T: SortKey> Order<T> for Natural {
     #[inline]
     fn compare(&mut self, a: &T, b: &T) -> Ordering {
         a.compare(b)
+    }
+
+    #[inline]
+    fn first_code(&mut self, item: &T) -> OffsetCode {
+        OffsetCode::first(item)
+    }
+
+    #[inline]
+    fn code_after(&mut self, before: &KeyBuffer, item: &T) -> Option<OffsetCode> {
+        before.code_of_next(item)
+    }
+
+    #[inline]
+    fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
+        code.compare(a, b)
+    }
+
+    #[inline]
+    fn keep(&mut self, before: &mut KeyBuffer, item: &T, code: OffsetCode) {
+        before.replace(item, code);
     }
 }

@@ -1,9 +1,12 @@
 use std::cmp::Ordering;
 
+use super::{KeyBuffer, OffsetCode};
+
 /// The order of a merge: a code for each item, and a comparison for items whose codes are equal.
 ///
 /// This trait is sealed: its orders are [`Natural`](super::Natural), [`By`](super::By),
-/// [`ByKey`](super::ByKey) and [`Reversed`](super::Reversed). It is sealed because the contract between the
+/// [`ByKey`](super::ByKey), [`Reversed`](super::Reversed) and
+/// [`ByOffsetCode`](super::ByOffsetCode). It is sealed because the contract between the
 /// tournament and its codes is still growing; a type of your own joins by implementing
 /// [`SortKey`](super::SortKey), and any other order is a comparator.
 pub trait Order<T>: sealed::Sealed {
@@ -13,11 +16,40 @@ pub trait Order<T>: sealed::Sealed {
     /// Whether the code tells any two items apart. A comparator alone has no codes.
     const HAS_CODES: bool;
 
+    /// How many strings of bytes the key of an item is made of; none has no offset-value codes.
+    const PARTS: usize = 0;
+
+    /// Whether items bring their offset-value codes along.
+    const IS_CODED: bool = false;
+
     /// Returns the code of an item: a smaller code means a smaller item.
     fn code(&mut self, item: &T) -> u64;
 
     /// Compares two items in full.
     fn compare(&mut self, a: &T, b: &T) -> Ordering;
+
+    /// Returns the offset-value code of an item against nothing.
+    #[doc(hidden)]
+    fn first_code(&mut self, _item: &T) -> OffsetCode {
+        OffsetCode::EQUAL
+    }
+
+    /// Returns the offset-value code of an item against the key before; `None` if it comes before that.
+    #[doc(hidden)]
+    fn code_after(&mut self, _before: &KeyBuffer, _item: &T) -> Option<OffsetCode> {
+        None
+    }
+
+    /// Compares two items that have the same offset-value code; the second is that of the greater one against the
+    /// smaller.
+    #[doc(hidden)]
+    fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
+        (self.compare(a, b), code)
+    }
+
+    /// Copies the key of an item, which has this code against the one that is there.
+    #[doc(hidden)]
+    fn keep(&mut self, _before: &mut KeyBuffer, _item: &T, _code: OffsetCode) {}
 }
 
 pub(super) mod sealed {

@@ -13,7 +13,8 @@ use std::cmp::Ordering;
 /// - `a.code() < b.code()` implies `a.compare(&b).is_lt()`;
 /// - if [`EXACT`](SortKey::EXACT), `a.code() == b.code()` implies `a.compare(&b).is_eq()`;
 /// - `a.code()` fits into the low [`CODE_BITS`](SortKey::CODE_BITS) bits;
-/// - `compare` is a total order.
+/// - `compare` is a total order;
+/// - if there are [`PARTS`](SortKey::PARTS), comparing them one after the other, byte by byte, is `compare`.
 ///
 /// An implementation that breaks these cannot make a merge lose items, repeat them or panic; it only makes
 /// the order of the output unspecified.
@@ -49,9 +50,23 @@ pub trait SortKey {
     /// Whether equal codes mean equal keys.
     const EXACT: bool;
 
+    /// How many strings of bytes the key is made of, up to 16. Default: 0, for keys that are something else.
+    ///
+    /// Where there are some and sources are many, the tournament compares [offset-value
+    /// codes](super::OffsetCode) instead: what keys have in common is read once for each item, and not once for each
+    /// comparison.
+    const PARTS: usize = 0;
+
     /// Returns the code: a number that preserves the order of the keys.
     fn code(&self) -> u64;
 
     /// Compares two keys in full.
     fn compare(&self, other: &Self) -> Ordering;
+
+    /// Returns one of the strings of bytes that the key is made of, the most significant first.
+    #[must_use]
+    fn part(&self, index: usize) -> &[u8] {
+        let _ = index;
+        &[]
+    }
 }

@@ -24,6 +24,7 @@ macro_rules! text {
         impl SortKey for $type {
             const CODE_BITS: u32 = 64;
             const EXACT: bool = false;
+            const PARTS: usize = 1;
 
             #[inline]
             fn code(&self) -> u64 {
@@ -33,6 +34,11 @@ macro_rules! text {
             #[inline]
             fn compare(&self, other: &Self) -> Ordering {
                 self.cmp(other)
+            }
+
+            #[inline]
+            fn part(&self, _index: usize) -> &[u8] {
+                self.as_ref()
             }
         }
     )*};
@@ -46,6 +52,7 @@ impl<const N: usize> SortKey for [u8; N] {
     #[allow(clippy::cast_possible_truncation)]
     const CODE_BITS: u32 = if N < 8 { 8 * N as u32 } else { 64 };
     const EXACT: bool = N <= 8;
+    const PARTS: usize = 1;
 
     #[inline]
     fn code(&self) -> u64 {
@@ -56,5 +63,10 @@ impl<const N: usize> SortKey for [u8; N] {
     #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         self.cmp(other)
+    }
+
+    #[inline]
+    fn part(&self, _index: usize) -> &[u8] {
+        self
     }
 }

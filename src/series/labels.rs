@@ -252,6 +252,7 @@ const COMMON: &[u8] = b"__name__\0";
 impl SortKey for Labels {
     const CODE_BITS: u32 = 64;
     const EXACT: bool = false;
+    const PARTS: usize = 1;
 
     // The order is preserved. All byte strings fall into three classes: below the common beginning without
     // starting with it, starting with it, and above it without starting with it. Every member of a class is
@@ -274,5 +275,10 @@ impl SortKey for Labels {
     #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         self.cmp(other)
+    }
+
+    #[inline]
+    fn part(&self, _index: usize) -> &[u8] {
+        self.packed()
     }
 }

@@ -96,6 +96,7 @@ impl Response {
 impl SortKey for Response {
     const CODE_BITS: u32 = <Option<&Labels>>::CODE_BITS;
     const EXACT: bool = <Option<&Labels>>::EXACT;
+    const PARTS: usize = <Option<&Labels>>::PARTS;
 
     #[inline]
     fn code(&self) -> u64 {
@@ -105,6 +106,16 @@ impl SortKey for Response {
     #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         self.key().compare(&other.key())
+    }
+
+    /// As an `Option<&Labels>` has them, which a borrow of this cannot be made from.
+    #[inline]
+    fn part(&self, index: usize) -> &[u8] {
+        match (self.key(), index) {
+            (None, _) => &[],
+            (Some(_), 0) => &[1],
+            (Some(labels), _) => labels.packed(),
+        }
     }
 }
 

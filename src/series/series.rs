@@ -57,6 +57,7 @@ impl Series {
 impl SortKey for Series {
     const CODE_BITS: u32 = Labels::CODE_BITS;
     const EXACT: bool = Labels::EXACT;
+    const PARTS: usize = 1;
 
     #[inline]
     fn code(&self) -> u64 {
@@ -66,5 +67,10 @@ impl SortKey for Series {
     #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         self.labels.compare(&other.labels)
+    }
+
+    #[inline]
+    fn part(&self, _index: usize) -> &[u8] {
+        self.labels.packed()
     }
 }

@@ -1,0 +1,52 @@
+use std::cmp::Ordering;
+
+use super::order::sealed::Sealed;
+use super::{Coded, KeyBuffer, OffsetCode, Order, SortKey};
+
+/// The natural order of items that bring along how they differ from the item before: see [`Coded`].
+///
+/// # Ordering
+///
+/// By the items, whose keys are strings of bytes. The codes are trusted: where one is wrong, the order of the output is
+/// unspecified, but no item is lost or repeated.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByOffsetCode;
+
+impl Sealed for ByOffsetCode {}
+
+impl<T: SortKey> Order<Coded<T>> for ByOffsetCode {
+    const EXACT: bool = false;
+    const HAS_CODES: bool = T::CODE_BITS > 0;
+    const PARTS: usize = T::PARTS;
+    const IS_CODED: bool = true;
+
+    #[inline]
+    fn code(&mut self, coded: &Coded<T>) -> u64 {
+        coded.item.code()
+    }
+
+    #[inline]
+    fn compare(&mut self, a: &Coded<T>, b: &Coded<T>) -> Ordering {
+        a.item.compare(&b.item)
+    }
+
+    #[inline]
+    fn first_code(&mut self, coded: &Coded<T>) -> OffsetCode {
+        OffsetCode::first(&coded.item)
+    }
+
+    #[inline]
+    fn code_after(&mut self, _before: &KeyBuffer, coded: &Coded<T>) -> Option<OffsetCode> {
+        Some(coded.code)
+    }
+
+    #[inline]
+    fn compare_coded(&mut self, code: OffsetCode, a: &Coded<T>, b: &Coded<T>) -> (Ordering, OffsetCode) {
+        code.compare(&a.item, &b.item)
+    }
+
+    #[inline]
+    fn keep(&mut self, before: &mut KeyBuffer, coded: &Coded<T>, code: OffsetCode) {
+        before.replace(&coded.item, code);
+    }
+}
