@@ -91,6 +91,17 @@ impl FewKeys for String {
     ];
 }
 
+/// Of three parts, with differences in the first and at the end of the last.
+impl FewKeys for (Vec<u8>, Option<String>) {
+    const FEW: [fn() -> Self; 5] = [
+        || (Vec::new(), None),
+        || (vec![7; 11], None),
+        || (vec![7; 11], Some("a".repeat(10))),
+        || (vec![7; 11], Some("a".repeat(11))),
+        || (vec![7; 12], None),
+    ];
+}
+
 /// Tree and model side by side.
 struct Pair<K, O> {
     tree: LoserTree<Item<K>, O>,
@@ -237,6 +248,7 @@ fn a_tree_is_like_a_list_whose_smallest_is_looked_for() {
     }
     check::<u64>();
     check::<String>();
+    check::<(Vec<u8>, Option<String>)>();
 }
 
 /// Each change of one head, in each small tree, from each state of the others.

@@ -149,6 +149,7 @@ impl<K: Ingest> Packed<K> {
 impl<K: Ingest> SortKey for Packed<K> {
     const CODE_BITS: u32 = K::Packed::CODE_BITS;
     const EXACT: bool = K::Packed::EXACT;
+    const PARTS: usize = K::Packed::PARTS;
 
     fn code(&self) -> u64 {
         self.0.code()
@@ -156,6 +157,10 @@ impl<K: Ingest> SortKey for Packed<K> {
 
     fn compare(&self, other: &Self) -> Ordering {
         self.0.compare(&other.0)
+    }
+
+    fn part(&self, index: usize) -> &[u8] {
+        self.0.part(index)
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Kind {
     Text,
     /// `(u64, u64)`: a code of the first half.
     Pair,
+    /// `(String, Vec<u8>)`: offset-value codes of two parts.
+    Parts,
     /// [`Counted`] with an exact code, which makes comparisons needless.
     Exact,
     /// [`Counted`] with a code that is the same for four neighbours.
@@ -39,6 +41,7 @@ macro_rules! with_keys {
             $crate::Kind::Word => $play::<u64>($($argument),*),
             $crate::Kind::Text => $play::<String>($($argument),*),
             $crate::Kind::Pair => $play::<(u64, u64)>($($argument),*),
+            $crate::Kind::Parts => $play::<(String, Vec<u8>)>($($argument),*),
             $crate::Kind::Exact => $play::<$crate::Counted<0>>($($argument),*),
             $crate::Kind::Coarse => $play::<$crate::Counted<2>>($($argument),*),
             $crate::Kind::Plain => $play::<$crate::Counted<64>>($($argument),*),
@@ -58,12 +61,22 @@ impl Key for u64 {
     }
 }
 
-/// With a shared prefix that ends before, at or after the eighth byte, and NULs next to nothing.
+/// With a shared prefix that ends before, at or after the eighth byte or the end of a column, and NULs next to nothing.
 impl Key for String {
     fn of(byte: u8, _: &Comparisons) -> Self {
-        let prefix = [0, 7, 8, 9][usize::from(byte & 3)];
-        let suffix = ["", "\0", "\0\0", "a", "b", "ab", "\u{7f}", "\u{10ffff}"][usize::from(byte >> 2 & 7)];
+        let prefix = [0, 4, 5, 7, 8, 9, 10, 100][usize::from(byte & 7)];
+        let suffix = ["", "\0", "\0\0", "a", "b", "ab", "\u{7f}", "\u{10ffff}"][usize::from(byte >> 3 & 7)];
         "a".repeat(prefix) + suffix
+    }
+}
+
+/// With a first part that is mostly the same.
+impl Key for (String, Vec<u8>) {
+    fn of(byte: u8, comparisons: &Comparisons) -> Self {
+        (
+            ["", "same", "same!"][usize::from(byte.leading_zeros() as u8 % 3)].to_owned(),
+            String::of(byte, comparisons).into(),
+        )
     }
 }
 

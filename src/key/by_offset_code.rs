@@ -36,8 +36,18 @@ impl<T: SortKey> Order<Coded<T>> for ByOffsetCode {
     }
 
     #[inline]
-    fn code_after(&mut self, _before: &KeyBuffer, coded: &Coded<T>) -> Option<OffsetCode> {
+    fn handed_code(&mut self, coded: &Coded<T>) -> Option<OffsetCode> {
         Some(coded.code)
+    }
+
+    #[inline]
+    fn hand_on(&mut self, coded: &mut Coded<T>, code: OffsetCode) {
+        coded.code = code;
+    }
+
+    #[inline]
+    fn code_after(&mut self, before: &KeyBuffer, coded: &Coded<T>) -> Option<OffsetCode> {
+        before.code_of_next(&coded.item)
     }
 
     #[inline]

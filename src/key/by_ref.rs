@@ -31,6 +31,11 @@ impl<T, O: Order<T>> Order<&T> for ByRef<'_, O> {
     }
 
     #[inline]
+    fn handed_code(&mut self, item: &&T) -> Option<OffsetCode> {
+        self.0.handed_code(item)
+    }
+
+    #[inline]
     fn code_after(&mut self, before: &KeyBuffer, item: &&T) -> Option<OffsetCode> {
         self.0.code_after(before, item)
     }

@@ -34,6 +34,16 @@ pub trait Order<T>: sealed::Sealed {
         OffsetCode::EQUAL
     }
 
+    /// Returns the offset-value code of an item against the last one of its source, if the source has handed it in.
+    #[doc(hidden)]
+    fn handed_code(&mut self, _item: &T) -> Option<OffsetCode> {
+        None
+    }
+
+    /// Tells an item its offset-value code.
+    #[doc(hidden)]
+    fn hand_on(&mut self, _item: &mut T, _code: OffsetCode) {}
+
     /// Returns the offset-value code of an item against the key before; `None` if it comes before that.
     #[doc(hidden)]
     fn code_after(&mut self, _before: &KeyBuffer, _item: &T) -> Option<OffsetCode> {

@@ -11,7 +11,8 @@ use crate::key::Order;
 ///
 /// # Complexity
 ///
-/// That of the merge, and one comparison for each item more.
+/// That of the merge, and one comparison for each item more, unless the tournament knows: it does where keys are
+/// [strings of bytes](crate::key::SortKey::PARTS) and sources are many.
 ///
 /// # Panics
 ///
@@ -34,7 +35,7 @@ impl<I, O, R> Iterator for Coalesce<I, O, R>
 where
     I: Iterator,
     O: Order<I::Item>,
-    R: Rule<I::Item, O>,
+    R: Rule<I, O>,
 {
     type Item = I::Item;
 
@@ -43,8 +44,7 @@ where
             self.held = self.merge.next();
         }
         while let Some(held) = &mut self.held {
-            let rule = &mut self.rule;
-            if self.merge.with_next(|order, next| rule.is_same(order, held, next)) != Some(true) {
+            if self.rule.is_same(&mut self.merge, held) != Some(true) {
                 break;
             }
             if let Some(next) = self.merge.next() {
@@ -65,7 +65,7 @@ impl<I, O, R> FusedIterator for Coalesce<I, O, R>
 where
     I: Iterator,
     O: Order<I::Item>,
-    R: Rule<I::Item, O>,
+    R: Rule<I, O>,
 {
 }
 
@@ -82,24 +82,24 @@ where
 }
 
 /// Which items form a run, and what becomes of it. Not nameable outside of this crate, so sealed.
-pub trait Rule<T, O> {
-    /// Returns whether `next` belongs to the run of `held`.
-    fn is_same(&mut self, order: &mut O, held: &T, next: &T) -> bool;
+pub trait Rule<I: Iterator, O> {
+    /// Returns whether the next item of the merge belongs to the run of `held`; `None` if there is none.
+    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool>;
 
     /// Takes `next` into the run.
-    fn absorb(&mut self, held: &mut T, next: T);
+    fn absorb(&mut self, held: &mut I::Item, next: I::Item);
 }
 
 /// The rule of [`Merge::dedup`].
 #[derive(Debug, Clone, Copy)]
 pub struct KeepFirst;
 
-impl<T, O: Order<T>> Rule<T, O> for KeepFirst {
-    fn is_same(&mut self, order: &mut O, held: &T, next: &T) -> bool {
-        order.compare(held, next).is_eq()
+impl<I: Iterator, O: Order<I::Item>> Rule<I, O> for KeepFirst {
+    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool> {
+        merge.is_next_equal(held)
     }
 
-    fn absorb(&mut self, _held: &mut T, next: T) {
+    fn absorb(&mut self, _held: &mut I::Item, next: I::Item) {
         drop(next);
     }
 }
@@ -107,12 +107,12 @@ impl<T, O: Order<T>> Rule<T, O> for KeepFirst {
 /// The rule of [`Merge::dedup_by`].
 pub struct KeepFirstBy<F>(pub(super) F);
 
-impl<T, O, F: FnMut(&T, &T) -> bool> Rule<T, O> for KeepFirstBy<F> {
-    fn is_same(&mut self, _order: &mut O, held: &T, next: &T) -> bool {
-        (self.0)(held, next)
+impl<I: Iterator, O: Order<I::Item>, F: FnMut(&I::Item, &I::Item) -> bool> Rule<I, O> for KeepFirstBy<F> {
+    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool> {
+        merge.with_next(|_, next| (self.0)(held, next))
     }
 
-    fn absorb(&mut self, _held: &mut T, next: T) {
+    fn absorb(&mut self, _held: &mut I::Item, next: I::Item) {
         drop(next);
     }
 }
@@ -126,12 +126,12 @@ impl<F> fmt::Debug for KeepFirstBy<F> {
 /// The rule of [`Merge::coalesce`].
 pub struct Combine<F>(pub(super) F);
 
-impl<T, O: Order<T>, F: FnMut(&mut T, T)> Rule<T, O> for Combine<F> {
-    fn is_same(&mut self, order: &mut O, held: &T, next: &T) -> bool {
-        order.compare(held, next).is_eq()
+impl<I: Iterator, O: Order<I::Item>, F: FnMut(&mut I::Item, I::Item)> Rule<I, O> for Combine<F> {
+    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool> {
+        merge.is_next_equal(held)
     }
 
-    fn absorb(&mut self, held: &mut T, next: T) {
+    fn absorb(&mut self, held: &mut I::Item, next: I::Item) {
         (self.0)(held, next);
     }
 }

@@ -147,11 +147,11 @@ where
     fn fold_streak<B>(&mut self, winner: usize, mut folded: B, f: &mut impl FnMut(B, T) -> B) -> B {
         let Some(Some(source)) = self.sources.get_mut(winner) else { return folded };
         loop {
-            let Some(item) = source.next() else {
+            let Some(mut item) = source.next() else {
                 self.sources[winner] = None;
                 return folded;
             };
-            if !self.tree.is_ahead(&item) {
+            if !self.tree.is_ahead(&mut item) {
                 return match self.tree.replace_popped(item) {
                     Some((_, next)) => f(folded, next),
                     None => folded,

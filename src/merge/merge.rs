@@ -4,8 +4,8 @@ use std::fmt;
 use std::iter::FusedIterator;
 
 use super::engine::Engine;
-use super::{Coalesce, Combine, KeepFirst, KeepFirstBy, Undrained};
-use crate::key::{By, ByKey, Natural, Order, SortKey};
+use super::{Coalesce, CodedMerge, Combine, KeepFirst, KeepFirstBy, Undrained};
+use crate::key::{By, ByKey, Natural, OffsetCode, Order, SortKey};
 
 /// An iterator that merges sorted iterators into one.
 ///
@@ -176,10 +176,41 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
         Coalesce::new(self, Combine(combine))
     }
 
+    /// Yields each item with its code against the one before, for keys that are [strings of bytes](SortKey::PARTS): see
+    /// [`CodedMerge`].
+    ///
+    /// The first has it against nothing. If items have been taken before, this pulls the successor of the last one.
+    ///
+    /// Does not compile for other keys, nor for [`Reversed`](crate::key::Reversed) orders and comparators:
+    ///
+    /// ```compile_fail
+    /// let coded = losertree::merge([vec![1], vec![2]]).coded();
+    /// ```
+    pub fn coded(mut self) -> CodedMerge<I, O> {
+        const { assert!(O::PARTS > 0, "only keys that are strings of bytes have offset-value codes") };
+        if self.engine.tree.popped().is_some() {
+            let Ok(()) = self.engine.advance(pull);
+        }
+        self.engine.tree.use_offsets();
+        CodedMerge::new(self)
+    }
+
+    /// The code of the item that was taken last against the one before.
+    pub(super) const fn code_of_last(&self) -> OffsetCode {
+        self.engine.tree.code_of_taken()
+    }
+
     /// Calls `ask` with the order and the next item, which stays where it is.
     pub(super) fn with_next<R>(&mut self, ask: impl FnOnce(&mut O, &I::Item) -> R) -> Option<R> {
         let Ok(()) = self.engine.advance(pull);
         self.engine.tree.with_winner(ask)
+    }
+
+    /// Whether the next item is equal to the one taken last; `None` if there is no next one.
+    pub(super) fn is_next_equal(&mut self, last: &I::Item) -> Option<bool> {
+        let Ok(()) = self.engine.advance(pull);
+        let known = self.engine.tree.is_repeat();
+        self.engine.tree.with_winner(|order, next| known.unwrap_or_else(|| order.compare(last, next).is_eq()))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Merging of iterators, and of runs in memory, synchronously.
 //!
 //! [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`] merge sources that cannot fail;
-//! [`try_merge`] merges sources of `Result`s. [`MergeSorted`] has the same as methods of a collection of
+//! [`try_merge`] merges sources of `Result`s. [`merge_coded`] merges items that know what they have in common with the
+//! item before. [`MergeSorted`] has the same as methods of a collection of
 //! sources. All of them take the sources in the order that decides ties.
 //!
 //! [`runs`] merges whole runs that are in memory.
@@ -19,6 +20,7 @@
 //! is not asked again.
 
 mod coalesce;
+mod coded_merge;
 mod engine;
 #[allow(clippy::module_inception)]
 mod merge;
@@ -28,6 +30,7 @@ mod try_merge;
 mod undrained;
 
 pub use coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy};
+pub use coded_merge::{CodedMerge, merge_coded};
 pub use merge::{Merge, merge, merge_by, merge_by_key, merge_with};
 pub use merge_sorted::MergeSorted;
 pub use runs::{

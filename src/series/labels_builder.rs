@@ -2,7 +2,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use super::packed::{self, Buffer, Pairs};
+use super::packed::{self, Buffer};
 use super::{Labels, LabelsError};
 
 /// Builds [`Labels`] from names and values that come in any order.
@@ -32,7 +32,8 @@ use super::{Labels, LabelsError};
 /// ```
 #[derive(Clone, Default)]
 pub struct LabelsBuilder {
-    /// The packed pairs, in the order in which they were given.
+    /// The names and values, each with an end, in the order in which they were given. That is their packed form, unless
+    /// one contains an end.
     bytes: Buffer,
     pairs: SmallVec<[Place; 16]>,
 }
@@ -60,9 +61,10 @@ impl LabelsBuilder {
 
     fn push(&mut self, name: &str, value: &str) {
         let start = self.bytes.len();
-        packed::push(&mut self.bytes, name);
+        self.bytes.reserve(name.len() + value.len() + 2);
+        packed::push_unescaped(&mut self.bytes, name.as_bytes());
         let name_end = self.bytes.len();
-        packed::push(&mut self.bytes, value);
+        packed::push_unescaped(&mut self.bytes, value.as_bytes());
         self.pairs.push(Place { start, name_end, end: self.bytes.len() });
     }
 
@@ -83,6 +85,29 @@ impl LabelsBuilder {
 
     /// Packs the set. The error is a name that occurs twice, and which label repeats it, counted as given.
     pub(super) fn pack(&self) -> Result<Labels, (usize, String)> {
+        // All texts are searched at once: one by one, a set of 8 labels takes 3,300 instructions instead of 2,300
+        // (callgrind).
+        if packed::count_ends(&self.bytes) > 2 * self.pairs.len() {
+            return self.escaped().pack_escaped();
+        }
+        self.pack_escaped()
+    }
+
+    /// The same labels, with what is to be escaped escaped.
+    #[cold]
+    fn escaped(&self) -> Self {
+        let mut escaped = Self::new();
+        for place in &self.pairs {
+            let start = escaped.bytes.len();
+            packed::push(&mut escaped.bytes, &self.bytes[place.start..place.name_end - 1]);
+            let name_end = escaped.bytes.len();
+            packed::push(&mut escaped.bytes, &self.bytes[place.name_end..place.end - 1]);
+            escaped.pairs.push(Place { start, name_end, end: escaped.bytes.len() });
+        }
+        escaped
+    }
+
+    fn pack_escaped(&self) -> Result<Labels, (usize, String)> {
         if self.pairs.is_sorted_by(|a, b| self.name(*a) < self.name(*b)) {
             return Ok(Labels::from_checked(&self.bytes));
         }
@@ -111,8 +136,9 @@ impl LabelsBuilder {
 /// Shows the labels in the order in which they were given.
 impl fmt::Debug for LabelsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = Pairs::new(&self.bytes);
-        let pairs = pairs.map(|pair| (packed::unescape(pair.name), packed::unescape(pair.value)));
+        let text = |from: usize, end: usize| String::from_utf8_lossy(&self.bytes[from..end - 1]);
+        let pairs = self.pairs.iter();
+        let pairs = pairs.map(|pair| (text(pair.start, pair.name_end), text(pair.name_end, pair.end)));
         f.debug_map().entries(pairs).finish()
     }
 }

@@ -16,24 +16,37 @@ const END: u8 = 0x00;
 const ESCAPED: u8 = 0xFF;
 
 /// Appends `text` with its end.
-pub(super) fn push(out: &mut Buffer, text: &str) {
+pub(super) fn push(out: &mut Buffer, text: &[u8]) {
     push_escaped(out, text);
     out.push(END);
+}
+
+/// Appends a text that contains no end, with its own.
+#[inline]
+pub(super) fn push_unescaped(out: &mut Buffer, text: &[u8]) {
+    out.extend_from_slice(text);
+    out.push(END);
+}
+
+/// How many bytes are those that end a string. In parts that a byte can count, so that many are counted at a time.
+pub(super) fn count_ends(bytes: &[u8]) -> usize {
+    let count = |part: &[u8]| part.iter().fold(0_u8, |count, byte| count + u8::from(*byte == END));
+    bytes.chunks(usize::from(u8::MAX)).map(|part| usize::from(count(part))).sum()
 }
 
 /// Returns `text` as it stands in packed bytes, without its end.
 pub(crate) fn escape(text: &str) -> Cow<'_, [u8]> {
     if text.as_bytes().contains(&END) {
         let mut out = Buffer::new();
-        push_escaped(&mut out, text);
+        push_escaped(&mut out, text.as_bytes());
         Cow::Owned(out.into_vec())
     } else {
         Cow::Borrowed(text.as_bytes())
     }
 }
 
-fn push_escaped(out: &mut Buffer, text: &str) {
-    for (index, part) in text.as_bytes().split(|byte| *byte == END).enumerate() {
+fn push_escaped(out: &mut Buffer, text: &[u8]) {
+    for (index, part) in text.split(|byte| *byte == END).enumerate() {
         if index > 0 {
             out.extend_from_slice(&[END, ESCAPED]);
         }

@@ -1,6 +1,7 @@
 use std::{fmt, mem};
 
 use super::node::Node;
+use super::offsets::Offsets;
 use super::replay::long_streak;
 use crate::key::Order;
 
@@ -68,6 +69,7 @@ pub struct LoserTree<T, O> {
     /// A head from the winner's source that comes before this one wins without a replay. Nothing does if no
     /// streak is on.
     pub(super) bound: Node,
+    pub(super) offsets: Offsets,
 }
 
 /// The matches that must be played before the winner is known.
@@ -88,7 +90,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     pub fn new(order: O, heads: impl IntoIterator<Item = Option<T>>) -> Self {
         let heads: Vec<_> = heads.into_iter().collect();
         let width = heads.len().next_power_of_two();
-        Self {
+        let mut tree = Self {
             order,
             heads,
             losers: vec![Node::exhausted(0); width],
@@ -98,7 +100,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             long_streak: long_streak(width),
             favourite: usize::MAX,
             bound: Node::FIRST,
-        }
+            offsets: Offsets::default(),
+        };
+        tree.choose_codes();
+        tree
     }
 
     /// Returns the source that has the smallest head, and that head; `None` when all are exhausted.
@@ -151,6 +156,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn take_head_of_winner(&mut self, source: usize) -> Option<(usize, T)> {
+        if self.has_offsets() {
+            self.keep_winner(source);
+        }
         let item = self.heads.get_mut(source)?.take()?;
         self.due = Due::Successor;
         Some((source, item))
@@ -174,14 +182,21 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let leaf = self.heads.get_mut(source)?;
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
-        let code = self.order.code(leaf.insert(head));
+        let head = leaf.insert(head);
+        let code = if Self::HAS_OFFSETS && self.offsets.is_on {
+            let Some(code) = Self::offset_of_next(&mut self.order, &self.offsets, head) else {
+                return self.pop();
+            };
+            code
+        } else {
+            self.order.code(head)
+        };
         let challenger = Node::live(code, source);
         if challenger.is_before(self.bound) {
             // The rank stays as it is: were it stored, the load of the next call would wait for that.
             self.winner.code = code;
             self.favourite = source;
-            self.due = Due::Successor;
-            return leaf.take().map(|head| (source, head));
+            return self.take_head_of_winner(source);
         }
         let winner = self.climb(source, challenger);
         self.take_head_of_winner(winner.source())
@@ -194,11 +209,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// A source that does not exist has no head to replace: `head` comes back.
     #[inline]
     pub fn set_head(&mut self, source: usize, head: Option<T>) -> Option<T> {
+        if self.has_offsets() && self.due == Due::Nothing && source == self.winner.source() {
+            self.keep_winner(source);
+        }
+        let has_offsets = self.has_offsets();
         let Some(leaf) = self.heads.get_mut(source) else {
             return head;
         };
         self.due = match self.due {
             Due::Nothing | Due::Successor | Due::Winner if source == self.winner.source() => Due::Winner,
+            // Codes are against the winner, and not against another one.
+            Due::Nothing if has_offsets => Due::Everything,
             Due::Nothing => Due::Path(source),
             Due::Path(other) if other == source => Due::Path(source),
             _ => Due::Everything,
@@ -217,6 +238,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline]
     pub(crate) fn replace_winner(&mut self, source: usize, head: T) -> Option<T> {
         debug_assert_eq!((self.due, self.winner.source()), (Due::Nothing, source));
+        if self.has_offsets() {
+            self.keep_winner(source);
+        }
         self.due = Due::Winner;
         self.heads.get_mut(source)?.replace(head)
     }
@@ -230,6 +254,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let source = self.heads.len();
         if source == self.losers.len() {
             self.grow();
+            self.choose_codes();
         }
         let is_exhausted = head.is_none();
         self.heads.push(None);

@@ -61,6 +61,7 @@
 
 mod loser_tree;
 mod node;
+mod offsets;
 mod replay;
 
 pub use loser_tree::LoserTree;

@@ -34,11 +34,20 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Returns whether `item` would win if it came next in a streak. The item is in no leaf, so it is lost if
     /// its code panics.
     #[inline]
-    pub(crate) fn is_ahead(&mut self, item: &T) -> bool {
+    pub(crate) fn is_ahead(&mut self, item: &mut T) -> bool {
         let source = self.winner.source();
-        let is_ahead = Node::live(self.order.code(item), source).is_before(self.bound);
+        let code = if self.has_offsets() {
+            let Some(code) = Self::offset_of_next(&mut self.order, &self.offsets, item) else { return false };
+            code
+        } else {
+            self.order.code(item)
+        };
+        let is_ahead = Node::live(code, source).is_before(self.bound);
         if is_ahead {
             self.favourite = source;
+            if self.has_offsets() {
+                self.keep_ahead(item, code);
+            }
         }
         is_ahead
     }
@@ -50,7 +59,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
         let source = self.winner.source();
-        let challenger = self.player(source);
+        let challenger = if self.has_offsets() {
+            let Some(challenger) = self.next_player_by_offset(source) else { return self.replay_all() };
+            challenger
+        } else {
+            self.player(source)
+        };
         if challenger.is_before(self.bound) {
             // As in `replace_popped`.
             self.winner.code = challenger.code;
@@ -81,6 +95,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
                 challenger = self.play(node, challenger);
                 node /= 2;
             }
+        } else if self.has_offsets() {
+            challenger = self.climb_by_offset(source, challenger);
         } else {
             challenger = self.climb_with_head(source, challenger);
         }
@@ -155,11 +171,14 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     fn replay_all(&mut self) -> Node {
         self.due = Due::Everything;
         self.bound = Node::FIRST;
+        let has_offsets = self.has_offsets();
         for source in 0..self.losers.len() {
-            let mut player = self.player(source);
+            let mut player =
+                if has_offsets { self.first_player_by_offset(source) } else { self.player(source) };
             let mut node = self.parent(source);
             for _ in 0..source.trailing_ones() {
-                player = self.play(node, player);
+                player =
+                    if has_offsets { self.play_by_offset(node, player) } else { self.play(node, player) };
                 node /= 2;
             }
             self.losers[node] = player;

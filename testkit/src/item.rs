@@ -35,6 +35,7 @@ impl<K> Item<K> {
 impl<K: SortKey> SortKey for Item<K> {
     const CODE_BITS: u32 = K::CODE_BITS;
     const EXACT: bool = K::EXACT;
+    const PARTS: usize = K::PARTS;
 
     #[inline]
     fn code(&self) -> u64 {
@@ -44,5 +45,10 @@ impl<K: SortKey> SortKey for Item<K> {
     #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         self.key.compare(&other.key)
+    }
+
+    #[inline]
+    fn part(&self, index: usize) -> &[u8] {
+        self.key.part(index)
     }
 }

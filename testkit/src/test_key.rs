@@ -153,6 +153,18 @@ impl TestKey for Vec<u8> {
     }
 }
 
+/// Two strings of bytes, the first of which is mostly the same.
+impl TestKey for (Vec<u8>, Option<String>) {
+    fn generate(random: &mut Random, domain: Domain) -> Self {
+        let first = Vec::generate(random, Domain::Few);
+        (first, random.chance(0.8).then(|| String::generate(random, domain)))
+    }
+
+    fn simpler(&self) -> Box<dyn Iterator<Item = Self>> {
+        self.shrink()
+    }
+}
+
 impl TestKey for String {
     fn generate(random: &mut Random, domain: Domain) -> Self {
         // A byte stands for a character; the last becomes one of several bytes, as high as UTF-8 goes.
@@ -192,6 +204,7 @@ macro_rules! for_each_key {
         $function::<i64>();
         $function::<String>();
         $function::<Vec<u8>>();
+        $function::<(Vec<u8>, Option<String>)>();
         $function::<(u32, u32)>();
         $function::<f64>();
         $function::<Option<u8>>();

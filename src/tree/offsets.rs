@@ -1,0 +1,154 @@
+//! A tournament by offset-value codes.
+//!
+//! The codes of all players on the way of the winner are against the winner before, and so is that of its successor, so
+//! they can be compared. The loser of a match then has a code against the winner of that match: its old one, or where
+//! both were equal a new one, which comparing them gives. See [`OffsetCode`].
+
+use super::LoserTree;
+use super::loser_tree::Due;
+use super::node::Node;
+use crate::key::{KeyBuffer, MOST_PARTS, OffsetCode, Order};
+
+/// What a tournament by offset-value codes keeps beside its nodes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Offsets {
+    /// Whether nodes have offset-value codes.
+    pub(super) is_on: bool,
+    /// Whether the code of the winner is against nothing, since all matches have been played anew.
+    is_fresh: bool,
+    /// The key of the head that was taken last.
+    before: Option<KeyBuffer>,
+}
+
+impl<T, O: Order<T>> LoserTree<T, O> {
+    pub(super) const HAS_OFFSETS: bool = !O::EXACT && O::PARTS > 0 && O::PARTS <= MOST_PARTS;
+
+    /// Up to how many leaves the bytes of keys are compared right away. For eight, that takes 0.9 of the time; for
+    /// 16 it takes 1.2 times as long (bench `scoreboard`, `labels/unique`).
+    const FEW_LEAVES: usize = if O::IS_CODED { 0 } else { 8 };
+
+    /// Whether nodes have offset-value codes.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) const fn has_offsets(&self) -> bool {
+        Self::HAS_OFFSETS && self.offsets.is_on
+    }
+
+    /// Chooses what the nodes hold, by the number of leaves.
+    pub(super) fn choose_codes(&mut self) {
+        if Self::HAS_OFFSETS && !self.offsets.is_on && self.losers.len() > Self::FEW_LEAVES {
+            self.use_offsets();
+        }
+    }
+
+    /// Has the nodes hold offset-value codes, if items have any, though there may be few leaves. The next head that is
+    /// taken has its code against nothing.
+    pub(crate) fn use_offsets(&mut self) {
+        if Self::HAS_OFFSETS {
+            self.offsets = Offsets { is_on: true, ..Offsets::default() };
+            self.due = Due::Everything;
+        }
+    }
+
+    /// Returns whether the winner is equal to the head that was taken last, if that is known.
+    pub(crate) fn is_repeat(&mut self) -> Option<bool> {
+        self.settle();
+        (self.has_offsets() && !self.offsets.is_fresh)
+            .then(|| self.winner.is_live() && OffsetCode(self.winner.code).is_equal())
+    }
+
+    /// Returns the offset-value code of the head that was taken last, against the one taken before that.
+    pub(crate) const fn code_of_taken(&self) -> OffsetCode {
+        OffsetCode(self.winner.code)
+    }
+
+    /// Keeps the key of the winner, whose head is about to be taken.
+    #[inline]
+    pub(super) fn keep_winner(&mut self, source: usize) {
+        let Some(Some(head)) = self.heads.get_mut(source) else { return };
+        // Should the order panic, the nodes are of no more use.
+        let due = std::mem::replace(&mut self.due, Due::Everything);
+        let before = &mut self.offsets.before;
+        if self.offsets.is_fresh {
+            let code = before.as_ref().and_then(|before| self.order.code_after(before, head));
+            self.winner.code = code.unwrap_or_else(|| self.order.first_code(head)).0;
+            self.offsets.is_fresh = false;
+        }
+        let code = OffsetCode(self.winner.code);
+        self.order.keep(before.get_or_insert_default(), head, code);
+        self.order.hand_on(head, code);
+        self.due = due;
+    }
+
+    /// Keeps the key of an item that has won without having been in a leaf.
+    #[inline]
+    pub(super) fn keep_ahead(&mut self, item: &mut T, code: u64) {
+        let code = OffsetCode(code);
+        self.winner.code = code.0;
+        self.order.keep(self.offsets.before.get_or_insert_default(), item, code);
+        self.order.hand_on(item, code);
+    }
+
+    /// The code of an item that comes after the head that was taken last; `None` if it comes before that.
+    #[inline]
+    pub(super) fn offset_of_next(order: &mut O, offsets: &Offsets, item: &T) -> Option<u64> {
+        let code = order.handed_code(item).or_else(|| order.code_after(offsets.before.as_ref()?, item));
+        code.map(|code| code.0)
+    }
+
+    /// The player for the head of `source`, from which the last one was taken; `None` if it comes before that.
+    #[inline]
+    pub(super) fn next_player_by_offset(&mut self, source: usize) -> Option<Node> {
+        let Some(Some(head)) = self.heads.get(source) else { return Some(Node::exhausted(source)) };
+        let code = Self::offset_of_next(&mut self.order, &self.offsets, head)?;
+        Some(Node::live(code, source))
+    }
+
+    /// The player for the head of `source`, against nothing.
+    #[inline]
+    pub(super) fn first_player_by_offset(&mut self, source: usize) -> Node {
+        self.offsets.is_fresh = true;
+        match self.heads.get(source) {
+            Some(Some(head)) => Node::live(self.order.first_code(head).0, source),
+            _ => Node::exhausted(source),
+        }
+    }
+
+    /// The matches of a challenger up to the root.
+    #[inline]
+    pub(super) fn climb_by_offset(&mut self, source: usize, mut challenger: Node) -> Node {
+        let mut node = self.parent(source);
+        while node > 0 {
+            challenger = self.play_by_offset(node, challenger);
+            node /= 2;
+        }
+        challenger
+    }
+
+    /// Plays the match at `node`, as `play` does.
+    #[inline]
+    pub(super) fn play_by_offset(&mut self, node: usize, challenger: Node) -> Node {
+        let holder = self.losers[node];
+        if holder.code == challenger.code {
+            return self.play_out(node, challenger);
+        }
+        let holder_wins = holder.code < challenger.code;
+        self.losers[node] = Node::select(holder_wins, challenger, holder);
+        Node::select(holder_wins, holder, challenger)
+    }
+
+    /// Plays a match between two that have one code: by their bytes, and equal ones by rank.
+    fn play_out(&mut self, node: usize, challenger: Node) -> Node {
+        let holder = self.losers[node];
+        let head = |node: Node| self.heads.get(node.source()).and_then(Option::as_ref);
+        let code = OffsetCode(holder.code);
+        let (order, code) = match (head(holder), head(challenger)) {
+            (Some(a), Some(b)) if !code.is_equal() => self.order.compare_coded(code, a, b),
+            _ => (std::cmp::Ordering::Equal, code),
+        };
+        let holder_wins = order.then(holder.rank.cmp(&challenger.rank)).is_lt();
+        let (winner, loser) = if holder_wins { (holder, challenger) } else { (challenger, holder) };
+        self.losers[node] = Node { code: code.0, ..loser };
+        winner
+    }
+}
