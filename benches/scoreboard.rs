@@ -29,7 +29,8 @@ use board::Board;
 use clap::Parser;
 use common::contender::{Contender, Part};
 use common::workload::{
-    DISJOINT, DUPS, Key, LABELS, PAIRS, RECORDS_64, RECORDS_256, REPLICAS, RUNS, SKEWED, STRINGS, UNIFORM,
+    CODED, DISJOINT, DUPS, Key, LABELS, PAIRS, RECORDS_64, RECORDS_256, REPLICAS, RUNS, SKEWED, STRINGS,
+    UNIFORM,
 };
 use common::{asynchronous, sync};
 
@@ -90,6 +91,7 @@ fn fill(board: &mut Board) {
     board.merges("labels", &LABELS, fan_ins, &sync::all());
     board.merges("labels", &REPLICAS, fan_ins, &sync::all());
     board.merges("labels", &PAIRS, fan_ins, &sync::packing());
+    board.merges("labels", &CODED, few, &sync::handing_in());
     board.merges("records", &RECORDS_64, &[16], &sync::all());
     board.merges("records", &RECORDS_256, &[16], &sync::all());
 

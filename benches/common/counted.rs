@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 
 use losertree::SortKey;
+use losertree::key::OffsetCode;
 
-use super::workload::{Ingest, Key};
+use super::workload::{HandsIn, Ingest, Key};
 
 thread_local! {
     /// How often one of two keys has been read for a comparison.
@@ -83,5 +84,21 @@ impl<K: Ingest> Ingest for Counted<K> {
 
     fn unpack(packed: &Self::Packed) -> Self {
         Self(K::unpack(&packed.0))
+    }
+}
+
+impl<K: HandsIn> HandsIn for Counted<K> {
+    type Item = Counted<K::Item>;
+
+    fn item(&self) -> Self::Item {
+        Counted(self.0.item())
+    }
+
+    fn known_code(&self) -> OffsetCode {
+        self.0.known_code()
+    }
+
+    fn of(item: Self::Item, code: OffsetCode) -> Self {
+        Self(K::of(item.0, code))
     }
 }

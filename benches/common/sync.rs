@@ -1,8 +1,10 @@
 //! Merges of iterators.
 
+use losertree::key::Coded;
+
 use super::contender::{Contender, Merged, Merger, Role, Visit, sources};
 use super::heaps::{MinHeap, NaiveHeap, TunedHeap};
-use super::workload::{Ingest, Key, Packed};
+use super::workload::{HandsIn, Ingest, Key, Known, Packed};
 
 /// All of them.
 pub(crate) fn all<K: Key>() -> Vec<Contender<K>> {
@@ -107,6 +109,7 @@ impl<K: Key> Merger<K> for By {
     }
 }
 
+/// Packs the pairs that its sources refer to, where a peer clones them.
 struct Packing;
 
 impl<K: Ingest> Merger<K> for Packing {
@@ -115,6 +118,54 @@ impl<K: Ingest> Merger<K> for Packing {
 
     #[inline]
     fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
-        losertree::merge(sources(runs).map(|source| source.map(|key| Packed::of(&key))))
+        losertree::merge(runs.iter().map(|run| run.iter().map(Packed::of)))
+    }
+}
+
+/// Items whose sources know their codes: peers merge the items alone, this library with codes and without.
+pub(crate) fn handing_in<K: HandsIn>() -> Vec<Contender<K>> {
+    vec![
+        Contender::of::<NaiveItems>(),
+        Contender::of::<ItertoolsItems>(),
+        Contender::of::<NextItems>(),
+        Contender::of::<HandingIn>(),
+    ]
+}
+
+/// Declares a merge of items that come with codes.
+macro_rules! of_items {
+    ($type:ident, $name:literal, $role:expr, $runs:ident => $open:expr) => {
+        struct $type;
+
+        impl<K: HandsIn> Merger<K> for $type {
+            const NAME: &'static str = $name;
+            const ROLE: Role = $role;
+
+            #[inline]
+            fn open($runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+                $open.map(Known::alone)
+            }
+        }
+    };
+}
+
+fn items<K: HandsIn>(runs: &[Vec<K>]) -> impl Iterator<Item = impl Iterator<Item = K::Item>> {
+    runs.iter().map(|run| run.iter().map(K::item))
+}
+
+of_items!(NaiveItems, "naive_heap", Role::Peer, runs => NaiveHeap::new(items(runs)));
+of_items!(ItertoolsItems, "itertools", Role::Peer, runs => itertools::kmerge(items(runs)));
+of_items!(NextItems, "losertree", Role::Ours, runs => losertree::merge(items(runs)));
+
+struct HandingIn;
+
+impl<K: HandsIn> Merger<K> for HandingIn {
+    const NAME: &'static str = "losertree_coded";
+    const ROLE: Role = Role::Ours;
+
+    #[inline]
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+        let coded = |key: &K| Coded { item: key.item(), code: key.known_code() };
+        losertree::merge_coded(runs.iter().map(move |run| run.iter().map(coded))).map(Known::of)
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt::Debug;
 
 use bytes::Bytes;
+use losertree::key::{Coded, OffsetCode};
 use losertree::{Labels, SortKey};
 use losertree_testkit::inputs;
 
@@ -174,6 +175,99 @@ impl<K: Ingest> Merged<K> for Packed<K> {
     }
 }
 
+/// A key whose source knows what it has in common with the one before.
+pub(crate) trait HandsIn: Key {
+    type Item: Key;
+
+    fn item(&self) -> Self::Item;
+
+    fn known_code(&self) -> OffsetCode;
+
+    fn of(item: Self::Item, code: OffsetCode) -> Self;
+}
+
+/// A label set with its code, of which all but this library make nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct CodedLabels(Coded<Labels>);
+
+impl HandsIn for CodedLabels {
+    type Item = Labels;
+
+    fn item(&self) -> Labels {
+        self.0.item.clone()
+    }
+
+    fn known_code(&self) -> OffsetCode {
+        self.0.code
+    }
+
+    fn of(item: Labels, code: OffsetCode) -> Self {
+        Self(Coded { item, code })
+    }
+}
+
+impl Key for CodedLabels {
+    fn digest(&self) -> u64 {
+        Key::digest(&self.0.item)
+    }
+}
+
+impl Ord for CodedLabels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.item.cmp(&other.0.item)
+    }
+}
+
+impl PartialOrd for CodedLabels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for CodedLabels {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for CodedLabels {}
+
+impl SortKey for CodedLabels {
+    const CODE_BITS: u32 = Labels::CODE_BITS;
+    const EXACT: bool = Labels::EXACT;
+
+    fn code(&self) -> u64 {
+        self.0.item.code()
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.0.item.compare(&other.0.item)
+    }
+}
+
+/// What a merge of such keys gives.
+pub(crate) struct Known<K: HandsIn>(K::Item, OffsetCode);
+
+impl<K: HandsIn> Known<K> {
+    pub(crate) fn alone(item: K::Item) -> Self {
+        Self(item, OffsetCode::EQUAL)
+    }
+
+    pub(crate) fn of(coded: Coded<K::Item>) -> Self {
+        Self(coded.item, coded.code)
+    }
+}
+
+impl<K: HandsIn> Merged<K> for Known<K> {
+    fn digest(&self) -> u64 {
+        Key::digest(&self.0)
+    }
+
+    fn into_key(self) -> K {
+        K::of(self.0, self.1)
+    }
+}
+
 /// A kind of input.
 pub(crate) struct Workload<K> {
     pub(crate) name: &'static str,
@@ -226,6 +320,16 @@ pub(crate) const RECORDS_256: Workload<Record<31>> =
 /// Label sets, each of one source.
 pub(crate) const LABELS: Workload<Labels> =
     Workload { name: "labels", items: LABEL_SETS, make: |k, n| packed(inputs::labels(4, k, n, 1)) };
+
+/// Label sets, each of one source, which knows their codes.
+pub(crate) const CODED: Workload<CodedLabels> = Workload {
+    name: "coded",
+    items: LABEL_SETS,
+    make: |k, n| {
+        let coded = |run: Vec<Labels>| Coded::with_codes(run).map(CodedLabels).collect();
+        packed(inputs::labels(4, k, n, 1)).into_iter().map(coded).collect()
+    },
+};
 
 /// Label sets, each of two sources.
 pub(crate) const REPLICAS: Workload<Labels> =

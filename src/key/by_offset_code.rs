@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::order::sealed::Sealed;
-use super::{Coded, KeyBuffer, OffsetCode, Order, SortKey};
+use super::{Coded, OffsetCode, Order, SortKey};
 
 /// The natural order of items that bring along how they differ from the item before: see [`Coded`].
 ///
@@ -37,7 +37,7 @@ impl<T: SortKey> Order<Coded<T>> for ByOffsetCode {
 
     #[inline]
     fn handed_code(&mut self, coded: &Coded<T>) -> Option<OffsetCode> {
-        Some(coded.code)
+        (coded.code != OffsetCode::UNKNOWN).then_some(coded.code)
     }
 
     #[inline]
@@ -46,17 +46,7 @@ impl<T: SortKey> Order<Coded<T>> for ByOffsetCode {
     }
 
     #[inline]
-    fn code_after(&mut self, before: &KeyBuffer, coded: &Coded<T>) -> Option<OffsetCode> {
-        before.code_of_next(&coded.item)
-    }
-
-    #[inline]
     fn compare_coded(&mut self, code: OffsetCode, a: &Coded<T>, b: &Coded<T>) -> (Ordering, OffsetCode) {
         code.compare(&a.item, &b.item)
-    }
-
-    #[inline]
-    fn keep(&mut self, before: &mut KeyBuffer, coded: &Coded<T>, code: OffsetCode) {
-        before.replace(&coded.item, code);
     }
 }

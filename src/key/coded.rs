@@ -6,7 +6,7 @@ use super::{OffsetCode, SortKey};
 /// by [`ByOffsetCode`](super::ByOffsetCode) then compares no item with its predecessor, and yields the items with the codes
 /// that they have in its output, so that merges of merges compare next to nothing.
 ///
-/// The first item of a source has the code [`OffsetCode::first`]. [`Merge::coded`](crate::merge::Merge::coded) and
+/// The first item of a source has the code [`OffsetCode::UNKNOWN`]. [`Merge::coded`](crate::merge::Merge::coded) and
 /// [`with_codes`](Self::with_codes) make coded items of others.
 ///
 /// # Examples
@@ -32,7 +32,7 @@ pub struct Coded<T> {
 impl<T: SortKey> Coded<T> {
     /// Returns the items of a sorted source with their codes, each found by comparing it with the one before.
     ///
-    /// Where an item comes before its predecessor, its code is [`OffsetCode::first`].
+    /// The first, and one that comes before its predecessor, has the code [`OffsetCode::UNKNOWN`].
     pub fn with_codes<I>(items: I) -> impl Iterator<Item = Self>
     where
         I: IntoIterator<Item = T>,
@@ -41,7 +41,7 @@ impl<T: SortKey> Coded<T> {
         let mut before: Option<T> = None;
         items.into_iter().map(move |item| {
             let code = before.as_ref().and_then(|before| OffsetCode::after(before, &item));
-            let code = code.unwrap_or_else(|| OffsetCode::first(&item));
+            let code = code.unwrap_or(OffsetCode::UNKNOWN);
             before = Some(item.clone());
             Self { item, code }
         })

@@ -10,11 +10,14 @@ pub struct KeyBuffer {
 
 impl KeyBuffer {
     /// Takes over a key that has `code` against the one that is here. Only what is new is copied.
+    #[inline]
     pub(super) fn replace<K: SortKey + ?Sized>(&mut self, key: &K, code: OffsetCode) {
         if code.is_equal() {
             return;
         }
-        self.parts.resize_with(K::PARTS, Vec::new);
+        if self.parts.len() != K::PARTS {
+            self.parts.resize_with(K::PARTS, Vec::new);
+        }
         let (changed, column) = code.place::<K>();
         let mut kept = OffsetCode::shared_bytes(column);
         for (index, part) in self.parts.iter_mut().enumerate().skip(changed) {

@@ -48,10 +48,13 @@ impl OffsetCode {
     /// The code of a key that is equal to the one before.
     pub const EQUAL: Self = Self(0);
 
-    /// Returns the code of `key` against nothing, as of the first item of all. It is not [`EQUAL`](Self::EQUAL), not
-    /// even for the empty key.
-    #[must_use]
-    pub fn first<K: SortKey + ?Sized>(key: &K) -> Self {
+    /// The code of a key of which it is not known how it differs from the one before, such as that of the first item.
+    ///
+    /// It is no mistake to hand it in: the tournament then reads the bytes of all heads.
+    pub const UNKNOWN: Self = Self(u64::MAX);
+
+    /// The code of `key` against nothing, which comes before all keys, even the empty one.
+    pub(super) fn first<K: SortKey + ?Sized>(key: &K) -> Self {
         Self::at(key, 0, 0)
     }
 

@@ -34,7 +34,8 @@ pub trait Order<T>: sealed::Sealed {
         OffsetCode::EQUAL
     }
 
-    /// Returns the offset-value code of an item against the last one of its source, if the source has handed it in.
+    /// Returns the offset-value code of an item against the last one of its source, if the source has handed it in. No keys
+    /// are kept where items are coded.
     #[doc(hidden)]
     fn handed_code(&mut self, _item: &T) -> Option<OffsetCode> {
         None

@@ -179,7 +179,8 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// Yields each item with its code against the one before, for keys that are [strings of bytes](SortKey::PARTS): see
     /// [`CodedMerge`].
     ///
-    /// The first has it against nothing. If items have been taken before, this pulls the successor of the last one.
+    /// That of the first is [unknown](OffsetCode::UNKNOWN). If items have been taken before, this pulls the successor of the
+    /// last one.
     ///
     /// Does not compile for other keys, nor for [`Reversed`](crate::key::Reversed) orders and comparators:
     ///

@@ -10,14 +10,22 @@ use super::node::Node;
 use crate::key::{KeyBuffer, MOST_PARTS, OffsetCode, Order};
 
 /// What a tournament by offset-value codes keeps beside its nodes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Offsets {
     /// Whether nodes have offset-value codes.
     pub(super) is_on: bool,
     /// Whether the code of the winner is against nothing, since all matches have been played anew.
     is_fresh: bool,
-    /// The key of the head that was taken last.
-    before: Option<KeyBuffer>,
+    /// The key of the head that was taken last, unless sources hand codes in.
+    before: KeyBuffer,
+    /// Its code against the one taken before it.
+    taken: OffsetCode,
+}
+
+impl Default for Offsets {
+    fn default() -> Self {
+        Self { is_on: false, is_fresh: true, before: KeyBuffer::default(), taken: OffsetCode::UNKNOWN }
+    }
 }
 
 impl<T, O: Order<T>> LoserTree<T, O> {
@@ -41,11 +49,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
     }
 
-    /// Has the nodes hold offset-value codes, if items have any, though there may be few leaves. The next head that is
-    /// taken has its code against nothing.
+    /// Has the nodes hold offset-value codes, if items have any, though there may be few leaves. That of the next head
+    /// that is taken is not known.
     pub(crate) fn use_offsets(&mut self) {
         if Self::HAS_OFFSETS {
-            self.offsets = Offsets { is_on: true, ..Offsets::default() };
+            self.offsets.is_on = true;
             self.due = Due::Everything;
         }
     }
@@ -59,7 +67,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Returns the offset-value code of the head that was taken last, against the one taken before that.
     pub(crate) const fn code_of_taken(&self) -> OffsetCode {
-        OffsetCode(self.winner.code)
+        self.offsets.taken
     }
 
     /// Keeps the key of the winner, whose head is about to be taken.
@@ -68,35 +76,32 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let Some(Some(head)) = self.heads.get_mut(source) else { return };
         // Should the order panic, the nodes are of no more use.
         let due = std::mem::replace(&mut self.due, Due::Everything);
-        let before = &mut self.offsets.before;
-        if self.offsets.is_fresh {
-            let code = before.as_ref().and_then(|before| self.order.code_after(before, head));
-            self.winner.code = code.unwrap_or_else(|| self.order.first_code(head)).0;
-            self.offsets.is_fresh = false;
-        }
         let code = OffsetCode(self.winner.code);
-        self.order.keep(before.get_or_insert_default(), head, code);
-        self.order.hand_on(head, code);
+        self.order.keep(&mut self.offsets.before, head, code);
+        self.offsets.taken = if self.offsets.is_fresh { OffsetCode::UNKNOWN } else { code };
+        self.offsets.is_fresh = false;
+        self.order.hand_on(head, self.offsets.taken);
         self.due = due;
     }
 
     /// Keeps the key of an item that has won without having been in a leaf.
     #[inline]
     pub(super) fn keep_ahead(&mut self, item: &mut T, code: u64) {
-        let code = OffsetCode(code);
-        self.winner.code = code.0;
-        self.order.keep(self.offsets.before.get_or_insert_default(), item, code);
-        self.order.hand_on(item, code);
+        self.winner.code = code;
+        self.offsets.taken = OffsetCode(code);
+        self.order.keep(&mut self.offsets.before, item, self.offsets.taken);
+        self.order.hand_on(item, self.offsets.taken);
     }
 
-    /// The code of an item that comes after the head that was taken last; `None` if it comes before that.
+    /// The code of an item that comes after the head that was taken last; `None` if it comes before that, or is not known.
     #[inline]
     pub(super) fn offset_of_next(order: &mut O, offsets: &Offsets, item: &T) -> Option<u64> {
-        let code = order.handed_code(item).or_else(|| order.code_after(offsets.before.as_ref()?, item));
+        let code =
+            if O::IS_CODED { order.handed_code(item) } else { order.code_after(&offsets.before, item) };
         code.map(|code| code.0)
     }
 
-    /// The player for the head of `source`, from which the last one was taken; `None` if it comes before that.
+    /// The player for the head of `source`, from which the last one was taken; `None` if it has no code against that.
     #[inline]
     pub(super) fn next_player_by_offset(&mut self, source: usize) -> Option<Node> {
         let Some(Some(head)) = self.heads.get(source) else { return Some(Node::exhausted(source)) };
