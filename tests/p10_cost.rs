@@ -100,6 +100,83 @@ fn of_an_async_merge() {
     });
 }
 
+/// Runs that are merged by stretches: each of the given number of items, in turn or at random from any source, with few
+/// equal keys.
+fn stretches(
+    seed: u64,
+    sources: usize,
+    items: usize,
+    length: impl Fn(&mut Random) -> usize,
+) -> Vec<Vec<u64>> {
+    let mut random = Random::seed(seed);
+    let mut runs = vec![Vec::new(); sources];
+    let mut key = 0;
+    let mut left = items;
+    while left > 0 {
+        let run = &mut runs[random.below(sources)];
+        for _ in 0..length(&mut random).min(left) {
+            key += u64::from(random.chance(0.8));
+            run.push(key);
+            left -= 1;
+        }
+    }
+    runs
+}
+
+/// A number without a code: whatever is compared is counted.
+fn uncoded(comparisons: &Comparisons, runs: &[Vec<u64>]) -> usize {
+    merge_by(runs.iter().map(|run| run.iter().copied()), comparisons.counting(u64::cmp)).count();
+    comparisons.take()
+}
+
+/// What a streak costs is paid for before: the bound holds after each item, whenever streaks begin and end.
+#[test]
+fn streaks_that_end_at_any_moment() {
+    for sources in FAN_INS.into_iter().filter(|sources| *sources > 0) {
+        for (seed, longest) in (0..20).zip((1..).step_by(3)) {
+            // From far below to far above what is taken for a streak.
+            let runs = stretches(seed, sources, 1_000, |random| match seed % 3 {
+                0 => 1 + random.below(longest),
+                1 => longest,
+                _ if random.chance(0.3) => longest,
+                _ => 1,
+            });
+            let comparisons = Comparisons::new();
+            let (mut items, mut sum, mut last) = (0, 0, 0);
+            for item in merge_by(runs, comparisons.counting(u64::cmp)) {
+                items += 1;
+                sum += comparisons.take();
+                assert!(sum <= bound(sources, items), "K = {sources}, seed {seed}: {sum} for {items}");
+                assert!(last <= item, "K = {sources}, seed {seed}");
+                last = item;
+            }
+            assert_eq!(items, 1_000);
+        }
+    }
+}
+
+#[test]
+fn a_streak_takes_one_comparison_for_an_item() {
+    const ITEMS: usize = 20_000;
+    for sources in [2, 3, 4, 5, 8, 16, 33, 64] {
+        let comparisons = Comparisons::new();
+        let long = stretches(7, sources, ITEMS, |random| 1 + random.below(127));
+        let counted = uncoded(&comparisons, &long);
+        assert!(counted < ITEMS * 8 / 5, "K = {sources}: {counted}");
+        // Where streaks by chance, or such that end at once, have come before.
+        for longest in [1, 2, 4, 12] {
+            let mut runs = stretches(3, sources, 2 * ITEMS, |random| 1 + random.below(longest));
+            let alone = uncoded(&comparisons, &runs);
+            let last = runs.iter().flatten().max().copied().unwrap_or(0);
+            for (run, long) in runs.iter_mut().zip(&long) {
+                run.extend(long.iter().map(|item| last + item));
+            }
+            let counted = uncoded(&comparisons, &runs) - alone;
+            assert!(counted < ITEMS * 8 / 5, "K = {sources}, after stretches of {longest}: {counted}");
+        }
+    }
+}
+
 /// A number whose code says it all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Exact(u64);
@@ -221,10 +298,18 @@ fn building_a_tree_takes_one_match_for_each_source_but_the_winner() {
 #[test]
 fn one_changed_head_replays_one_path() {
     for sources in FAN_INS {
-        let (comparisons, most) = (Comparisons::new(), levels(sources));
+        let (comparisons, path) = (Comparisons::new(), levels(sources));
         let mut tree = tree(&comparisons, sources);
         tree.winner();
         comparisons.take();
+        // A look for a runner-up is paid for by what was saved before, or by the first item.
+        let mut left = path;
+        let mut paid = |most: usize| {
+            let taken = comparisons.take();
+            assert!(taken <= most + path.saturating_sub(1), "K = {sources}: {taken}, not {most}");
+            assert!(taken <= left + most, "K = {sources}: {taken}, of {left} and {most}");
+            left = left + most - taken;
+        };
         let mut random = Random::seed(5);
         for round in 0..sources.min(1) * 1_000 {
             // Of the winner, of any source, or to and from exhaustion.
@@ -240,19 +325,19 @@ fn one_changed_head_replays_one_path() {
             tree.set_head(source, head);
             assert_eq!(comparisons.take(), 0);
             tree.winner();
-            assert!(comparisons.take() <= most, "K = {sources}");
+            paid(path);
             tree.runner_up();
-            assert!(comparisons.take() <= most.saturating_sub(1), "runner-up, K = {sources}");
+            paid(path.saturating_sub(1));
             // The successor of a popped head, brought before or after the next question.
             if let Some((source, head)) = tree.pop() {
                 assert_eq!(comparisons.take(), 0);
                 if round % 2 == 0 {
                     tree.runner_up();
-                    assert!(comparisons.take() <= most + most.saturating_sub(1));
+                    paid(path + path.saturating_sub(1));
                 }
                 tree.set_head(source, Some(head));
                 tree.settle();
-                assert!(comparisons.take() <= most);
+                paid(path);
             }
         }
     }

@@ -31,15 +31,20 @@ enum Op {
     /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another
     /// head.
     Streak(usize, Raw),
+    /// Gives the winner its own key so many times, so that it wins in a row over others that are live.
+    Repeat(u8),
 }
 
 /// More wins in a row than are taken for chance in a tree of any size.
 const STREAK: usize = 10;
 
+/// More wins in a row than it takes for all comparisons with a runner-up to be paid for.
+const LONGEST: u8 = 50;
+
 impl Arbitrary for Op {
     fn arbitrary(g: &mut Gen) -> Self {
         let raw = Raw::arbitrary(g);
-        match g.choose(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]).unwrap() {
+        match g.choose(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]).unwrap() {
             0 => Self::Push(raw),
             1 | 2 => Self::Pop,
             3 | 4 => Self::Replace(raw),
@@ -48,6 +53,7 @@ impl Arbitrary for Op {
             9 => Self::RunnerUp,
             10 => Self::Settle,
             11 => Self::Streak(usize::arbitrary(g), raw),
+            12 => Self::Repeat(u8::arbitrary(g) % LONGEST),
             _ => Self::Clone,
         }
     }
@@ -66,6 +72,7 @@ impl Arbitrary for Op {
                 let source = *source;
                 Box::new(raw.shrink().map(move |raw| Self::Streak(source, raw)))
             }
+            Self::Repeat(times) => Box::new(times.shrink().map(Self::Repeat)),
             _ => Box::new(std::iter::empty()),
         }
     }
@@ -184,6 +191,16 @@ impl<K: FewKeys, O: Order<Item<K>> + Clone> Pair<K, O> {
                 }
                 self.apply(&Op::Winner);
                 self.apply(&Op::SetHead(source, raw));
+            }
+            Op::Repeat(times) => {
+                for _ in 0..times {
+                    let Some((source, head)) = self.smallest(None) else { return };
+                    self.made += 1;
+                    let head = Some(Item::new(head.key, source, self.made));
+                    assert_eq!(self.tree.winner().map(|(source, _)| source), Some(source));
+                    let taken = std::mem::replace(&mut self.model[source], head.clone());
+                    assert_eq!(self.tree.set_head(source, head), taken);
+                }
             }
         }
         assert_eq!((self.tree.heads(), self.tree.sources()), (&*self.model, self.model.len()));

@@ -152,7 +152,7 @@ where
                 return folded;
             };
             if !self.tree.is_ahead(&mut item) {
-                return match self.tree.replace_popped(item) {
+                return match self.tree.replace_popped_behind(item) {
                     Some((_, next)) => f(folded, next),
                     None => folded,
                 };

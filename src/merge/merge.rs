@@ -16,7 +16,7 @@ use crate::key::{By, ByKey, Natural, OffsetCode, Order, SortKey};
 ///
 /// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons, no allocation after construction,
 /// and `O(K)` memory. Orders with exact codes compare no items at all. A source that has won several times in a row is
-/// passed through, at one comparison of codes for each item, for as long as its codes come before all others.
+/// passed through, at one comparison for each item, for as long as its items come before all others.
 ///
 /// # Panics
 ///

@@ -2,7 +2,7 @@ use std::{fmt, mem};
 
 use super::node::Node;
 use super::offsets::Offsets;
-use super::replay::long_streak;
+use super::streak::{NOBODY, long_streak};
 use crate::key::Order;
 
 /// A tournament over the heads of many sources, which says whose head is the smallest.
@@ -27,7 +27,9 @@ use crate::key::Order;
 /// # Complexity
 ///
 /// For K sources, the first question costs K − 1 comparisons. A question after one head has changed costs at
-/// most ⌈log2 K⌉, after several have changed K − 1. `O(K)` memory; nothing is allocated after construction
+/// most ⌈log2 K⌉, after several have changed K − 1. Where a source keeps winning, a question can cost ⌈log2 K⌉ − 1 more to
+/// find the runner-up, and those after it cost one comparison each; n questions after one change each never cost more than
+/// (n + 1)·⌈log2 K⌉ together. `O(K)` memory; nothing is allocated after construction
 /// save by [`push`](Self::push), which doubles the tree when it is full, without a comparison.
 ///
 /// # Panics
@@ -68,7 +70,16 @@ pub struct LoserTree<T, O> {
     pub(super) favourite: usize,
     /// A head from the winner's source that comes before this one wins without a replay. Nothing does if no
     /// streak is on.
+    ///
+    /// If codes are not exact, the rank is 0 where the code alone is the bound, and that of the rival and one more where
+    /// the rival's head must be compared if codes are equal.
     pub(super) bound: Node,
+    /// The best of the losers on the winner's path up to the node `known`, if codes are not exact; [`NOBODY`] if that
+    /// has not been looked for.
+    pub(super) rival: usize,
+    pub(super) known: usize,
+    /// How many comparisons of items may be spent on looking for a rival.
+    pub(super) credit: u64,
     pub(super) offsets: Offsets,
 }
 
@@ -98,8 +109,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             due: Due::Everything,
             streak: 0,
             long_streak: long_streak(width),
-            favourite: usize::MAX,
+            favourite: NOBODY,
             bound: Node::FIRST,
+            rival: NOBODY,
+            known: 0,
+            credit: u64::from(width.ilog2()),
             offsets: Offsets::default(),
         };
         tree.choose_codes();
@@ -192,13 +206,28 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             self.order.code(head)
         };
         let challenger = Node::live(code, source);
-        if challenger.is_before(self.bound) {
+        if self.is_still_first(challenger) {
             // The rank stays as it is: were it stored, the load of the next call would wait for that.
             self.winner.code = code;
-            self.favourite = source;
+            self.note_saved(source);
             return self.take_head_of_winner(source);
         }
         let winner = self.climb(source, challenger);
+        self.take_head_of_winner(winner.source())
+    }
+
+    /// As [`replace_popped`](Self::replace_popped), for a head that ends a streak: it is not [ahead](Self::is_ahead).
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn replace_popped_behind(&mut self, head: T) -> Option<(usize, T)> {
+        if self.has_offsets() {
+            return self.replace_popped(head);
+        }
+        let source = self.winner.source();
+        let leaf = self.heads.get_mut(source)?;
+        self.due = Due::Everything;
+        let code = self.order.code(leaf.insert(head));
+        let winner = self.climb(source, Node::live(code, source));
         self.take_head_of_winner(winner.source())
     }
 

@@ -47,8 +47,9 @@
 //! - For exact codes a match is decided by two integer comparisons and conditional moves; which of the two
 //!   wins is what a processor could not predict.
 //! - A source that keeps winning needs no replay. The players that it has beaten stay where they are, so the next
-//!   head wins if its code comes before the best of theirs: one comparison, on runs, skewed or disjoint sources, and
-//!   for the last source that is left. When that pays is found out by counting wins in a row.
+//!   head wins if it comes before the best of theirs: one comparison, on runs, skewed or disjoint sources, and
+//!   for the last source that is left. When that pays is found out by counting wins in a row. Where items must be compared
+//!   to find the best, the comparisons that streaks save pay for it.
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
 //!   code is `u64::MAX` still beats an exhausted source.
 //!
@@ -63,5 +64,6 @@ mod loser_tree;
 mod node;
 mod offsets;
 mod replay;
+mod streak;
 
 pub use loser_tree::LoserTree;

@@ -6,6 +6,7 @@ use std::mem;
 use super::LoserTree;
 use super::loser_tree::Due;
 use super::node::Node;
+use super::streak::{NOBODY, long_streak};
 use crate::key::Order;
 
 impl<T, O: Order<T>> LoserTree<T, O> {
@@ -24,34 +25,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         winner.source()
     }
 
-    /// Returns the winner's source if it has won so often in a row that it may be asked for items as long as
-    /// they are [ahead](Self::is_ahead).
-    #[inline]
-    pub(crate) fn streak(&self) -> Option<usize> {
-        (self.bound != Node::FIRST).then_some(self.winner.source())
-    }
-
-    /// Returns whether `item` would win if it came next in a streak. The item is in no leaf, so it is lost if
-    /// its code panics.
-    #[inline]
-    pub(crate) fn is_ahead(&mut self, item: &mut T) -> bool {
-        let source = self.winner.source();
-        let code = if self.has_offsets() {
-            let Some(code) = Self::offset_of_next(&mut self.order, &self.offsets, item) else { return false };
-            code
-        } else {
-            self.order.code(item)
-        };
-        let is_ahead = Node::live(code, source).is_before(self.bound);
-        if is_ahead {
-            self.favourite = source;
-            if self.has_offsets() {
-                self.keep_ahead(item, code);
-            }
-        }
-        is_ahead
-    }
-
     /// Plays the matches of the winner's source, and returns the new winner.
     #[allow(clippy::inline_always)]
     #[inline(always)]
@@ -65,10 +38,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else {
             self.player(source)
         };
-        if challenger.is_before(self.bound) {
+        if self.is_still_first(challenger) {
             // As in `replace_popped`.
             self.winner.code = challenger.code;
-            self.favourite = source;
+            self.note_saved(source);
             self.due = Due::Nothing;
             return challenger;
         }
@@ -82,6 +55,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.due = Due::Everything;
         let challenger = self.player(source);
         self.make_winner(source);
+        self.rival = NOBODY;
         self.climb(source, challenger)
     }
 
@@ -101,15 +75,16 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             challenger = self.climb_with_head(source, challenger);
         }
         self.winner = challenger;
-        self.due = Due::Nothing;
         self.bound = Node::FIRST;
         let winner = challenger.source();
         self.streak = select_unpredictable(winner == source, self.streak + 1, 0);
-        if self.streak >= self.long_streak || winner == self.favourite {
-            self.streak = 0;
-            self.favourite = usize::MAX;
-            self.bound = self.best_loser(winner);
+        if !O::EXACT {
+            self.rival = select_unpredictable(winner == source, self.rival, NOBODY);
         }
+        if self.streak >= self.long_streak || winner == self.favourite {
+            self.look_for_rival(winner);
+        }
+        self.due = Due::Nothing;
         challenger
     }
 
@@ -120,6 +95,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     fn climb_with_head(&mut self, source: usize, mut challenger: Node) -> Node {
         let mut node = self.parent(source);
+        if self.rival != NOBODY {
+            (node, challenger) = self.pass_rival(source, challenger);
+        }
         let Self { order, heads, losers, .. } = self;
         let head_of = |node: Node| heads.get(node.source())?.as_ref();
         let mut head = head_of(challenger);
@@ -135,32 +113,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         challenger
     }
 
-    /// Returns what the next head of `source`, the winner's, must come before to win without a replay.
-    ///
-    /// That is the smallest code among those that have lost to the winner, with the rank of its source if
-    /// equal codes are equal items. So no items are compared for it.
-    ///
-    /// Nothing does if the winner is exhausted: a head that it is given must be replayed, since without that
-    /// the winner keeps its rank.
-    #[cold]
-    #[inline(never)]
-    fn best_loser(&self, source: usize) -> Node {
-        if !self.winner.is_live() {
-            return Node::FIRST;
-        }
-        let mut best = Node::exhausted(0);
-        let mut node = self.parent(source);
-        while node > 0 {
-            let loser = self.losers[node];
-            best = Node::select(loser.is_before(best), loser, best);
-            node /= 2;
-        }
-        if !O::EXACT && best.is_live() {
-            best.rank = 0;
-        }
-        best
-    }
-
     /// Plays every match.
     ///
     /// Leaves come in from left to right and climb for as long as the player that they meet is there. That
@@ -171,6 +123,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     fn replay_all(&mut self) -> Node {
         self.due = Due::Everything;
         self.bound = Node::FIRST;
+        self.rival = NOBODY;
         let has_offsets = self.has_offsets();
         for source in 0..self.losers.len() {
             let mut player =
@@ -206,7 +159,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Plays the match between the loser at `node` and a challenger, keeps the new loser there and returns
     /// the winner.
     #[inline]
-    fn play(&mut self, node: usize, challenger: Node) -> Node {
+    pub(super) fn play(&mut self, node: usize, challenger: Node) -> Node {
         let holder = self.losers[node];
         let holder_wins = self.is_before(holder, challenger);
         self.losers[node] = Node::select(holder_wins, challenger, holder);
@@ -244,6 +197,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let width = self.losers.len();
         let old = mem::replace(&mut self.losers, vec![Node::exhausted(0); 2 * width]);
         self.long_streak = long_streak(2 * width);
+        self.credit += 1;
+        self.bound = Node::FIRST;
+        self.rival = NOBODY;
         for node in 1..2 * width {
             let level = 1 << node.ilog2();
             let offset = node - level;
@@ -276,19 +232,5 @@ fn is_before<T, O: Order<T>>(order: &mut O, a: Player<'_, T>, b: Player<'_, T>) 
         // As numbers, less is -1 and equal is 0: a `match` here would branch on what cannot be predicted.
         (Some(x), Some(y)) => (order.compare(x, y) as i8) < i8::from(a.rank < b.rank),
         _ => a.rank < b.rank,
-    }
-}
-
-/// Returns how often in a row a source must win, after its first time, until that is taken for more than
-/// chance.
-///
-/// On uniform keys that is so in one of 256 cases for 2, 4 and 16 leaves. If one win in a row is enough, uniform
-/// keys take 1.2 times as long at K = 16, for streaks that end at once (bench `scoreboard`, `u64/uniform`).
-pub(super) const fn long_streak(width: usize) -> u32 {
-    match width {
-        0..=2 => 8,
-        3..=4 => 4,
-        5..=8 => 3,
-        _ => 2,
     }
 }
