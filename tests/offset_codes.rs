@@ -1,4 +1,5 @@
 //! Offset-value codes: what a code says of the order of two keys that come after a third.
+#![allow(clippy::expect_used)]
 
 use std::fmt::Debug;
 

@@ -20,6 +20,18 @@
 //! | [`By`] | none | always |
 //! | [`ByKey`] | that of the key | on equal codes, if inexact |
 //!
+//! | [`ByOffsetCode`] | an offset-value code that the source hands in | on equal codes, behind what they stand for |
+//!
+//! # Offset-value codes
+//!
+//! The codes above are of one key alone. Keys that are strings of bytes, or tuples of such, also have codes *against the
+//! key before*: an [`OffsetCode`] says where the two first differ, and how the key goes on there. Neighbours in a sorted
+//! source have long beginnings in common, as the series of one metric do, which codes of one key cannot tell apart. A
+//! tournament of more than eight sources plays by these codes: it compares each item once with the one before, and then
+//! most matches by numbers. For fewer sources that would be the dearer way.
+//!
+//! Sources that know these codes hand them in as [`Coded`] items, and merges hand them on.
+//!
 //! Ties are not broken here: an order says *equal*, and the tournament then prefers the source with the
 //! smaller index. That makes every merge stable.
 

@@ -158,7 +158,7 @@ impl OffsetCode {
     fn known_bytes<K: SortKey + ?Sized>(self) -> (usize, usize) {
         let (part, column) = self.place::<K>();
         let is_beyond = column == Self::columns::<K>();
-        (part, if is_beyond { column * COLUMN } else { column * COLUMN + usize::from(self.0 as u8) })
+        (part, if is_beyond { column * COLUMN } else { column * COLUMN + (self.0 & 0xFF) as usize })
     }
 
     /// The part that the code is about, and the first column of it that differs.

@@ -50,6 +50,20 @@
 //!   head wins if it comes before the best of theirs: one comparison, on runs, skewed or disjoint sources, and
 //!   for the last source that is left. When that pays is found out by counting wins in a row. Where items must be compared
 //!   to find the best, the comparisons that streaks save pay for it.
+//! - Strings of bytes are compared by *offset-value codes* where sources are many. The losers on the winner's path have codes
+//!   against the winner, and so has its successor when it comes; of codes against one key the smaller is that of the
+//!   smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code against
+//!   the item it has lost to. In this picture the winner `aab` has been taken, its successor is `abd`, and each code is
+//!   written as the first place that differs and the byte there:
+//!
+//!   ```text
+//!   losers on the path, against aab:    abc  (1, b)      b  (0, b)      c  (0, c)
+//!   successor, against aab:             abd  (1, b)
+//!
+//!   abd against abc   equal codes; from place 2 on, c < d: abc wins, abd stays with (2, d), against abc
+//!   abc against b     place 1 against place 0: abc has more in common with aab, so it is smaller, and wins
+//!   abc against c     likewise; b and c need no new codes, since these are also theirs against abc
+//!   ```
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
 //!   code is `u64::MAX` still beats an exhausted source.
 //!
@@ -57,7 +71,8 @@
 //!
 //! D. E. Knuth, The Art of Computer Programming, vol. 3, section 5.4.1 (trees of losers; the picture there
 //! is figure 63). G. Graefe, Implementing Sorting in Database Systems, ACM Computing Surveys 38(3), 2006,
-//! section 3 (codes in the nodes, merging). The layout, a complete tree in an array with the leaves implied,
+//! section 3 (codes in the nodes, merging). G. Graefe and T. Do, Offset-value coding in database query processing, EDBT 2023
+//! (codes against the winner). The layout, a complete tree in an array with the leaves implied,
 //! is that of the Go package `pkg/losertree` of thanos-io/thanos and of `bboreham/go-loser`.
 
 mod loser_tree;
