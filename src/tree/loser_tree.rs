@@ -180,7 +180,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         let item = self.heads.get_mut(source)?.take()?;
         self.due = Due::Successor;
-        Some((source, item))
+        Some((source, self.hand_on(item)))
     }
 
     /// Returns the source whose head was popped, if nothing has happened since.
@@ -243,10 +243,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// A source that does not exist has no head to replace: `head` comes back.
     #[inline]
     pub fn set_head(&mut self, source: usize, head: Option<T>) -> Option<T> {
-        if self.has_offsets() && self.due == Due::Nothing && source == self.winner.source() {
+        let has_offsets = self.has_offsets();
+        let is_taken = has_offsets && self.due == Due::Nothing && source == self.winner.source();
+        if is_taken {
             self.keep_winner(source);
         }
-        let has_offsets = self.has_offsets();
         let Some(leaf) = self.heads.get_mut(source) else {
             return head;
         };
@@ -258,7 +259,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Due::Path(other) if other == source => Due::Path(source),
             _ => Due::Everything,
         };
-        mem::replace(leaf, head)
+        let old = mem::replace(leaf, head);
+        if is_taken { old.map(|old| self.hand_on(old)) } else { old }
     }
 
     /// Returns whether the head of `source` is smaller than `item`.
@@ -276,7 +278,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             self.keep_winner(source);
         }
         self.due = Due::Winner;
-        self.heads.get_mut(source)?.replace(head)
+        let head = self.heads.get_mut(source)?.replace(head)?;
+        Some(self.hand_on(head))
     }
 
     /// Adds a source and returns its index, the next one.

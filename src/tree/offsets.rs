@@ -80,8 +80,18 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.order.keep(&mut self.offsets.before, head, code);
         self.offsets.taken = if self.offsets.is_fresh { OffsetCode::UNKNOWN } else { code };
         self.offsets.is_fresh = false;
-        self.order.hand_on(head, self.offsets.taken);
         self.due = due;
+    }
+
+    /// Tells a head that has been taken its code. In its leaf it would be copied before the store of the code is done, and
+    /// would wait for that.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn hand_on(&mut self, mut head: T) -> T {
+        if O::IS_CODED {
+            self.order.hand_on(&mut head, self.offsets.taken);
+        }
+        head
     }
 
     /// Keeps the key of an item that has won without having been in a leaf.
