@@ -45,6 +45,12 @@
 //! that waits for the merge is woken; the merge then polls the sources on the list, once each. So K sources
 //! that become ready one by one cost K polls, where polling all of them at each wake-up costs K²/2.
 //!
+//! # Blocks
+//!
+//! What comes from a disk or a network comes in blocks. A source of blocks is a [`BlockSource`]; its items are merged without
+//! a poll of it for each. A consumer takes blocks by [`next_block`](ProxyResponseLoserTree::next_block), whatever the sources
+//! give.
+//!
 //! # Observing
 //!
 //! With the feature `tracing` a merge has a span named `merge`, a child of the span that is current where it is
@@ -70,16 +76,19 @@
 //! on the iterators of cockroachdb/pebble, whose documentation has the contract as a table too. Per-child
 //! wakers are those of `FuturesUnordered` in rust-lang/futures-rs, without its unsafe code.
 
+mod block_source;
 mod builder;
 mod close;
 mod close_error;
 mod closing;
 mod drive;
+mod flatten;
 mod from_stream;
 mod map;
 mod map_err;
 mod merge_error;
 mod named;
+mod next_block;
 mod next_with_source;
 mod order_checker;
 mod policy;
@@ -95,15 +104,18 @@ mod watch;
 
 use std::pin::Pin;
 
+pub use block_source::BlockSource;
 pub use builder::Builder;
 pub use close::Close;
 pub use close_error::CloseError;
 pub use closing::{Closing, closing};
+pub use flatten::Flatten;
 pub use from_stream::{FromStream, from_stream};
 pub use map::Map;
 pub use map_err::MapErr;
 pub use merge_error::{MergeError, OutOfOrder};
 pub use named::Named;
+pub use next_block::NextBlock;
 pub use next_with_source::NextWithSource;
 pub use policy::{ErrorPolicy, OrderCheck};
 pub use proxy_response_loser_tree::ProxyResponseLoserTree;
