@@ -57,6 +57,10 @@ fn of_a_sync_merge() {
         assert_eq!(merge().count(), items);
         assert_eq!(comparisons.take(), by_steps, "folded");
 
+        let mut blocks = merge();
+        while blocks.next_block(&mut Vec::new(), 7) > 0 {}
+        assert_eq!(comparisons.take(), by_steps, "in blocks");
+
         let mut peeking = merge();
         while peeking.peek().is_some() {
             peeking.next();
