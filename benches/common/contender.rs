@@ -34,6 +34,8 @@ pub(crate) enum Role {
     /// A peer that must have all items in memory before it gives the first one.
     Bulk,
     Ours,
+    /// Ours, where all items are in memory.
+    OursInBulk,
     /// Ours, for comparison: does less than the row is about.
     Reference,
 }

@@ -14,6 +14,7 @@ pub(crate) fn all<K: Key>() -> Vec<Contender<K>> {
         Contender::of::<Fold>(),
         Contender::of::<NextBlock>(),
         Contender::of::<By>(),
+        Contender::of::<Runs>(),
     ]);
     all
 }
@@ -168,6 +169,21 @@ impl<K: Key> Merger<K> for NextBlock {
                 visit.visit(item);
             }
         }
+    }
+}
+
+/// This library, on runs that are in memory.
+struct Runs;
+
+impl<K: Key> Merger<K> for Runs {
+    const NAME: &'static str = "losertree_runs";
+    const ROLE: Role = Role::OursInBulk;
+
+    #[inline]
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+        let mut all = Vec::new();
+        losertree::merge_runs(runs, &mut all);
+        all.into_iter()
     }
 }
 

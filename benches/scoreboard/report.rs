@@ -35,17 +35,17 @@ pub(crate) fn tables(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
 pub(crate) fn summary(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "\nbest peer, ns per item or source, and its time ÷ ours; the same for sorting all at once\n"
+        "\nbest peer, ns per item or source, and its time ÷ ours; the same in bulk, all in memory\n"
     )?;
     writeln!(out, "| workload | K | lazy | ÷ ours | in bulk | ÷ ours |\n|---|---|---|---|---|---|")?;
     for row in rows {
         write!(out, "| {} | {} |", row.workload, row.sources)?;
-        for role in [Role::Peer, Role::Bulk] {
-            let Some(peer) = row.best(role) else {
+        for (theirs, ours) in [(Role::Peer, Role::Ours), (Role::Bulk, Role::OursInBulk)] {
+            let Some(peer) = row.best(theirs) else {
                 write!(out, " | |")?;
                 continue;
             };
-            let ours = row.figures.iter().filter(|figure| figure.role == Role::Ours);
+            let ours = row.figures.iter().filter(|figure| figure.role == ours);
             let ours: Vec<_> =
                 ours.map(|ours| format!("{} {:.2}", ours.contender, peer.ns / ours.ns)).collect();
             write!(out, " {} {:.1} | {} |", peer.contender, peer.ns, ours.join(", "))?;
