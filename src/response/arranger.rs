@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::task::{Context, Poll, ready};
 
+use super::buffer::Frame;
 use super::receiver::Receiver;
 use super::{ResponseSetError, SeriesOrder, ShardMatcher};
 use crate::resource::{BytePool, Reservation};
@@ -9,9 +10,6 @@ use crate::stream::Received;
 use crate::{Labels, Response, Series, SortKey, Source};
 
 type Error<S> = ResponseSetError<<S as Source>::Error>;
-
-/// A frame, and the memory that is charged for it already.
-pub(super) type Arranged = (Response, Option<Reservation>);
 
 /// Gives the frames of a store as the merge wants them: the series of one shard, without some labels, in order.
 ///
@@ -26,8 +24,10 @@ pub(super) struct Arranger<S: Source> {
     last: Option<Labels>,
     /// How many series were passed on or held back.
     position: u64,
+    /// What is charged for the frame that was given last.
+    memory: Option<Reservation>,
     /// What is given when the store has nothing more.
-    rest: VecDeque<Result<Arranged, Error<S>>>,
+    rest: VecDeque<Result<Frame, Error<S>>>,
     has_ended: bool,
 }
 
@@ -68,6 +68,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             held: Held::default(),
             last: None,
             position: 0,
+            memory: None,
             rest: VecDeque::new(),
             has_ended: false,
         }
@@ -83,7 +84,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         &mut self,
         cx: &mut Context<'_>,
         budget: &mut usize,
-    ) -> Poll<Option<Result<Arranged, Error<S>>>> {
+    ) -> Poll<Option<Result<Frame, Error<S>>>> {
         loop {
             if let Some(rest) = self.rest.pop_front() {
                 return Poll::Ready(Some(rest));
@@ -99,7 +100,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             match ready!(self.receiver.poll_frame(cx)) {
                 Some(Ok(frame)) => match self.arrange(frame) {
                     Ok(None) => {}
-                    Ok(Some(frame)) => return Poll::Ready(Some(Ok((frame, None)))),
+                    Ok(Some(frame)) => return Poll::Ready(Some(Ok(Frame::new(frame)))),
                     Err(error) => self.end(Some(error)),
                 },
                 Some(Err(error)) => self.end(Some(error)),
@@ -113,11 +114,17 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.has_ended
     }
 
+    /// Takes what is charged already for the frame that was given last, if something is.
+    pub(super) const fn take_memory(&mut self) -> Option<Reservation> {
+        self.memory.take()
+    }
+
     /// Drops what was held back, and gives nothing more.
     pub(super) fn discard(&mut self) {
         self.has_ended = true;
         self.rest.clear();
         self.held = Held::default();
+        self.memory = None;
     }
 
     /// Closes the store, in time if it `is_timed`. Frames that were held back stay.
@@ -224,7 +231,8 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         let Held { mut series, reservation, .. } = mem::take(&mut self.held);
         let wrong = self.put_in_order(&mut series);
         if !series.is_empty() {
-            self.rest.push_back(Ok((Response::Batch(series), reservation)));
+            self.rest.push_back(Ok(Frame::new(Response::Batch(series))));
+            self.memory = reservation;
         }
         // The first error is the one that counts; the order only matters where the store did not fail.
         self.rest.extend(error.or(wrong).map(Err));

@@ -5,6 +5,7 @@ use std::{fmt, vec};
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
+use super::buffer::Frame;
 use super::unpack::POLL_BUDGET;
 use crate::resource::Reservation;
 use crate::stream::Received;
@@ -48,7 +49,7 @@ pub struct EagerResponseSet<S: Source> {
     store: Box<Arranger<S>>,
     batch: vec::IntoIter<Series>,
     /// The memory of the series.
-    reservation: Option<Reservation>,
+    memory: Option<Reservation>,
     /// What closing the store came to.
     closed: Option<Result<(), ResponseSetError<S::Error>>>,
 }
@@ -59,7 +60,7 @@ impl<S: Source> Unpin for EagerResponseSet<S> {}
 impl<S: Source> EagerResponseSet<S> {
     pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
         let batch = Vec::new().into_iter();
-        Self { name, store: Box::new(store), batch, reservation: None, closed: None }
+        Self { name, store: Box::new(store), batch, memory: None, closed: None }
     }
 }
 
@@ -91,18 +92,18 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
                 return Poll::Ready(Some(Ok(series.into())));
             }
             match ready!(self.store.poll_frame(cx, &mut budget)) {
-                Some(Ok((Response::Batch(batch), reservation))) => {
+                Some(Ok(Frame { response: Response::Batch(batch), .. })) => {
                     self.batch = batch.into_iter();
-                    self.reservation = reservation;
+                    self.memory = self.store.take_memory();
                 }
-                other => return Poll::Ready(other.map(|other| other.map(|(response, _)| response))),
+                other => return Poll::Ready(other.map(|other| other.map(|frame| frame.response))),
             }
         }
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.batch = Vec::new().into_iter();
-        self.reservation = None;
+        self.memory = None;
         self.store.discard();
         self.close_store(cx, true);
         // Asked for once only.

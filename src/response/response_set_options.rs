@@ -120,11 +120,10 @@ impl ResponseSetOptions {
 
     /// Charges what is buffered or held back to the budget of a pool.
     ///
-    /// A lazy set waits for memory for its buffer, in turn with others. It keeps its turn while nobody reads it, so that
-    /// those behind it wait too: let the budget be larger than what the sets of a query can hold, or close queries that
-    /// nobody reads. For series that are held back it is [an error](super::ResponseSetError::Pool) if there is no memory,
-    /// or if others wait for some: the sets that have it may all be waiting. They stay charged until they are used up,
-    /// those of an eager set until it is closed or dropped.
+    /// A set never waits for memory in turn with others: a [lazy](super::LazyResponseSet#buffer) one goes on with frame
+    /// after frame while there is none, uncharged, so that all sets with the pool hold no more than its budget and one frame
+    /// each. For series that are held back it is [an error](super::ResponseSetError::Pool) if there is none, or if others
+    /// wait for some. They stay charged until they are used up, those of an eager set until it is closed or dropped.
     pub fn pool(mut self, pool: &BytePool) -> Self {
         self.rules.pool = Some(pool.clone());
         self
