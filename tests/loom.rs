@@ -431,7 +431,7 @@ impl Lazy {
             let run = move || if is_run { block_on(task) } else { drop(task) };
             spawned.lock().unwrap().push(thread::spawn(run));
         });
-        Self { set: options.open(store), ends, threads }
+        Self { set: ResponseSet::new(store, &options), ends, threads }
     }
 
     fn next(&mut self) -> Option<Result<Response, ResponseSetError<Infallible>>> {

@@ -79,7 +79,7 @@ fn a_reader_that_stops_stops_the_store() {
         let tasks = Tasks::new(seed);
         let options = if random.chance(0.7) { spawning(&options, &tasks) } else { options };
         let script = Script::of(frames.clone()).with_pauses(&mut random, 0.2);
-        let mut set = options.open(Store::opened("store", stage.source(script)));
+        let mut set = ResponseSet::new(Store::opened("store", stage.source(script)), &options);
 
         // Each response, by the frame in which it is.
         let in_frame: Vec<usize> =
@@ -129,7 +129,7 @@ fn the_buffer_fills_while_nobody_reads() {
         let (stage, tasks) = (Stage::new(), Tasks::new(1));
         let script = Script::of((0..100).map(|pod| series(pod, 0).into()));
         let options = spawning(&ResponseSetOptions::new().buffer_frames(frames), &tasks);
-        let mut set = options.open(Store::opened("store", stage.source(script)));
+        let mut set = ResponseSet::new(Store::opened("store", stage.source(script)), &options);
         for given in 1..50 {
             assert!(next(&mut set, &tasks).is_ready());
             tasks.run_until_idle();
@@ -157,7 +157,7 @@ fn a_pool_that_is_too_small_for_all_stops_nobody() {
         };
         let stores: Vec<_> = (0..stores).map(store).collect();
         let expected = stores.len() * frames;
-        let mut query = ProxyQuery::builder().stores(stores).sets(options).build();
+        let mut query = ProxyQuery::builder().stores(stores).response_sets(options).build();
         let mut driver = Driver::new(stage.bell().clone(), Log::new(), Random::seed(seed));
         let mut stream = futures::stream::poll_fn(|cx| tasks.poll(cx, |cx| query.poll_next_unpin(cx)));
         assert_eq!(driver.run(&mut stream).ok().len(), expected);
@@ -182,7 +182,7 @@ fn a_set_that_nobody_reads_stands_in_nobodys_way() {
         let mut sets: Vec<_> = (0..=unread)
             .map(|at| {
                 let script = Script::of((0..9).map(|pod| series(pod, 0).into()));
-                options.open(Store::opened(format!("store-{at}"), stage.source(script)))
+                ResponseSet::new(Store::opened(format!("store-{at}"), stage.source(script)), &options)
             })
             .collect();
         let mut read = sets.pop().unwrap();
@@ -222,7 +222,7 @@ fn a_set_without_memory_tries_again_when_it_is_read() {
         let (stage, tasks) = (Stage::new(), Tasks::new(1));
         let options = spawning(&ResponseSetOptions::new().pool(&pool).buffer_frames(8), &tasks);
         let script = Script::of((0..40).map(|pod| series(pod, 0).into()));
-        let mut set = options.open(Store::opened("store", stage.source(script)));
+        let mut set = ResponseSet::new(Store::opened("store", stage.source(script)), &options);
         assert!(next(&mut set, &tasks).is_ready());
         tasks.run_until_idle();
         // Those that are charged and one more.
@@ -247,7 +247,7 @@ fn nobody_is_woken_in_vain() {
         let (stage, tasks) = (Stage::new(), Tasks::new(1));
         let script = Script::of((0..FRAMES).map(|pod| series(pod, 0).into()));
         let options = spawning(&ResponseSetOptions::new().buffer_frames(buffered), &tasks);
-        let mut set = options.open(Store::opened("store", stage.source(script)));
+        let mut set = ResponseSet::new(Store::opened("store", stage.source(script)), &options);
         let reader = CountingWaker::new();
         let waker = reader.waker();
         let mut cx = Context::from_waker(&waker);
@@ -286,7 +286,7 @@ fn a_wait_that_is_over_wakes_nobody() {
     let (stage, tasks) = (Stage::new(), Tasks::new(1));
     let script = Script::of((0..2).map(|pod| series(pod, 0).into())).pending(Wake::Later);
     let options = spawning(&ResponseSetOptions::new().pool(&pool), &tasks);
-    let mut set = options.open(Store::opened("store", stage.source(script)));
+    let mut set = ResponseSet::new(Store::opened("store", stage.source(script)), &options);
     assert!(next(&mut set, &tasks).is_ready());
     tasks.run_until_idle();
     assert_eq!((stage.log().items(), pool.snapshot().reserved_bytes), (2, one), "the second has to wait");
@@ -313,7 +313,8 @@ fn a_set_that_fills_its_buffer_itself_wakes_nobody() {
             script = script.item(series(pod, 0).into()).pending(Wake::Later);
         }
         let script = script.close_pending(Wake::Later);
-        let mut set = ResponseSetOptions::new().open(Store::opened("store", stage.source(script)));
+        let mut set =
+            ResponseSet::new(Store::opened("store", stage.source(script)), &ResponseSetOptions::new());
         let reader = CountingWaker::new();
         let waker = reader.waker();
         let mut cx = Context::from_waker(&waker);
@@ -382,7 +383,7 @@ fn after_start_up_a_series_allocates_nothing() {
                 options.clone()
             };
             let frames: Vec<Response> = (0..SERIES).map(|pod| series(pod, 10).into()).collect();
-            let mut set = options.open(Store::opened("store", Bare(frames.into_iter())));
+            let mut set = ResponseSet::new(Store::opened("store", Bare(frames.into_iter())), &options);
             let mut cx = Context::from_waker(Waker::noop());
             let mut take = |most: usize| {
                 let mut given = 0;

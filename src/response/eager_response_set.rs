@@ -12,7 +12,7 @@ use crate::stream::Received;
 use crate::{Response, Series, Source};
 
 /// A store's answer that is received as a whole and then given. Made by
-/// [`ResponseSetOptions::open`](super::ResponseSetOptions::open).
+/// [`ResponseSet::new`](super::ResponseSet::new).
 ///
 /// A [`Source`] of single series, warnings and hints. Warnings and hints are given as they come, for they stand before
 /// all series; the series when the last has come, sorted again [if they have to be](super::SeriesOrder).

@@ -15,7 +15,7 @@ use crate::sync::Arc;
 use crate::{Response, Series, Source};
 
 /// A store's answer that is received in the background while the merge goes on. Made by
-/// [`ResponseSetOptions::open`](super::ResponseSetOptions::open).
+/// [`ResponseSet::new`](super::ResponseSet::new).
 ///
 /// A [`Source`] of single series, warnings and hints: batches are unpacked.
 ///
