@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -47,6 +48,8 @@ pub struct EagerResponseSet<S: Source> {
     name: Arc<str>,
     // Boxed, so that a merge of sets does not move it about.
     store: Box<Arranger<S>>,
+    /// The frame that came last, until it is given or unpacked.
+    frames: VecDeque<Frame>,
     batch: vec::IntoIter<Series>,
     /// The memory of the series.
     memory: Option<Reservation>,
@@ -60,7 +63,7 @@ impl<S: Source> Unpin for EagerResponseSet<S> {}
 impl<S: Source> EagerResponseSet<S> {
     pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
         let batch = Vec::new().into_iter();
-        Self { name, store: Box::new(store), batch, memory: None, closed: None }
+        Self { name, store: Box::new(store), frames: VecDeque::new(), batch, memory: None, closed: None }
     }
 }
 
@@ -91,17 +94,26 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
             if let Some(series) = self.batch.next() {
                 return Poll::Ready(Some(Ok(series.into())));
             }
-            match ready!(self.store.poll_frame(cx, &mut budget)) {
-                Some(Ok(Frame { response: Response::Batch(batch), .. })) => {
+            match self.frames.pop_front().map(|frame| frame.response) {
+                Some(Response::Batch(batch)) => {
                     self.batch = batch.into_iter();
                     self.memory = self.store.take_memory();
+                    continue;
                 }
-                other => return Poll::Ready(other.map(|other| other.map(|frame| frame.response))),
+                Some(single) => return Poll::Ready(Some(Ok(single))),
+                None => {}
+            }
+            let Self { store, frames, .. } = &mut *self;
+            match ready!(store.poll_frame(cx, &mut budget, frames)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
             }
         }
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.frames.clear();
         self.batch = Vec::new().into_iter();
         self.memory = None;
         self.store.discard();

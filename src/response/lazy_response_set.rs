@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
-use super::buffer::{Buffer, Capacity, Frames, Stopped, Taken};
+use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken};
 use super::producer::{Producer, Shared};
 use super::spawner::Spawner;
 use crate::resource::BytePool;
@@ -146,6 +146,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
     }
 
     /// Gives back memory and room of what was used up.
+    #[inline(never)]
     fn release(&mut self) {
         let used = mem::take(&mut self.used);
         self.taken.discharge(used.bytes);
@@ -157,6 +158,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
     }
 
     /// Gives the next response of what was taken from the buffer.
+    #[inline]
     fn unpack(&mut self) -> Option<Response> {
         loop {
             if let Some(series) = self.batch.next() {
@@ -165,15 +167,15 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             if let Some(bytes) = self.in_use.take() {
                 self.used.add(bytes);
             }
-            let frame = self.taken.queue.pop_front()?;
+            let Frame { response, bytes } = self.taken.queue.pop_front()?;
             let is_much =
                 self.used.frames >= self.most_used.frames || self.used.bytes >= self.most_used.bytes;
             // The store is to go on before all of it is used up.
             if (is_much || self.taken.queue.is_empty()) && self.used.frames > 0 {
                 self.release();
             }
-            self.in_use = Some(frame.bytes);
-            match frame.response {
+            self.in_use = Some(bytes);
+            match response {
                 Response::Batch(batch) => self.batch = batch.into_iter(),
                 single => return Some(single),
             }

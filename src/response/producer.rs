@@ -176,42 +176,36 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             if self.has_uncharged {
                 break Awaited::Use;
             }
-            let frame = if let Some(frame) = self.next.take() {
-                frame
+            if let Some(frame) = self.next.take() {
+                self.ready.queue.push_back(frame);
+            } else if held.frames >= capacity.frames {
+                break Awaited::Room(0);
             } else {
-                if held.frames >= capacity.frames {
-                    break Awaited::Room(0);
-                }
-                match self.store.poll_frame(cx, budget) {
+                match self.store.poll_frame(cx, budget, &mut self.ready.queue) {
                     Poll::Pending => return Filled::Pending,
-                    Poll::Ready(Some(Ok(frame))) => frame,
-                    Poll::Ready(Some(Err(error))) => {
-                        self.end = Some(Err(error));
-                        return Filled::Ready;
-                    }
-                    Poll::Ready(None) => {
-                        self.end = Some(Ok(()));
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(end) => {
+                        self.end = Some(end.unwrap_or(Ok(())));
                         return Filled::Ready;
                     }
                 }
-            };
-            let bytes = frame.bytes;
+            }
+            let bytes = self.ready.queue.back().map_or(0, |frame| frame.bytes);
             if !held.has_room(bytes, capacity) {
-                self.next = Some(frame);
+                self.next = self.ready.queue.pop_back();
                 break Awaited::Room(bytes);
             }
             if !self.charge(bytes) {
                 // The merge may be waiting for just this frame, and all the memory may be with frames that wait for the
                 // merge. So a frame that finds the buffer empty goes through without being charged.
                 if held.frames > 0 {
-                    self.next = Some(frame);
+                    self.next = self.ready.queue.pop_back();
                     break Awaited::Use;
                 }
                 self.has_uncharged = true;
             }
             held.add(bytes);
             self.added.add(bytes);
-            self.ready.queue.push_back(frame);
         };
         if self.ready.queue.is_empty() { Filled::Full(awaited) } else { Filled::Ready }
     }
