@@ -41,7 +41,10 @@ fn what_is_admitted_is_what_is_charged() {
     let expected =
         PoolError::Exhausted { charge_bytes: 32, available_bytes: 31, budget_bytes: 131, waiting: 0 };
     assert_eq!(format!("{error:?}"), format!("{expected:?}"));
-    assert_eq!(error.to_string(), "the pool is exhausted: 32 bytes are more than 31 of 131, 0 are waiting");
+    assert_eq!(
+        error.to_string(),
+        "the pool cannot give 32 bytes now: 31 of 131 are left, and 0 wait and come first"
+    );
     let after = pool.snapshot();
     assert_eq!((after.refusals.count, after.refusals.bytes), (1, 32));
     assert_eq!((after.used_bytes, after.gets, after.outstanding), (100, before.gets, 1));

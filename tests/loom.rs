@@ -406,11 +406,16 @@ impl Drop for Frames {
     }
 }
 
-/// A lazy set with room for one frame, its task on a thread of its own.
+/// A lazy set, its task on a thread of its own.
 struct Lazy {
     set: ResponseSet<Frames>,
     ends: Arc<Ends>,
     threads: Arc<Mutex<Vec<thread::JoinHandle<()>>>>,
+}
+
+/// A set has room for so many frames.
+fn room_for(frames: usize) -> ResponseSetOptions {
+    ResponseSetOptions::new().buffer_frames(frames)
 }
 
 impl Lazy {
@@ -422,11 +427,11 @@ impl Lazy {
         let (ends, threads) = (frames.ends.clone(), Arc::new(Mutex::new(Vec::new())));
         let store = Store::opened("store", frames);
         let spawned = threads.clone();
-        let options = options.buffer_frames(1).spawn_with(move |task| {
+        let options = options.spawn_with(move |task| {
             let run = move || if is_run { block_on(task) } else { drop(task) };
             spawned.lock().unwrap().push(thread::spawn(run));
         });
-        Self { set: options.open(store), ends, threads }
+        Self { set: ResponseSet::new(store, &options), ends, threads }
     }
 
     fn next(&mut self) -> Option<Result<Response, ResponseSetError<Infallible>>> {
@@ -449,7 +454,7 @@ impl Lazy {
 #[test]
 fn frames_pass_from_a_task_to_its_set() {
     model(|| {
-        let mut lazy = Lazy::new(2, None, ResponseSetOptions::new(), true);
+        let mut lazy = Lazy::new(2, None, room_for(1), true);
         assert!(lazy.next().unwrap().is_ok());
         assert!(lazy.next().unwrap().is_ok());
         assert!(lazy.next().is_none());
@@ -463,7 +468,7 @@ fn frames_pass_from_a_task_to_its_set() {
 fn closing_a_set_races_its_task() {
     for frames in [0, 2] {
         model(move || {
-            let mut lazy = Lazy::new(frames, None, ResponseSetOptions::new(), true);
+            let mut lazy = Lazy::new(frames, None, room_for(1), true);
             // So that the task is under way.
             let _ = Pin::new(&mut lazy.set).poll_next(&mut Context::from_waker(Waker::noop()));
             lazy.close().unwrap();
@@ -479,7 +484,7 @@ fn dropping_a_set_races_its_task() {
         model(move || {
             // A task that has begun to close is not to wait for that.
             let store = Frames { left: frames, remote: None, is_stuck: true, ends: Arc::default() };
-            let mut lazy = Lazy::of(store, ResponseSetOptions::new(), true);
+            let mut lazy = Lazy::of(store, room_for(1), true);
             let _ = Pin::new(&mut lazy.set).poll_next(&mut Context::from_waker(Waker::noop()));
             assert_eq!(lazy.end(), (0, 1));
         });
@@ -490,7 +495,7 @@ fn dropping_a_set_races_its_task() {
 fn dropping_a_set_races_a_frame_that_comes() {
     model(|| {
         let desk = Arc::new(Mutex::new(Desk::default()));
-        let mut lazy = Lazy::new(1, Some(Remote::new(&desk)), ResponseSetOptions::new(), true);
+        let mut lazy = Lazy::new(1, Some(Remote::new(&desk)), room_for(1), true);
         let _ = Pin::new(&mut lazy.set).poll_next(&mut Context::from_waker(Waker::noop()));
         bring(&desk, 1);
         assert_eq!(lazy.end().1, 1);
@@ -501,7 +506,7 @@ fn dropping_a_set_races_a_frame_that_comes() {
 fn frames_that_a_third_thread_brings_reach_the_set() {
     bounded(FEWER_PREEMPTIONS, || {
         let desk = Arc::new(Mutex::new(Desk::default()));
-        let mut lazy = Lazy::new(1, Some(Remote::new(&desk)), ResponseSetOptions::new(), true);
+        let mut lazy = Lazy::new(1, Some(Remote::new(&desk)), room_for(1), true);
         let other = thread::spawn(move || bring(&desk, 1));
         assert!(lazy.next().unwrap().is_ok());
         assert!(lazy.next().is_none());
@@ -514,26 +519,34 @@ fn frames_that_a_third_thread_brings_reach_the_set() {
 #[test]
 fn a_set_outlives_its_task() {
     model(|| {
-        let mut lazy = Lazy::new(1, None, ResponseSetOptions::new(), false);
+        let mut lazy = Lazy::new(1, None, room_for(1), false);
         assert_eq!(lazy.next(), Some(Err(ResponseSetError::Abandoned)));
         assert_eq!(lazy.close(), Ok(()));
         assert_eq!(lazy.end(), (1, 1));
     });
 }
 
+/// Room for two frames, and memory for one: the second waits until the first is used up, or another has given its back.
 #[test]
-fn a_task_waits_for_memory_and_for_room() {
-    bounded(FEWER_PREEMPTIONS, || {
-        let pool = pool(1, &LeakLedger::off());
-        let held = pool.lease(1).unwrap();
-        let returns = thread::spawn(move || drop(held));
-        let mut lazy = Lazy::new(2, None, ResponseSetOptions::new().pool(&pool), true);
-        assert!(lazy.next().unwrap().is_ok());
-        assert!(lazy.next().unwrap().is_ok());
-        assert!(lazy.next().is_none());
-        lazy.close().unwrap();
-        assert_eq!(lazy.end(), (1, 1));
-        returns.join().unwrap();
-        assert_all_is_back(&pool);
-    });
+fn a_task_that_finds_no_memory_goes_on() {
+    let frame = Response::from(Warning::new("a frame")).size_bytes();
+    let budget = frame.div_ceil(16);
+    for is_returned in [false, true] {
+        bounded(FEWER_PREEMPTIONS, move || {
+            let pool = pool(if is_returned { budget + 1 } else { budget }, &LeakLedger::off());
+            let returns = is_returned.then(|| {
+                let held = pool.lease(1).unwrap();
+                thread::spawn(move || drop(held))
+            });
+            let mut lazy = Lazy::new(2, None, room_for(2).pool(&pool), true);
+            assert!(lazy.next().unwrap().is_ok());
+            assert!(lazy.next().unwrap().is_ok());
+            assert!(lazy.next().is_none());
+            assert_eq!(pool.snapshot().waiting, 0);
+            lazy.close().unwrap();
+            assert_eq!(lazy.end(), (1, 1));
+            join(returns.into_iter().collect());
+            assert_all_is_back(&pool);
+        });
+    }
 }

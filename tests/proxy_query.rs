@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::FusedStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy,
+    SeriesOrder, Store,
 };
 use losertree::{BoxSource, Chunk, Labels, LeakLedger, Response, Series, Source, Warning, closing};
 use tokio::time::Instant;
@@ -54,7 +56,7 @@ async fn everything_at_once() {
         ];
         let mut query = ProxyQuery::builder()
             .stores(stores)
-            .sets(ResponseSetOptions::new().retrieval(strategy).without_labels(["replica"]))
+            .response_sets(ResponseSetOptions::new().retrieval(strategy).without_labels(["replica"]))
             .partial_response(PartialResponseStrategy::Warn)
             .ledger(&ledger)
             .limit(3)
@@ -106,7 +108,7 @@ async fn closing_drops_what_was_not_yielded() {
                 });
                 let builder = ProxyQuery::builder()
                     .store(store("a", frames.collect()))
-                    .sets(ResponseSetOptions::new().retrieval(strategy));
+                    .response_sets(ResponseSetOptions::new().retrieval(strategy));
                 let mut query = match batch {
                     Some((series, bytes)) => builder.batches(series, bytes).build(),
                     None => builder.build(),
@@ -163,7 +165,7 @@ async fn the_answer_does_not_wait_for_the_closing_of_its_stores() {
                 let cast = timed::Cast::default();
                 let builder = ProxyQuery::builder()
                     .stores(stores(&cast))
-                    .sets(ResponseSetOptions::new().retrieval(strategy))
+                    .response_sets(ResponseSetOptions::new().retrieval(strategy))
                     .limit(limit);
                 let mut query = match batch {
                     Some((series, bytes)) => builder.batches(series, bytes).build(),
@@ -194,10 +196,71 @@ async fn a_series_that_an_error_cuts_off_does_not_come_wherever_the_executor_get
             let source = closing(stream::iter(frames), |_| pending()).boxed();
             let mut query = ProxyQuery::builder()
                 .store(Store::opened("a", source))
-                .sets(ResponseSetOptions::new().retrieval(strategy))
+                .response_sets(ResponseSetOptions::new().retrieval(strategy))
                 .build();
             let first = query.next().await.unwrap();
             assert!(first.is_err(), "{strategy:?}, {duplicates}: {first:?}");
         }
+    }
+}
+
+/// Stores that can do different things, in one query.
+#[tokio::test]
+async fn a_store_has_options_of_its_own() {
+    let frames = |replica: &str, pods: &[&str]| -> Vec<Response> {
+        let one = |pod: &&str| series(&format!(r#"{{pod="{pod}"{replica}}}"#), 0).into();
+        pods.iter().map(one).collect()
+    };
+    let options = ResponseSetOptions::new().without_labels(["replica"]);
+    let unsorted = || options.clone().order(SeriesOrder::Sorted).retrieval(RetrievalStrategy::Eager);
+    let stores = |is_told: bool| {
+        let c = store("c", frames("", &["r", "p"])).removes_labels_itself();
+        let d = store("d", frames("", &["q", "s"]));
+        [
+            store("a", frames(r#", replica="a""#, &["p", "q"])),
+            store("b", frames("", &["p", "q"])).removes_labels_itself(),
+            if is_told { c.with_options(unsorted()) } else { c },
+            d.with_options(options.clone().order(SeriesOrder::Checked)),
+        ]
+    };
+    let mut query = ProxyQuery::builder().stores(stores(true)).response_sets(options.clone()).build();
+    let answer: Vec<_> = query.by_ref().try_collect().await.unwrap();
+    let pods = ["p", "q", "r", "s"].map(|pod| Response::from(series(&format!(r#"{{pod="{pod}"}}"#), 0)));
+    assert_eq!(answer, pods);
+    let stats = query.stats();
+    let held_back = stats.sources.iter().map(|source| source.received.unwrap().is_held_back);
+    assert_eq!(held_back.collect::<Vec<_>>(), [true, false, true, false]);
+    let resorted = stats.sources.iter().map(|source| source.received.unwrap().is_resorted);
+    assert_eq!(resorted.collect::<Vec<_>>(), [false, false, true, false]);
+    assert_eq!((query.merged_series(), query.dropped_chunks()), (4, 4));
+    query.close().await.unwrap();
+
+    let query = ProxyQuery::builder().stores(stores(false)).response_sets(options.clone()).build();
+    let error = query.try_collect::<Vec<_>>().await.unwrap_err();
+    let error = error.into_source_error();
+    assert!(matches!(error, Some(ResponseSetError::OutOfOrder { position: 1, .. })), "{error:?}");
+}
+
+// F40
+#[tokio::test]
+async fn a_warning_behind_a_batch_is_yielded_after_the_close() {
+    let pod = |pod: &str| Response::from(series(&format!(r#"{{pod="{pod}"}}"#), 0));
+    let frames = || [pod("a"), pod("b")].map(Ok::<_, io::Error>);
+    let warned = [Ok(Warning::new("slow").into()), Ok(pod("c"))];
+    let failed = [Err(io::ErrorKind::ConnectionReset.into())];
+    for last in [warned.into(), Vec::from(failed)] {
+        let source = closing(stream::iter(frames().into_iter().chain(last)), |_| async { Ok(()) }).boxed();
+        let mut query = ProxyQuery::builder()
+            .store(Store::opened("a", source))
+            .partial_response(PartialResponseStrategy::Warn)
+            .batches(10, usize::MAX)
+            .build();
+        assert!(matches!(query.try_next().await.unwrap().unwrap(), Response::Batch(_)));
+        query.close().await.unwrap();
+        query.close().await.unwrap();
+        assert!(!query.is_terminated());
+        assert!(matches!(query.try_next().await.unwrap().unwrap(), Response::Warning(_)));
+        assert_eq!(query.try_next().await.unwrap(), None);
+        assert!(query.is_terminated());
     }
 }

@@ -121,8 +121,10 @@ impl Stopped {
             let mut others = pool.reservation();
             others.try_grow(10_000).map(|()| others).unwrap()
         });
-        let mut set =
-            options.open(cast.store(Plan { open, answer, close: vec![wait(3)], ..Plan::default() }));
+        let mut set = ResponseSet::new(
+            cast.store(Plan { open, answer, close: vec![wait(3)], ..Plan::default() }),
+            &options,
+        );
         if stop != Stop::Unpolled {
             let _ = poll_once(&mut set);
             yield_now().await;
@@ -259,7 +261,7 @@ async fn every_future_dropped_after_each_number_of_polls_loses_nothing() {
                 let ledger = LeakLedger::sites();
                 let mut query = ProxyQuery::builder()
                     .stores(slow_stores(&cast, 3))
-                    .sets(ResponseSetOptions::new().retrieval(strategy).buffer_frames(1))
+                    .response_sets(ResponseSetOptions::new().retrieval(strategy).buffer_frames(1))
                     .ledger(&ledger)
                     .build();
                 for index in 0..taken {
@@ -291,7 +293,7 @@ async fn a_query_that_wants_no_more_leaves_nothing() {
                 let ledger = LeakLedger::sites();
                 let mut query = ProxyQuery::builder()
                     .stores(slow_stores(&cast, 3))
-                    .sets(ResponseSetOptions::new().retrieval(strategy).buffer_frames(1))
+                    .response_sets(ResponseSetOptions::new().retrieval(strategy).buffer_frames(1))
                     .limit(if by_limit { wanted } else { u64::MAX })
                     .ledger(&ledger)
                     .build();
@@ -335,7 +337,7 @@ fn a_runtime_that_is_shut_down_abandons_its_sets_and_they_close_their_stores_the
         for reads in [true, false] {
             let (is_opening, is_closing) = (!plan().open.is_empty(), !plan().close.is_empty());
             let cast = Cast::default();
-            let mut set = ResponseSetOptions::new().open(cast.store(plan()));
+            let mut set = ResponseSet::new(cast.store(plan()), &ResponseSetOptions::new());
             let runtime = runtime();
             runtime.block_on(async {
                 assert!(poll_once(&mut set).is_pending());
@@ -388,7 +390,7 @@ async fn a_store_that_panics_in_the_background_is_abandoned_and_the_others_go_on
             Plan { answer: vec![frame(1), wait(5), frame(3)], close: vec![wait(1)], ..Plan::default() };
         let mut query = ProxyQuery::builder()
             .stores(cast.stores([Plan { name: "bad".into(), ..plan }, fine]))
-            .sets(ResponseSetOptions::new().pool(&pool))
+            .response_sets(ResponseSetOptions::new().pool(&pool))
             .partial_response(PartialResponseStrategy::Warn)
             .ledger(&ledger)
             .build();
@@ -415,7 +417,7 @@ async fn a_store_that_has_panicked_is_told_once_and_dropped_when_its_set_is_clos
     for reads in [true, false] {
         let cast = Cast::default();
         let plan = Plan { answer: vec![frame(0), Step::Panic], ..Plan::default() };
-        let mut set = ResponseSetOptions::new().open(cast.store(plan));
+        let mut set = ResponseSet::new(cast.store(plan), &ResponseSetOptions::new());
         assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
         if reads {
             assert!(matches!(next(&mut set).await, Some(Err(ResponseSetError::Abandoned))));
@@ -458,12 +460,12 @@ async fn what_was_held_back_to_be_sorted_is_charged_once() {
         let cast = Cast::default();
         let options = ResponseSetOptions::new().retrieval(strategy).order(SeriesOrder::Sorted).pool(&pool);
         let answer = (0..100).rev().map(frame).collect();
-        let mut set = options.open(cast.store(Plan { answer, ..Plan::default() }));
+        let mut set = ResponseSet::new(cast.store(Plan { answer, ..Plan::default() }), &options);
         for index in 0..100 {
             assert_eq!(next(&mut set).await.unwrap().unwrap(), series(index));
         }
         let peak = pool.snapshot().peak_bytes;
-        assert!((size / 2..size).contains(&peak), "{strategy:?}: {peak} for {size}");
+        assert!((size / 2..=size).contains(&peak), "{strategy:?}: {peak} for {size}");
         assert!(next(&mut set).await.is_none());
         close(&mut set).await.unwrap();
         assert_eq!(pool.snapshot().used_bytes, 0);
@@ -505,7 +507,7 @@ fn opened(
 #[test]
 fn an_executor_of_the_users_runs_the_task() {
     let (by_hand, log) = (ByHand::default(), Log::new());
-    let mut set = by_hand.options().open(opened(&log, vec![series(0), series(1)]));
+    let mut set = ResponseSet::new(opened(&log, vec![series(0), series(1)]), &by_hand.options());
     assert_eq!(by_hand.tasks(), 0, "nothing happens before the set is polled");
     let task = CountingWaker::new();
     let waker = task.waker();
@@ -532,7 +534,7 @@ fn an_executor_of_the_users_runs_the_task() {
 fn an_executor_that_drops_the_task_abandons_the_set() {
     for runs in [0, 1] {
         let (by_hand, log) = (ByHand::default(), Log::new());
-        let mut set = by_hand.options().open(opened(&log, vec![series(0)]));
+        let mut set = ResponseSet::new(opened(&log, vec![series(0)]), &by_hand.options());
         assert!(poll_once(&mut set).is_pending());
         for _ in 0..runs {
             by_hand.run_once();
@@ -553,7 +555,7 @@ fn an_executor_that_drops_the_task_abandons_the_set() {
 fn a_task_that_never_runs_again_keeps_nothing_of_a_set_that_was_dropped() {
     let (by_hand, log) = (ByHand::default(), Log::new());
     let pool = BytePool::builder().build().unwrap();
-    let mut set = by_hand.options().pool(&pool).open(opened(&log, vec![series(0), series(1)]));
+    let mut set = ResponseSet::new(opened(&log, vec![series(0), series(1)]), &by_hand.options().pool(&pool));
     let task = CountingWaker::new();
     let _ = Pin::new(&mut set).poll_next(&mut Context::from_waker(&task.waker()));
     by_hand.run_once();
@@ -580,25 +582,31 @@ fn the_task_is_woken_only_for_what_it_waits_for() {
     let options = by_hand.options().buffer_frames(2).pool(&pool);
     let task = CountingWaker::new();
 
-    // A frame that went through without memory is not what it waits for any more.
-    let mut set = options.open(opened(&log, vec![series(0)]));
+    // A frame that went through without memory has to be used up, before the store is asked again.
+    let mut set = ResponseSet::new(opened(&log, vec![series(0)]), &options);
     assert!(poll_once(&mut set).is_pending());
     by_hand.run_with(&task.waker());
     assert!(poll_once(&mut set).is_ready());
+    assert_eq!(task.take(), 0, "it is in use");
+    assert!(poll_once(&mut set).is_pending());
+    assert_eq!(task.take(), 1);
+    by_hand.run_with(&task.waker());
     assert!(poll_once(&mut set).is_pending());
     assert_eq!(task.take(), 0, "it waits for the store");
     drop(set);
     by_hand.run_once();
     task.take();
 
-    let mut set = options.open(opened(&log, vec![series(0), series(1), series(2)]));
+    // There is memory for the first frame.
+    others.shrink(series(0).size_bytes());
+    let mut set = ResponseSet::new(opened(&log, vec![series(0), series(1), series(2)]), &options);
     assert!(poll_once(&mut set).is_pending());
     by_hand.run_with(&task.waker());
-    assert_eq!(task.take(), 0, "it waits for memory, or for the buffer to be empty");
     assert!(poll_once(&mut set).is_ready());
-    assert!(poll_once(&mut set).is_pending());
-    assert_eq!(task.take(), 1);
     drop(others);
+    assert_eq!(task.take(), 0, "memory alone wakes nobody: it does not stand in the queue");
+    assert!(poll_once(&mut set).is_pending());
+    assert_eq!(task.take(), 1, "a frame was used up");
     by_hand.run_with(&task.waker());
     task.take();
     // The buffer was full; when there is room again it waits for the store alone.
@@ -643,7 +651,8 @@ fn a_store_that_is_being_polled_does_not_block_the_drop_and_is_dropped_when_that
             done.send(()).unwrap();
         });
     });
-    let mut set = options.open(Store::opened("store", Checked::new(Blocking { entered, go_on }, &log)));
+    let mut set =
+        ResponseSet::new(Store::opened("store", Checked::new(Blocking { entered, go_on }, &log)), &options);
     assert!(poll_once(&mut set).is_pending());
     is_entered.recv().unwrap();
     drop((set, options));
@@ -675,7 +684,7 @@ fn without_a_runtime_a_set_fills_its_buffer_itself_and_never_wakes_itself() {
                 let script = paused_script(&mut Random::seed(seed), 20);
                 let store = Store::opened("store", stage.source(script));
                 let options = ResponseSetOptions::new().retrieval(strategy).buffer_frames(capacity);
-                let mut set = options.open(store);
+                let mut set = ResponseSet::new(store, &options);
                 let task = CountingWaker::new();
                 let waker = task.waker();
                 let mut cx = Context::from_waker(&waker);
@@ -714,10 +723,10 @@ fn without_a_runtime_closing_early_does_not_wake_itself_either() {
         for polls in 0..12 {
             let stage = Stage::new();
             let script = paused_script(&mut Random::seed(7), 5);
-            let mut set = ResponseSetOptions::new()
-                .retrieval(strategy)
-                .buffer_frames(1)
-                .open(Store::opened("store", stage.source(script)));
+            let mut set = ResponseSet::new(
+                Store::opened("store", stage.source(script)),
+                &ResponseSetOptions::new().retrieval(strategy).buffer_frames(1),
+            );
             let task = CountingWaker::new();
             let waker = task.waker();
             let mut cx = Context::from_waker(&waker);
@@ -748,7 +757,7 @@ fn one_poll_takes_a_bounded_number_of_frames_however_many_belong_to_other_shards
         let stage = Stage::new();
         let store = Store::opened("store", stage.source(Script::of((0..20_000).map(series))));
         let options = ResponseSetOptions::new().retrieval(strategy).buffer_frames(1000);
-        let mut set = options.shard(shard.clone()).open(store);
+        let mut set = ResponseSet::new(store, &options.shard(shard.clone()));
         let mut polls = 0;
         loop {
             let next = poll_once(&mut set);

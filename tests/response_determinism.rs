@@ -69,7 +69,7 @@ impl Plan {
         };
         let mut builder = ProxyQuery::builder()
             .stores(self.scripts.iter().map(store))
-            .sets(sets)
+            .response_sets(sets)
             .partial_response(self.strategy)
             .limit(self.limit)
             .ledger(&ledger);

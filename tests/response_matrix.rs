@@ -178,7 +178,7 @@ impl Trial {
         let plans = cell.iter().enumerate().map(|(index, store)| store.plan(index));
         let query = ProxyQuery::builder()
             .stores(cast.stores(plans))
-            .sets(sets)
+            .response_sets(sets)
             .partial_response(partial)
             .ledger(&ledger)
             .build();
@@ -340,7 +340,7 @@ async fn slow_stores_are_opened_at_once_however_many_they_are() {
         let plan = |index| Plan { open: vec![wait(3)], answer: vec![frame(index)], ..Plan::default() };
         let start = Instant::now();
         let sets = ResponseSetOptions::new().retrieval(strategy).order(SeriesOrder::Trusted);
-        let query = ProxyQuery::builder().stores(cast.stores((0..300).map(plan))).sets(sets).build();
+        let query = ProxyQuery::builder().stores(cast.stores((0..300).map(plan))).response_sets(sets).build();
         let answer: Vec<_> = query.try_collect().await.unwrap();
         assert_eq!(answer, (0..300).map(series).collect::<Vec<_>>());
         assert_eq!(cast.opened_at(), [start; 300]);

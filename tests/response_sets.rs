@@ -47,7 +47,7 @@ impl Play {
         } else {
             options.clone()
         };
-        let set = options.open(Store::opened("store", stage.source(script)));
+        let set = ResponseSet::new(Store::opened("store", stage.source(script)), &options);
         let driver = stage.driver(seed);
         Self { stage, tasks, driver, set }
     }

@@ -17,7 +17,8 @@ use futures::StreamExt;
 use futures::stream;
 use losertree::resource::BytePool;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetError, ResponseSetOptions,
+    RetrievalStrategy, Store,
 };
 use losertree::{BoxSource, LeakLedger, Response, Source, closing, from_stream};
 use losertree_testkit::{Checked, Log, Random, poll_times};
@@ -90,7 +91,7 @@ async fn query(random: &mut Random) {
     }
     let mut query = ProxyQuery::builder()
         .stores(stores)
-        .sets(sets)
+        .response_sets(sets)
         .partial_response(PartialResponseStrategy::Warn)
         .ledger(&ledger)
         .build();
@@ -129,7 +130,7 @@ async fn set(random: &mut Random) {
     let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10_000).build().unwrap();
     let (store, length) = store(&log, 1, 0, random);
     let options = ResponseSetOptions::new().buffer_frames(1 + random.below(4)).pool(&pool);
-    let mut set = options.open(store);
+    let mut set = ResponseSet::new(store, &options);
     for index in 0..random.below(length + 3) {
         match poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await {
             Some(Ok(response)) => assert_eq!(response, series(index)),
@@ -163,7 +164,7 @@ async fn busy_set(random: &mut Random) {
         Ok::<_, io::Error>(series(0))
     });
     let options = ResponseSetOptions::new().buffer_frames(1 << 20).buffer_bytes(1 << 30).pool(&pool);
-    let mut set = options.open(Store::opened("store", from_stream(stream)));
+    let mut set = ResponseSet::new(Store::opened("store", from_stream(stream)), &options);
     for _ in 0..random.below(50) {
         poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await.unwrap().unwrap();
     }

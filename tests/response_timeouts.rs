@@ -105,7 +105,7 @@ async fn each_fires_after_exactly_its_time_and_says_which_it_was_and_of_which_st
             let options = all_timeouts().retrieval(strategy);
             let healthy = Plan { name: "healthy".into(), ..Plan::default() };
             let stores = cast.stores([healthy, Plan { name: "slow".into(), ..plan() }]);
-            let sets = stores.into_iter().map(|store| options.open(store));
+            let sets = stores.into_iter().map(|store| ResponseSet::new(store, &options));
             let mut merge = ProxyResponseLoserTree::builder().sources(sets).ledger(&ledger).build();
             let start = Instant::now();
             for _ in 0..series {
@@ -140,7 +140,7 @@ async fn as_a_warning_it_names_the_store_and_the_timeout() {
             let steady = (0..20).flat_map(|index| [wait(2), frame(100 + index)]).collect();
             let steady = Plan { name: "steady".into(), answer: steady, ..Plan::default() };
             let stores = cast.stores([Plan { name: "slow".into(), ..plan() }, steady]);
-            let sets = stores.into_iter().map(|store| options.open(store));
+            let sets = stores.into_iter().map(|store| ResponseSet::new(store, &options));
             let merge = ProxyResponseLoserTree::builder().sources(sets).partial_response(Response::from);
             let start = Instant::now();
             let mut merge = merge.build();
@@ -177,7 +177,7 @@ async fn the_total_counts_opening_and_alone_it_is_enough() {
             let series = plan.answer.len() / 3;
             let cast = Cast::default();
             let options = ResponseSetOptions::new().retrieval(strategy).total_timeout(seconds(60));
-            let mut set = options.open(cast.store(plan));
+            let mut set = ResponseSet::new(cast.store(plan), &options);
             let start = Instant::now();
             for _ in 0..series {
                 next(&mut set).await.unwrap().unwrap();
@@ -201,7 +201,7 @@ async fn a_short_time_after_a_long_one_fires_in_time() {
             ..Plan::default()
         };
         let options = all_timeouts().open_timeout(seconds(50)).close_timeout(seconds(2));
-        let mut set = options.retrieval(strategy).open(cast.store(plan));
+        let mut set = ResponseSet::new(cast.store(plan), &options.retrieval(strategy));
         let start = Instant::now();
         let error = next(&mut set).await.unwrap().unwrap_err();
         assert!(matches!(error, ResponseSetError::TimedOut(error) if error.timeout == Timeout::Frame));
@@ -220,7 +220,7 @@ async fn a_slow_but_steady_store_does_not_time_out() {
         let plan =
             Plan { open: vec![wait(4)], answer: steps.collect(), close: vec![wait(10)], ..Plan::default() };
         let options = all_timeouts().total_timeout(Duration::MAX).retrieval(strategy);
-        let mut merge = ProxyResponseLoserTree::new([options.open(cast.store(plan))]);
+        let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(cast.store(plan), &options)]);
         let answer: Vec<_> = merge.by_ref().try_collect().await.unwrap();
         assert_eq!(answer, (0..100).map(series).collect::<Vec<_>>());
         assert!(cast.log.sources()[0].close == Closing::Completed);
@@ -238,7 +238,8 @@ async fn time_in_which_nobody_asks_does_not_count_for_a_frame() {
             .close_timeout(seconds(7))
             .buffer_frames(2)
             .retrieval(strategy);
-        let mut set = options.open(cast.store(Plan { answer: steps.collect(), ..Plan::default() }));
+        let mut set =
+            ResponseSet::new(cast.store(Plan { answer: steps.collect(), ..Plan::default() }), &options);
         for index in 0..12 {
             let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx))).await;
             sleep(seconds(30)).await;
@@ -259,7 +260,8 @@ async fn the_total_goes_on_while_nobody_asks_until_the_last_frame() {
         let cast = Cast::default();
         let answer = (0..10).map(frame).collect();
         let options = ResponseSetOptions::new().total_timeout(seconds(60)).buffer_frames(2);
-        let mut set = options.retrieval(strategy).open(cast.store(Plan { answer, ..Plan::default() }));
+        let mut set =
+            ResponseSet::new(cast.store(Plan { answer, ..Plan::default() }), &options.retrieval(strategy));
         let mut came = Vec::new();
         let end = loop {
             match next(&mut set).await {
@@ -287,7 +289,7 @@ async fn time_in_which_nobody_waits_for_the_closing_does_not_count() {
         let plan =
             Plan { answer: vec![frame(0), frame(1)], close: vec![wait(1), wait(1)], ..Plan::default() };
         let options = ResponseSetOptions::new().close_timeout(seconds(5)).retrieval(strategy);
-        let mut set = options.open(cast.store(plan));
+        let mut set = ResponseSet::new(cast.store(plan), &options);
         assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
         sleep(seconds(20)).await;
         assert_eq!(next(&mut set).await.unwrap().unwrap(), series(1));
@@ -300,25 +302,30 @@ async fn time_in_which_nobody_waits_for_the_closing_does_not_count() {
 
 #[tokio::test(start_paused = true)]
 async fn time_without_memory_does_not_count_for_a_frame() {
-    let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10_000).build().unwrap();
-    let mut others = pool.reservation();
-    others.try_grow(10_000).unwrap();
-    let cast = Cast::default();
-    let options = ResponseSetOptions::new().frame_timeout(seconds(7)).pool(&pool);
-    let steps = (0..12).flat_map(|index| [wait(4), frame(index)]);
-    let mut set = options.open(cast.store(Plan { answer: steps.collect(), ..Plan::default() }));
-    // One frame comes through to the buffer, the next one finds it occupied, and no memory.
-    assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
-    sleep(seconds(100)).await;
-    assert_eq!(cast.log.items(), 2);
-    drop(others);
-    for index in 1..12 {
-        assert_eq!(next(&mut set).await.unwrap().unwrap(), series(index));
+    // While there is no memory, the first frame has to be used up before the second is asked for. With memory for one,
+    // the second is received, and finds none.
+    for charged in [0, 1] {
+        let pool =
+            BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10_000).build().unwrap();
+        let mut others = pool.reservation();
+        others.try_grow(10_000 - charged * series(0).size_bytes()).unwrap();
+        let cast = Cast::default();
+        let options = ResponseSetOptions::new().frame_timeout(seconds(7)).pool(&pool);
+        let steps = (0..12).flat_map(|index| [wait(4), frame(index)]);
+        let mut set =
+            ResponseSet::new(cast.store(Plan { answer: steps.collect(), ..Plan::default() }), &options);
+        assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
+        sleep(seconds(100)).await;
+        assert_eq!(cast.log.items(), charged + 1);
+        drop(others);
+        for index in 1..12 {
+            assert_eq!(next(&mut set).await.unwrap().unwrap(), series(index));
+        }
+        assert!(next(&mut set).await.is_none());
+        close(&mut set).await.unwrap();
+        drop(set);
+        assert_eq!(pool.snapshot().used_bytes, 0);
     }
-    assert!(next(&mut set).await.is_none());
-    close(&mut set).await.unwrap();
-    drop(set);
-    assert_eq!(pool.snapshot().used_bytes, 0);
 }
 
 // F6
@@ -335,7 +342,7 @@ async fn no_timer_is_left_when_nothing_more_is_waited_for() {
             let cast = Cast::default();
             let answer = answer().into_iter().chain(end()).collect();
             let plan = Plan { answer, close: vec![Step::Stuck], ..Plan::default() };
-            let mut set = limits.clone().retrieval(strategy).open(cast.store(plan));
+            let mut set = ResponseSet::new(cast.store(plan), &limits.clone().retrieval(strategy));
             for _ in 0..3 {
                 let _ = next(&mut set).await;
             }
@@ -353,7 +360,7 @@ async fn no_timer_is_left_when_nothing_more_is_waited_for() {
         // Closed while a frame is waited for.
         let cast = Cast::default();
         let plan = Plan { answer: vec![Step::Stuck], close: vec![Step::Stuck], ..Plan::default() };
-        let mut set = limits.clone().retrieval(strategy).open(cast.store(plan));
+        let mut set = ResponseSet::new(cast.store(plan), &limits.clone().retrieval(strategy));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(Pin::new(&mut set).poll_next(&mut cx).is_pending());
         tokio::task::yield_now().await;
@@ -398,7 +405,7 @@ async fn every_error_of_the_transport_passes_unharmed() {
                 let is_opening = !plan.open.is_empty();
                 let cast = Cast::default();
                 let options = all_timeouts().retrieval(strategy);
-                let mut merge = ProxyResponseLoserTree::new([options.open(cast.store(plan))]);
+                let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(cast.store(plan), &options)]);
                 for _ in 0..series {
                     merge.next().await.unwrap().unwrap();
                 }
@@ -441,7 +448,7 @@ fn stuck_stores() -> Vec<Store<impl Source<Item = Response, Error = io::Error> +
 /// Takes all of a store that is stuck, and expects that nobody could time it.
 async fn expect_no_timer(options: &ResponseSetOptions) {
     for store in stuck_stores() {
-        let mut merge = ProxyResponseLoserTree::new([options.open(store)]);
+        let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(store, &options)]);
         let mut answer: Vec<_> = merge.by_ref().collect().await;
         let error = answer.pop().unwrap().unwrap_err();
         assert!(matches!(error.source_error(), Some(ResponseSetError::NoTimer)), "{error:?}");
@@ -473,7 +480,7 @@ fn a_runtime_that_is_gone_takes_its_clock_with_it() {
             let answer = if strategy == RetrievalStrategy::Eager { vec![Step::Stuck] } else { vec![] };
             let plan = Plan { answer, close: vec![Step::Stuck], ..Plan::default() };
             let options = ResponseSetOptions::new().frame_timeout(seconds(7)).close_timeout(seconds(11));
-            let mut set = options.retrieval(strategy).open(cast.store(plan));
+            let mut set = ResponseSet::new(cast.store(plan), &options.retrieval(strategy));
             let runtime = clock();
             runtime.block_on(async {
                 let mut cx = Context::from_waker(std::task::Waker::noop());

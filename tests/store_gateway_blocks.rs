@@ -48,12 +48,12 @@ impl Gateway {
 
     /// Of single series of blocks, as the merge inside of a query.
     fn merge(&self, failing: Option<(usize, u64)>) -> ProxyResponseLoserTree<ResponseSet<BlockSource>> {
-        let sources = self.stores(failing).map(|store| sets().open(store));
+        let sources = self.stores(failing).map(|store| ResponseSet::new(store, &sets()));
         ProxyResponseLoserTree::builder().sources(sources).ledger(&self.ledger).build()
     }
 
     fn query(&self) -> ProxyQuery<BlockSource> {
-        ProxyQuery::builder().stores(self.stores(None)).sets(sets()).ledger(&self.ledger).build()
+        ProxyQuery::builder().stores(self.stores(None)).response_sets(sets()).ledger(&self.ledger).build()
     }
 
     #[track_caller]

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 
 use futures::StreamExt;
-use losertree::response::{ResponseSetOptions, SeriesOrder, Store};
+use losertree::response::{ResponseSet, ResponseSetOptions, SeriesOrder, Store};
 use losertree::{Labels, ProxyResponseLoserTree, Response, Series, Source, from_stream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -73,7 +73,7 @@ where
         .buffer_frames(BUFFER)
         .order(SeriesOrder::Trusted)
         .spawn_with(|task| drop(tokio::spawn(task)));
-    let mut merge = ProxyResponseLoserTree::new(stores.map(|store| options.open(store)));
+    let mut merge = ProxyResponseLoserTree::new(stores.map(|store| ResponseSet::new(store, &options)));
     while let Some(response) = merge.next().await {
         each(labels(response.unwrap()));
     }

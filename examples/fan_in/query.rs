@@ -56,7 +56,7 @@ pub(crate) async fn run(
         .without_labels(args.replica_labels.iter().cloned());
     let mut query = ProxyQuery::builder()
         .stores(stores)
-        .sets(sets)
+        .response_sets(sets)
         .partial_response(if args.partial {
             PartialResponseStrategy::Warn
         } else {

@@ -127,7 +127,7 @@ impl Query {
         });
         let stores = gateway.stores(&self.name, failing);
         let builder = ProxyQuery::builder().name("query").ledger(&gateway.ledger).limit(limit);
-        let mut query = builder.stores(stores).sets(sets).build();
+        let mut query = builder.stores(stores).response_sets(sets).build();
 
         let mut answer = Answer::new(&gateway.served);
         let outcome = self.read(&mut query, &mut answer, gateway).await;

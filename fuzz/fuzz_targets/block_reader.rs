@@ -73,7 +73,7 @@ fn read(files: BlockFiles, input: &Input<'_>) -> bool {
     let block = Arc::new(Block::new(files, &ledger));
     let store = block.read("fuzz".into(), &pool, None).expect("the gate is open");
     // Receives one series when it is asked for one.
-    let mut source = ResponseSetOptions::new().buffer_frames(1).open(store);
+    let mut source = ResponseSet::new(store, &ResponseSetOptions::new().buffer_frames(1));
     let mut cx = Context::from_waker(Waker::noop());
     let mut given = 0;
     let ended_well = loop {

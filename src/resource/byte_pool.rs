@@ -136,6 +136,10 @@ impl BytePool {
         self.shared.budget
     }
 
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Whether there is no other handle and no lease, so that the figures will not change any more.
     #[cfg(feature = "metrics")]
     pub(crate) fn is_last_handle(&mut self) -> bool {

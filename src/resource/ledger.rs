@@ -3,7 +3,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::PoisonError;
 
-use super::ledger_site::Site;
+use super::ledger_record::Record;
 use super::{Ending, LedgerEntry, LedgerSnapshot};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -53,17 +53,17 @@ pub(super) struct Books {
     opened: AtomicU64,
     endings: [AtomicU64; Ending::ALL.len()],
     /// What is open, by number of opening; `None` below level sites.
-    sites: Option<Mutex<Sites>>,
+    records: Option<Mutex<Records>>,
 }
 
-type Sites = BTreeMap<u64, Arc<Site>>;
+type Records = BTreeMap<u64, Arc<Record>>;
 
 impl LeakLedger {
     /// Creates empty books.
     #[must_use]
     pub fn new(level: LedgerLevel) -> Self {
-        let sites = (level == LedgerLevel::Sites).then(Mutex::default);
-        let books = (level != LedgerLevel::Off).then(|| Arc::new(Books { sites, ..Books::default() }));
+        let records = (level == LedgerLevel::Sites).then(Mutex::default);
+        let books = (level != LedgerLevel::Off).then(|| Arc::new(Books { records, ..Books::default() }));
         Self { books }
     }
 
@@ -90,7 +90,7 @@ impl LeakLedger {
     pub fn level(&self) -> LedgerLevel {
         match &self.books {
             None => LedgerLevel::Off,
-            Some(books) if books.sites.is_none() => LedgerLevel::Counts,
+            Some(books) if books.records.is_none() => LedgerLevel::Counts,
             Some(_) => LedgerLevel::Sites,
         }
     }
@@ -127,9 +127,10 @@ impl LeakLedger {
             Ending::ALL.map(|ending| books.endings[ending as usize].load(Ordering::Acquire));
         let opened = books.opened.load(Ordering::Acquire);
         let open = opened.saturating_sub(closed + failed + handed_back + dropped_unclosed);
-        let sites: Vec<_> = books.sites().map_or_else(Vec::new, |sites| sites.values().cloned().collect());
+        let records: Vec<_> =
+            books.records().map_or_else(Vec::new, |records| records.values().cloned().collect());
         // Without the lock of the books.
-        let open_entries = sites.iter().map(|site| site.report()).collect();
+        let open_entries = records.iter().map(|record| record.report()).collect();
         LedgerSnapshot { opened, closed, failed, handed_back, dropped_unclosed, open, open_entries }
     }
 
@@ -156,26 +157,26 @@ impl LeakLedger {
 }
 
 impl Books {
-    fn sites(&self) -> Option<MutexGuard<'_, Sites>> {
+    fn records(&self) -> Option<MutexGuard<'_, Records>> {
         // Nothing in here panics between two changes to the map, so a poisoned one is whole.
-        let sites = self.sites.as_ref()?;
-        Some(sites.lock().unwrap_or_else(PoisonError::into_inner))
+        let records = self.records.as_ref()?;
+        Some(records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Opens an entry. Kept out of callers, who mostly have no books.
     #[inline(never)]
-    fn open(&self, what: impl fmt::Display, location: &'static Location<'static>) -> Option<Arc<Site>> {
+    fn open(&self, what: impl fmt::Display, location: &'static Location<'static>) -> Option<Arc<Record>> {
         // First, since formatting may panic.
-        let what = self.sites.is_some().then(|| what.to_string());
+        let what = self.records.is_some().then(|| what.to_string());
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let site = Arc::new(Site::new(number, what?, location));
-        self.sites()?.insert(number, Arc::clone(&site));
-        Some(site)
+        let record = Arc::new(Record::new(number, what?, location));
+        self.records()?.insert(number, Arc::clone(&record));
+        Some(record)
     }
 
-    pub(super) fn end(&self, site: Option<&Site>, ending: Ending) {
-        if let Some((mut sites, site)) = self.sites().zip(site) {
-            sites.remove(&site.number);
+    pub(super) fn end(&self, record: Option<&Record>, ending: Ending) {
+        if let Some((mut records, record)) = self.records().zip(record) {
+            records.remove(&record.number);
         }
         self.endings[ending as usize].fetch_add(1, Ordering::Release);
     }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::ledger::Books;
-use super::ledger_site::Site;
+use super::ledger_record::Record;
 use crate::sync::Arc;
 
 /// How something that was opened has ended.
@@ -41,11 +41,11 @@ impl Ending {
 #[must_use = "an entry that is dropped is booked as dropped unclosed"]
 pub struct LedgerEntry {
     /// The books and the place in them; `None` at level off and once it has ended.
-    open: Option<(Arc<Books>, Option<Arc<Site>>)>,
+    open: Option<(Arc<Books>, Option<Arc<Record>>)>,
 }
 
 impl LedgerEntry {
-    pub(super) const fn new(open: Option<(Arc<Books>, Option<Arc<Site>>)>) -> Self {
+    pub(super) const fn new(open: Option<(Arc<Books>, Option<Arc<Record>>)>) -> Self {
         Self { open }
     }
 
@@ -55,8 +55,8 @@ impl LedgerEntry {
     /// and allocates nothing; at the others it does nothing.
     #[inline]
     pub fn note(&self, doing: &'static str, number: Option<u64>) {
-        if let Some((_, Some(site))) = &self.open {
-            site.note(doing, number);
+        if let Some((_, Some(record))) = &self.open {
+            record.note(doing, number);
         }
     }
 
@@ -76,8 +76,8 @@ impl LedgerEntry {
     /// Kept out of callers, who mostly have no books.
     #[inline(never)]
     fn book_open(&mut self, ending: Ending) {
-        if let Some((books, site)) = self.open.take() {
-            books.end(site.as_deref(), ending);
+        if let Some((books, record)) = self.open.take() {
+            books.end(record.as_deref(), ending);
         }
     }
 }
@@ -91,7 +91,7 @@ impl Drop for LedgerEntry {
 
 impl fmt::Debug for LedgerEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let site = self.open.as_ref().and_then(|(_, site)| site.as_ref());
-        f.debug_struct("LedgerEntry").field("is_open", &self.open.is_some()).field("site", &site).finish()
+        let record = self.open.as_ref().and_then(|(_, record)| record.as_ref());
+        f.debug_struct("LedgerEntry").field("is_open", &self.open.is_some()).field("record", &record).finish()
     }
 }

@@ -17,7 +17,7 @@ mod last_use;
 mod lease_wait;
 mod ledger;
 mod ledger_entry;
-mod ledger_site;
+mod ledger_record;
 mod ledger_snapshot;
 mod open_site;
 mod pool_error;

@@ -4,8 +4,8 @@
 pub enum PoolError {
     /// The budget does not allow it now, or others are waiting for theirs.
     #[error(
-        "the pool is exhausted: {charge_bytes} bytes are more than {available_bytes} of {budget_bytes}, \
-         {waiting} are waiting"
+        "the pool cannot give {charge_bytes} bytes now: {available_bytes} of {budget_bytes} are left, and {waiting} \
+         wait and come first"
     )]
     Exhausted {
         /// What would be charged: the capacity of the buffer, or what a lease or reservation was to grow by.

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::mem;
 use std::task::{Context, Poll};
 
 use super::{BytePool, Ending, LedgerEntry, PoolError};
@@ -126,6 +127,13 @@ impl Reservation {
             self.entry.note("shrunk to", Some(self.bytes as u64));
             self.pool.unreserve(bytes);
         }
+    }
+
+    /// Holds what another reservation of the same pool has held. Nothing is given back or charged between.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        debug_assert!(self.pool.is_same(&other.pool));
+        other.cancel_grow();
+        self.grown(mem::take(&mut other.bytes));
     }
 
     fn grown(&mut self, bytes: usize) {

@@ -2,7 +2,8 @@ use std::collections::VecDeque;
 use std::mem;
 use std::task::{Context, Poll, ready};
 
-use super::receiver::Receiver;
+use super::buffer::Frame;
+use super::receiver::{PollFrame, Receiver};
 use super::{ResponseSetError, SeriesOrder, ShardMatcher};
 use crate::resource::{BytePool, Reservation};
 use crate::stream::Received;
@@ -10,15 +11,14 @@ use crate::{Labels, Response, Series, SortKey, Source};
 
 type Error<S> = ResponseSetError<<S as Source>::Error>;
 
-/// A frame, and the memory that is charged for it already.
-pub(super) type Arranged = (Response, Option<Reservation>);
-
 /// Gives the frames of a store as the merge wants them: the series of one shard, without some labels, in order.
 ///
 /// A frame keeps its shape: a batch stays one, without the series of other shards.
 pub(super) struct Arranger<S: Source> {
     receiver: Receiver<S>,
     rules: Rules,
+    /// Whether all frames are passed on as they are.
+    is_idle: bool,
     /// Whether series are held back from now on.
     holds: bool,
     held: Held,
@@ -26,8 +26,10 @@ pub(super) struct Arranger<S: Source> {
     last: Option<Labels>,
     /// How many series were passed on or held back.
     position: u64,
+    /// What is charged for the frame that was given last.
+    memory: Option<Reservation>,
     /// What is given when the store has nothing more.
-    rest: VecDeque<Result<Arranged, Error<S>>>,
+    rest: VecDeque<Result<Frame, Error<S>>>,
     has_ended: bool,
 }
 
@@ -61,13 +63,19 @@ enum Verdict {
 impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     pub(super) fn new(receiver: Receiver<S>, rules: Rules) -> Self {
         let holds = rules.is_eager || rules.order == SeriesOrder::Sorted;
+        let is_idle = !holds
+            && rules.order == SeriesOrder::Trusted
+            && rules.shard.is_none()
+            && rules.removed_labels.is_empty();
         Self {
             receiver,
             rules,
+            is_idle,
             holds,
             held: Held::default(),
             last: None,
             position: 0,
+            memory: None,
             rest: VecDeque::new(),
             has_ended: false,
         }
@@ -77,31 +85,31 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.receiver.received
     }
 
-    /// A poll for the next frame. After the end, it is only to be closed. Each frame of the store takes one off the
-    /// `budget`; when it is used up the executor gets its turn.
+    /// A poll for the next frame, which is put behind the others in `frames`. After the end, it is only to be closed. Each
+    /// frame of the store takes one off the `budget`; when it is used up the executor gets its turn.
+    #[inline]
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
         budget: &mut usize,
-    ) -> Poll<Option<Result<Arranged, Error<S>>>> {
+        frames: &mut VecDeque<Frame>,
+    ) -> PollFrame<S> {
         loop {
-            if let Some(rest) = self.rest.pop_front() {
-                return Poll::Ready(Some(rest));
-            }
             if self.has_ended {
-                return Poll::Ready(None);
+                return Poll::Ready(self.give_rest(frames));
             }
             let Some(left) = budget.checked_sub(1) else {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             };
             *budget = left;
-            match ready!(self.receiver.poll_frame(cx)) {
-                Some(Ok(frame)) => match self.arrange(frame) {
-                    Ok(None) => {}
-                    Ok(Some(frame)) => return Poll::Ready(Some(Ok((frame, None)))),
-                    Err(error) => self.end(Some(error)),
-                },
+            match ready!(self.receiver.poll_frame(cx, frames)) {
+                Some(Ok(())) if self.is_idle => return Poll::Ready(Some(Ok(()))),
+                Some(Ok(())) => {
+                    if self.arrange_last(frames) {
+                        return Poll::Ready(Some(Ok(())));
+                    }
+                }
                 Some(Err(error)) => self.end(Some(error)),
                 None => self.end(None),
             }
@@ -113,11 +121,17 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.has_ended
     }
 
+    /// Takes what is charged already for the frame that was given last, if something is.
+    pub(super) const fn take_memory(&mut self) -> Option<Reservation> {
+        self.memory.take()
+    }
+
     /// Drops what was held back, and gives nothing more.
     pub(super) fn discard(&mut self) {
         self.has_ended = true;
         self.rest.clear();
         self.held = Held::default();
+        self.memory = None;
     }
 
     /// Closes the store, in time if it `is_timed`. Frames that were held back stay.
@@ -125,47 +139,65 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.receiver.poll_close(cx, is_timed)
     }
 
-    /// Returns what is to be passed on of a frame: mostly the frame as it is, which is then not moved.
-    fn arrange(&mut self, mut frame: Response) -> Result<Option<Response>, Error<S>> {
-        match &mut frame {
-            Response::Series(series) => match self.judge(series)? {
-                Verdict::Pass => Ok(Some(frame)),
-                Verdict::Hold => self.hold(mem::take(series)).map(|()| None),
-                Verdict::Skip => Ok(None),
-            },
-            Response::Batch(batch) => self.arrange_batch(mem::take(batch)),
-            Response::Warning(_) | Response::Hints(_) => Ok(Some(frame)),
-        }
+    fn give_rest(&mut self, frames: &mut VecDeque<Frame>) -> Option<Result<(), Error<S>>> {
+        let given = self.rest.pop_front()?.map(|frame| {
+            frames.push_back(frame);
+            self.memory = self.held.reservation.take();
+        });
+        Some(given)
     }
 
-    fn arrange_batch(&mut self, mut batch: Vec<Series>) -> Result<Option<Response>, Error<S>> {
+    /// Arranges the last frame where it is. Takes it away, and returns so, if nothing of it is to be passed on.
+    fn arrange_last(&mut self, frames: &mut VecDeque<Frame>) -> bool {
+        let Some(frame) = frames.back_mut() else { return false };
+        let arranged = match &mut frame.response {
+            Response::Series(series) => self.arrange(series),
+            Response::Batch(batch) => self.arrange_batch(batch),
+            Response::Warning(_) | Response::Hints(_) => Ok(true),
+        };
+        let is_passed = match arranged {
+            Ok(is_passed) => is_passed,
+            // What came before the error goes before it.
+            Err(error) => {
+                self.end(Some(error));
+                matches!(&frame.response, Response::Batch(batch) if !batch.is_empty())
+            }
+        };
+        if is_passed {
+            frame.bytes = frame.response.size_bytes();
+        } else {
+            frames.pop_back();
+        }
+        is_passed
+    }
+
+    /// Returns whether a series is passed on.
+    fn arrange(&mut self, series: &mut Series) -> Result<bool, Error<S>> {
+        match self.judge(series)? {
+            Verdict::Pass => return Ok(true),
+            Verdict::Hold => self.hold(mem::take(series))?,
+            Verdict::Skip => {}
+        }
+        Ok(false)
+    }
+
+    /// Leaves what is passed on of a batch, and returns whether that is something.
+    fn arrange_batch(&mut self, batch: &mut Vec<Series>) -> Result<bool, Error<S>> {
         let mut arranged = Ok(());
         batch.retain_mut(|series| {
             if arranged.is_err() {
                 return false;
             }
-            arranged = match self.judge(series) {
-                Ok(Verdict::Pass) => return true,
-                Ok(Verdict::Hold) => self.hold(mem::take(series)),
-                Ok(Verdict::Skip) => Ok(()),
-                Err(error) => Err(error),
-            };
-            false
+            self.arrange(series).unwrap_or_else(|error| {
+                arranged = Err(error);
+                false
+            })
         });
         // What is left of a large batch is not to keep all of its memory, which nobody counts.
         if batch.len() < batch.capacity() / 2 {
             batch.shrink_to_fit();
         }
-        let passed = (!batch.is_empty()).then_some(Response::Batch(batch));
-        match (arranged, passed) {
-            (Ok(()), passed) => Ok(passed),
-            (Err(error), None) => Err(error),
-            // What came before the error goes before it.
-            (Err(error), passed) => {
-                self.end(Some(error));
-                Ok(passed)
-            }
-        }
+        arranged.map(|()| !batch.is_empty())
     }
 
     /// Says what becomes of a series, and removes its labels.
@@ -221,10 +253,10 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     /// Notes that the store has nothing more. What was held back goes before its error.
     fn end(&mut self, error: Option<Error<S>>) {
         self.has_ended = true;
-        let Held { mut series, reservation, .. } = mem::take(&mut self.held);
+        let mut series = mem::take(&mut self.held.series);
         let wrong = self.put_in_order(&mut series);
         if !series.is_empty() {
-            self.rest.push_back(Ok((Response::Batch(series), reservation)));
+            self.rest.push_back(Ok(Frame::new(Response::Batch(series))));
         }
         // The first error is the one that counts; the order only matters where the store did not fail.
         self.rest.extend(error.or(wrong).map(Err));

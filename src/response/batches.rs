@@ -8,7 +8,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
-use crate::{Response, Series};
+use crate::{Response, Series, Warning};
 
 pin_project! {
     /// Responses whose series are packed into batches. Made by [`batches`].
@@ -128,12 +128,16 @@ where
         (!batch.is_empty()).then_some(Response::Batch(batch))
     }
 
-    /// Drops what was taken out of the stream and not yielded, and returns the error among that.
-    pub(super) fn clear(&mut self) -> Option<E> {
+    /// Drops what was taken out of the stream and not yielded, and returns the warning or error among that.
+    pub(super) fn clear(&mut self) -> Option<Result<Warning, E>> {
         self.unpacked.clear();
         self.batch = Vec::new();
         self.batch_bytes = 0;
-        self.next.take().and_then(Result::err)
+        match self.next.take()? {
+            Ok(Response::Warning(warning)) => Some(Ok(warning)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::PoisonError;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use super::ResponseSetError;
 use crate::Response;
@@ -8,11 +8,54 @@ use crate::resource::Reservation;
 use crate::stream::Received;
 use crate::sync::{Mutex, MutexGuard};
 
-/// A frame on its way from a store to the merge, and the memory that is charged for it.
+/// A frame on its way from a store to the merge, and its size.
 pub(super) struct Frame {
     pub(super) response: Response,
     pub(super) bytes: usize,
-    pub(super) reservation: Option<Reservation>,
+}
+
+impl Frame {
+    pub(super) fn new(response: Response) -> Self {
+        let bytes = response.size_bytes();
+        Self { response, bytes }
+    }
+}
+
+/// Frames, and the memory that is charged for them.
+#[derive(Default)]
+pub(super) struct Frames {
+    pub(super) queue: VecDeque<Frame>,
+    pub(super) memory: Option<Reservation>,
+}
+
+impl Frames {
+    /// Has `memory` charged for these frames too.
+    pub(super) fn charge(&mut self, memory: Reservation) {
+        match &mut self.memory {
+            Some(charged) => charged.absorb(memory),
+            none => *none = Some(memory),
+        }
+    }
+
+    /// Gives back the memory of frames that were used up, if it was charged.
+    pub(super) fn discharge(&mut self, bytes: usize) {
+        if let Some(memory) = &mut self.memory {
+            memory.shrink(bytes);
+        }
+    }
+
+    /// Moves all frames of `others` behind these.
+    fn append(&mut self, others: &mut Self) {
+        if self.queue.is_empty() {
+            // Both allocations are kept, each by one side.
+            std::mem::swap(&mut self.queue, &mut others.queue);
+        } else {
+            self.queue.append(&mut others.queue);
+        }
+        if let Some(memory) = others.memory.take() {
+            self.charge(memory);
+        }
+    }
 }
 
 /// How much a buffer holds.
@@ -22,22 +65,34 @@ pub(super) struct Capacity {
     pub(super) bytes: usize,
 }
 
+impl Capacity {
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.frames += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether a frame has room in a buffer of `capacity` that holds this: one of any size in an empty one.
+    pub(super) fn has_room(&self, bytes: usize, capacity: Self) -> bool {
+        let fits = self.bytes.checked_add(bytes).is_some_and(|bytes| bytes <= capacity.bytes);
+        self.frames == 0 || self.frames < capacity.frames && fits
+    }
+}
+
 /// The frames that one side has received and the other has not used up, bounded by their number and their bytes.
 ///
 /// Between one producer and one consumer, each of which waits for the other by a waker that is registered under the
 /// same lock as what it waits for is seen. Frames are held from when they are put in until the consumer says that it
-/// has used them up; it takes several at once, so that the lock is not taken for each.
+/// has used them up; each side moves several at once, so that the lock is not taken for each.
 pub(super) struct Buffer<E> {
     capacity: Capacity,
     state: Mutex<State<E>>,
 }
 
 struct State<E> {
-    frames: VecDeque<Frame>,
+    frames: Frames,
     /// How many frames and bytes are held, those with the consumer included.
     held: Capacity,
-    /// What the producer waits to put in, in bytes.
-    wanted_bytes: Option<usize>,
+    awaited: Awaited,
     producer: Option<Waker>,
     consumer: Option<Waker>,
     received: Received,
@@ -50,6 +105,17 @@ struct State<E> {
     closed: Option<Result<(), ResponseSetError<E>>>,
 }
 
+/// What the producer waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Awaited {
+    /// Nothing here.
+    Nothing,
+    /// That half of the buffer is free and a frame of so many bytes has room, or that the buffer is empty.
+    Room(usize),
+    /// That some frame is used up.
+    Use,
+}
+
 /// What the consumer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Consumer {
@@ -60,19 +126,9 @@ enum Consumer {
     Dropped,
 }
 
-impl Consumer {
-    const fn wish(self) -> Wish {
-        match self {
-            Self::Reading => Wish::More(Capacity { frames: 0, bytes: 0 }),
-            Self::Closing => Wish::Close,
-            Self::Dropped => Wish::Drop,
-        }
-    }
-}
-
 /// What the consumer leaves to the producer.
 pub(super) enum Wish {
-    /// To fill this room.
+    /// To go on. So much is held.
     More(Capacity),
     /// To close the store.
     Close,
@@ -92,12 +148,30 @@ pub(super) enum Taken<E> {
     Abandoned,
 }
 
+/// What has become of the store of a producer that has stopped.
+pub(super) enum Stopped<E> {
+    /// It was closed, which came to this.
+    Closed(Result<(), ResponseSetError<E>>),
+    /// It was not closed, or that was said before.
+    Unclosed,
+}
+
+impl<E> State<E> {
+    const fn wish(&self) -> Wish {
+        match self.consumer_is {
+            Consumer::Reading => Wish::More(self.held),
+            Consumer::Closing => Wish::Close,
+            Consumer::Dropped => Wish::Drop,
+        }
+    }
+}
+
 impl<E> Buffer<E> {
     pub(super) fn new(capacity: Capacity, received: Received) -> Self {
         let state = State {
-            frames: VecDeque::new(),
+            frames: Frames::default(),
             held: Capacity::default(),
-            wanted_bytes: None,
+            awaited: Awaited::Nothing,
             producer: None,
             consumer: None,
             received,
@@ -110,70 +184,60 @@ impl<E> Buffer<E> {
         Self { capacity, state: Mutex::new(state) }
     }
 
-    /// Registers the producer, to be done before it looks at anything else.
+    pub(super) const fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Registers the producer, to be done before it looks at anything else. Whatever it has waited for, it asks anew.
     pub(super) fn begin(&self, producer: &Waker) -> Wish {
         let mut state = self.lock();
-        let wish = state.consumer_is.wish();
+        let wish = state.wish();
         let replaced = register(&mut state.producer, producer);
+        state.awaited = Awaited::Nothing;
         drop(state);
         drop(replaced);
         wish
     }
 
-    /// Returns whether nothing is held. If something is, the producer will be woken when that has changed.
-    pub(super) fn is_empty_or_wakes(&self) -> bool {
-        let mut state = self.lock();
-        state.wanted_bytes = Some(usize::MAX);
-        state.held.frames == 0
-    }
-
-    /// Puts in the frames that there is room for, of all but the last `kept`. An empty buffer has room for one of any
-    /// size. Returns the room that is left, which is none if it was not enough: the producer will be woken when half of
-    /// the buffer is free and the next frame fits, and when the buffer is empty.
-    pub(super) fn put(&self, frames: &mut VecDeque<Frame>, kept: usize, received: Received) -> Wish {
+    /// Puts in frames, which have room. Returns what is held then.
+    pub(super) fn put(&self, frames: &mut Frames, added: Capacity, received: Received) -> Wish {
         let mut state = self.lock();
         if state.consumer_is != Consumer::Reading {
-            return state.consumer_is.wish();
-        }
-        if kept == 0 {
-            // Whatever the producer has waited for, it asks anew.
-            state.wanted_bytes = None;
+            return state.wish();
         }
         state.received = received;
-        let mut consumer = None;
-        while frames.len() > kept
-            && frames.front().is_some_and(|frame| self.fits(&state.held, frame.bytes))
-            && let Some(frame) = frames.pop_front()
-        {
-            state.held.frames += 1;
-            state.held.bytes = state.held.bytes.saturating_add(frame.bytes);
-            state.frames.push_back(frame);
-            consumer = consumer.or_else(|| state.consumer.take());
+        if frames.queue.is_empty() {
+            return state.wish();
         }
-        let mut room = Capacity {
-            frames: self.capacity.frames - state.held.frames,
-            bytes: self.capacity.bytes.saturating_sub(state.held.bytes),
-        };
-        if frames.len() > kept {
-            room.frames = 0;
+        state.held.frames += added.frames;
+        state.held.bytes = state.held.bytes.saturating_add(added.bytes);
+        state.frames.append(frames);
+        let wish = state.wish();
+        wake(state.consumer.take(), state);
+        wish
+    }
+
+    /// Has the producer woken for something, unless the consumer has used up frames since so much was held.
+    pub(super) fn is_to_wait(&self, awaited: Awaited, seen: Capacity) -> bool {
+        let mut state = self.lock();
+        if state.held.frames != seen.frames {
+            return false;
         }
-        if room.frames == 0 {
-            state.wanted_bytes = Some(frames.front().map_or(0, |frame| frame.bytes));
-        }
-        wake(consumer, state);
-        Wish::More(room)
+        state.awaited = awaited;
+        true
     }
 
     /// Puts in the last frames of a producer that has stopped, whatever there is room for.
-    pub(super) fn put_last(&self, frames: VecDeque<Frame>) {
+    pub(super) fn put_last(&self, mut frames: Frames) {
         let mut state = self.lock();
         if state.consumer_is == Consumer::Reading {
-            for frame in frames {
-                state.held.frames += 1;
-                state.held.bytes = state.held.bytes.saturating_add(frame.bytes);
-                state.frames.push_back(frame);
+            for frame in &frames.queue {
+                state.held.add(frame.bytes);
             }
+            state.frames.append(&mut frames);
         }
+        drop(state);
+        drop(frames);
     }
 
     /// Notes that the store has nothing more.
@@ -208,30 +272,29 @@ impl<E> Buffer<E> {
         let mut state = self.lock();
         state.held.frames -= used.frames;
         state.held.bytes -= used.bytes;
-        let is_wanted = state.wanted_bytes.is_some_and(|bytes| {
-            let is_half_free = state.held.frames <= self.capacity.frames / 2;
-            state.held.frames == 0 || is_half_free && self.fits(&state.held, bytes)
-        });
-        if !is_wanted {
+        let is_awaited = match state.awaited {
+            Awaited::Nothing => false,
+            Awaited::Room(bytes) => {
+                let is_half_free = state.held.frames <= self.capacity.frames / 2;
+                state.held.frames == 0 || is_half_free && state.held.has_room(bytes, self.capacity)
+            }
+            Awaited::Use => used.frames > 0,
+        };
+        if !is_awaited {
             return (state, None);
         }
-        state.wanted_bytes = None;
+        state.awaited = Awaited::Nothing;
         let producer = state.producer.take();
         (state, producer)
     }
 
     /// Gives back the room of frames that were used up, and moves all others to `taken`, which is empty. Who fills the
     /// buffer itself need not be woken.
-    pub(super) fn take(
-        &self,
-        used: Capacity,
-        taken: &mut VecDeque<Frame>,
-        consumer: Option<&Waker>,
-    ) -> Taken<E> {
+    pub(super) fn take(&self, used: Capacity, taken: &mut Frames, consumer: Option<&Waker>) -> Taken<E> {
         let (mut state, producer) = self.released(used);
         let mut replaced = None;
-        let outcome = if !state.frames.is_empty() {
-            std::mem::swap(&mut state.frames, taken);
+        let outcome = if !state.frames.queue.is_empty() {
+            taken.append(&mut state.frames);
             Taken::Frames
         } else if state.has_ended {
             Taken::End(state.error.take())
@@ -259,27 +322,20 @@ impl<E> Buffer<E> {
         producer
     }
 
-    /// Returns what closing the store came to, `None` inside if it was not closed; or has the consumer woken when
-    /// the producer has stopped.
-    #[allow(clippy::option_option, clippy::type_complexity)]
-    pub(super) fn stopped(&self, consumer: &Waker) -> Option<Option<Result<(), ResponseSetError<E>>>> {
+    /// Is ready when the producer has stopped. Says what has become of the store, once.
+    pub(super) fn poll_stopped(&self, consumer: &Waker) -> Poll<Stopped<E>> {
         let mut state = self.lock();
         if state.has_stopped {
-            return Some(state.closed.take());
+            return Poll::Ready(state.closed.take().map_or(Stopped::Unclosed, Stopped::Closed));
         }
         let replaced = register(&mut state.consumer, consumer);
         drop(state);
         drop(replaced);
-        None
+        Poll::Pending
     }
 
     pub(super) fn received(&self) -> Received {
         self.lock().received
-    }
-
-    fn fits(&self, held: &Capacity, bytes: usize) -> bool {
-        let has_room = held.bytes.checked_add(bytes).is_some_and(|bytes| bytes <= self.capacity.bytes);
-        held.frames == 0 || held.frames < self.capacity.frames && has_room
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {

@@ -1,4 +1,6 @@
+use std::cmp::Ordering;
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,7 +9,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
-use crate::{Response, Series};
+use crate::{Chunk, Response, Series};
 
 pin_project! {
     /// Sorted responses in which each series comes once, with each of its chunks once. Made by [`deduplicate`].
@@ -25,8 +27,8 @@ pin_project! {
 /// side. Those that do not are not merged. Batches are taken for the series in them, and do not come out again;
 /// [`batches`](super::batches) makes new ones.
 ///
-/// Chunks are identical, and come once, if their times and their data are equal. There is no hash in this: the
-/// chunks are sorted, by which identical ones come to stand side by side, and are compared.
+/// Chunks are identical, and come once, if their times and their data are equal. There is no hash in this: sorted
+/// chunks are merged, so that identical ones meet, and are compared.
 ///
 /// # Ordering
 ///
@@ -40,8 +42,8 @@ pin_project! {
 ///
 /// One series is held back, with its duplicates, until another one or the end comes. Each series costs a
 /// comparison of its labels to those of the one before and, if the chunks are in order, a pass over them; this
-/// allocates nothing. Duplicates whose chunks are not the same add the chunks of the shorter to the longer
-/// series, and a sort of them in place.
+/// allocates nothing. Duplicates cost a pass over the chunks of both, in which those that are there already are compared
+/// byte by byte; others are added, and if they do not come before or after all that were there, sorted in place.
 ///
 /// One poll takes at most 128 series or frames without yielding one; then it has itself woken and is pending.
 ///
@@ -206,13 +208,14 @@ impl Run {
             // The same block of labels, as of clones, is equal without being read; sets of different lengths
             // differ without being read.
             Some(held) if held.labels == series.labels => {
-                self.merge(series);
+                self.merged_series += 1;
+                self.dropped_chunks += add(&mut held.chunks, series.chunks);
                 None
             }
-            Some(_) => {
-                let done = self.finish();
-                self.held = Some(series);
-                done
+            Some(held) => {
+                let mut done = mem::replace(held, series);
+                self.dropped_chunks += put_in_order(&mut done.chunks);
+                Some(done)
             }
             None => {
                 self.held = Some(series);
@@ -221,36 +224,52 @@ impl Run {
         }
     }
 
-    fn merge(&mut self, mut duplicate: Series) {
-        let Some(held) = &mut self.held else { return };
-        self.merged_series += 1;
-        // Most often replicas have the same chunks, and nothing need be sorted.
-        if held.chunks == duplicate.chunks {
-            self.dropped_chunks += duplicate.chunks.len() as u64;
-            return;
-        }
-        // In any order: they are sorted when all are there.
-        if held.chunks.len() < duplicate.chunks.len() {
-            std::mem::swap(&mut held.chunks, &mut duplicate.chunks);
-        }
-        held.chunks.append(&mut duplicate.chunks);
-    }
-
     /// Ends the run, and returns its one series.
-    #[inline]
     fn finish(&mut self) -> Option<Series> {
         let mut series = self.held.take()?;
-        if !series.chunks.is_sorted_by(|a, b| a < b) {
-            self.sort(&mut series);
-        }
+        self.dropped_chunks += put_in_order(&mut series.chunks);
         Some(series)
     }
+}
 
-    #[cold]
-    fn sort(&mut self, series: &mut Series) {
-        let before = series.chunks.len();
-        series.chunks.sort_unstable();
-        series.chunks.dedup();
-        self.dropped_chunks += (before - series.chunks.len()) as u64;
+/// Adds chunks of a duplicate. Returns how many were dropped since they were seen to be there already.
+///
+/// One pass over both sees all of those if both are sorted, as they most often are; then one that has more at an end adds
+/// that there. What is not seen, or not in order, is left to the end of the run.
+fn add(chunks: &mut Vec<Chunk>, mut duplicates: Vec<Chunk>) -> u64 {
+    let before = duplicates.len();
+    // Most often replicas have the same chunks.
+    if *chunks == duplicates {
+        return before as u64;
     }
+    let mut place = 0;
+    duplicates.retain(|duplicate| {
+        loop {
+            match chunks.get(place).map(|chunk| chunk.cmp(duplicate)) {
+                Some(Ordering::Less) => place += 1,
+                Some(Ordering::Equal) => return false,
+                Some(Ordering::Greater) | None => return true,
+            }
+        }
+    });
+    let dropped = before - duplicates.len();
+    if duplicates.last() < chunks.first() {
+        mem::swap(chunks, &mut duplicates);
+    }
+    chunks.append(&mut duplicates);
+    dropped as u64
+}
+
+/// Sorts chunks and drops those that are there twice. Returns how many that were.
+#[inline]
+fn put_in_order(chunks: &mut Vec<Chunk>) -> u64 {
+    if chunks.is_sorted_by(|a, b| a < b) { 0 } else { sort(chunks) }
+}
+
+#[cold]
+fn sort(chunks: &mut Vec<Chunk>) -> u64 {
+    let before = chunks.len();
+    chunks.sort_unstable();
+    chunks.dedup();
+    (before - chunks.len()) as u64
 }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -5,13 +6,14 @@ use std::{fmt, vec};
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
+use super::buffer::Frame;
 use super::unpack::POLL_BUDGET;
 use crate::resource::Reservation;
 use crate::stream::Received;
 use crate::{Response, Series, Source};
 
 /// A store's answer that is received as a whole and then given. Made by
-/// [`ResponseSetOptions::open`](super::ResponseSetOptions::open).
+/// [`ResponseSet::new`](super::ResponseSet::new).
 ///
 /// A [`Source`] of single series, warnings and hints. Warnings and hints are given as they come, for they stand before
 /// all series; the series when the last has come, sorted again [if they have to be](super::SeriesOrder).
@@ -46,9 +48,11 @@ pub struct EagerResponseSet<S: Source> {
     name: Arc<str>,
     // Boxed, so that a merge of sets does not move it about.
     store: Box<Arranger<S>>,
+    /// The frame that came last, until it is given or unpacked.
+    frames: VecDeque<Frame>,
     batch: vec::IntoIter<Series>,
     /// The memory of the series.
-    reservation: Option<Reservation>,
+    memory: Option<Reservation>,
     /// What closing the store came to.
     closed: Option<Result<(), ResponseSetError<S::Error>>>,
 }
@@ -59,7 +63,7 @@ impl<S: Source> Unpin for EagerResponseSet<S> {}
 impl<S: Source> EagerResponseSet<S> {
     pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
         let batch = Vec::new().into_iter();
-        Self { name, store: Box::new(store), batch, reservation: None, closed: None }
+        Self { name, store: Box::new(store), frames: VecDeque::new(), batch, memory: None, closed: None }
     }
 }
 
@@ -90,19 +94,28 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
             if let Some(series) = self.batch.next() {
                 return Poll::Ready(Some(Ok(series.into())));
             }
-            match ready!(self.store.poll_frame(cx, &mut budget)) {
-                Some(Ok((Response::Batch(batch), reservation))) => {
+            match self.frames.pop_front().map(|frame| frame.response) {
+                Some(Response::Batch(batch)) => {
                     self.batch = batch.into_iter();
-                    self.reservation = reservation;
+                    self.memory = self.store.take_memory();
+                    continue;
                 }
-                other => return Poll::Ready(other.map(|other| other.map(|(response, _)| response))),
+                Some(single) => return Poll::Ready(Some(Ok(single))),
+                None => {}
+            }
+            let Self { store, frames, .. } = &mut *self;
+            match ready!(store.poll_frame(cx, &mut budget, frames)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
             }
         }
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.frames.clear();
         self.batch = Vec::new().into_iter();
-        self.reservation = None;
+        self.memory = None;
         self.store.discard();
         self.close_store(cx, true);
         // Asked for once only.

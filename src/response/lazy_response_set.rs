@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, ready};
 use std::{fmt, mem, pin, vec};
@@ -7,16 +6,16 @@ use futures::future::BoxFuture;
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
-use super::buffer::{Buffer, Capacity, Frame, Taken};
+use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken};
 use super::producer::{Producer, Shared};
 use super::spawner::Spawner;
-use crate::resource::{BytePool, Reservation};
+use crate::resource::BytePool;
 use crate::stream::Received;
 use crate::sync::Arc;
 use crate::{Response, Series, Source};
 
 /// A store's answer that is received in the background while the merge goes on. Made by
-/// [`ResponseSetOptions::open`](super::ResponseSetOptions::open).
+/// [`ResponseSet::new`](super::ResponseSet::new).
 ///
 /// A [`Source`] of single series, warnings and hints: batches are unpacked.
 ///
@@ -24,15 +23,21 @@ use crate::{Response, Series, Source};
 ///
 /// What has been received and not been merged is bounded by frames and by bytes, unless series [have to be held
 /// back](super::SeriesOrder), which has [a bound of its own](super::ResponseSetOptions::hold_limit_bytes) and gives them as
-/// one frame. In memory at a time are at most the bytes of the buffer and one frame more, which the store has given and for which there is no room yet; a frame that
-/// is larger than the buffer is let in when the buffer is empty. With a pool, the frames are charged to its budget, and
-/// the store has to wait until there is some. A frame that comes to an empty buffer while there is none is let in
-/// uncharged, since the merge may be waiting for just this one: at most one for each set.
+/// one frame. In memory at a time are at most the bytes of the buffer and one frame more, which the store has given and
+/// for which there is no room yet; a frame that is larger than the buffer is let in when the buffer is empty.
+///
+/// With a pool, the frames are charged to its budget. The set takes memory that there is and never waits in the queue of
+/// the pool, so that a set which nobody reads stands in nobody's way. A frame for which there is none is put off until
+/// some that the set holds are used up, then there may be some; when all are, it is let in uncharged, since the merge may
+/// be waiting for just this one. Until it is used up the store is not asked for another. So all sets with one pool together
+/// hold no more than its budget and one frame each.
+///
+/// Room and memory are given back when a quarter of the buffer is used up, or all of it.
 ///
 /// # Complexity
 ///
-/// Each side takes a lock for what is ready and not for each frame; with a pool, the side of the store takes one for each,
-/// and one of the pool. Nothing is allocated for a series. One poll takes at most 128 frames from the store, then it yields
+/// Each side takes a lock for what is ready and not for each frame; with a pool, the side of the store takes that of the
+/// pool for each. Nothing is allocated for a series. One poll takes at most 128 frames from the store, then it yields
 /// to the executor.
 ///
 /// # Background
@@ -60,16 +65,15 @@ pub struct LazyResponseSet<S: Source> {
     name: StdArc<str>,
     shared: Arc<Shared<S>>,
     stage: Stage,
-    /// What was taken from the buffer and not been looked at.
-    taken: VecDeque<Frame>,
-    /// What is left of the frame that is being unpacked, and its memory.
+    /// What was taken from the buffer and not been looked at, and the memory of all that is held here.
+    taken: Frames,
+    /// What is left of the frame that is being unpacked.
     batch: vec::IntoIter<Series>,
-    reservation: Option<Reservation>,
     /// The size of that frame.
     in_use: Option<usize>,
-    /// What was used up since the buffer was told, and when it is to be told.
+    /// What was used up and not been given back, and how much that may come to.
     used: Capacity,
-    release_at: usize,
+    most_used: Capacity,
     is_closing: bool,
     is_abandoned: bool,
 }
@@ -101,7 +105,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         S::Error: Send + 'static,
     {
         // In quarters, so that the producer, which waits until half of it is free, goes on well before it is empty.
-        let release_at = capacity.frames.div_ceil(4);
+        let most_used = Capacity { frames: capacity.frames.div_ceil(4), bytes: capacity.bytes.div_ceil(4) };
         let buffer = Buffer::new(capacity, store.received());
         let shared = Arc::new(Shared::new(buffer, store, pool));
         let producer = Box::pin(Producer::new(shared.clone()));
@@ -109,12 +113,11 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             name,
             shared,
             stage: Stage::Idle(spawner, producer),
-            taken: VecDeque::new(),
+            taken: Frames::default(),
             batch: Vec::new().into_iter(),
-            reservation: None,
             in_use: None,
             used: Capacity::default(),
-            release_at,
+            most_used,
             is_closing: false,
             is_abandoned: false,
         }
@@ -137,12 +140,17 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             self.stage = Stage::Background;
         }
         let consumer = matches!(self.stage, Stage::Background).then_some(cx.waker());
-        self.shared.buffer.take(mem::take(&mut self.used), &mut self.taken, consumer)
+        let used = mem::take(&mut self.used);
+        self.taken.discharge(used.bytes);
+        self.shared.buffer.take(used, &mut self.taken, consumer)
     }
 
-    /// Gives back the room of what was used up.
+    /// Gives back memory and room of what was used up.
+    #[inline(never)]
     fn release(&mut self) {
-        let producer = self.shared.buffer.release(mem::take(&mut self.used));
+        let used = mem::take(&mut self.used);
+        self.taken.discharge(used.bytes);
+        let producer = self.shared.buffer.release(used);
         // One that is inline is polled anyway when nothing is left.
         if let (Some(producer), Stage::Background) = (producer, &self.stage) {
             producer.wake();
@@ -150,24 +158,24 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
     }
 
     /// Gives the next response of what was taken from the buffer.
+    #[inline]
     fn unpack(&mut self) -> Option<Response> {
         loop {
             if let Some(series) = self.batch.next() {
                 return Some(series.into());
             }
-            self.reservation = None;
             if let Some(bytes) = self.in_use.take() {
-                self.used.frames += 1;
-                self.used.bytes += bytes;
+                self.used.add(bytes);
             }
-            let frame = self.taken.pop_front()?;
+            let Frame { response, bytes } = self.taken.queue.pop_front()?;
+            let is_much =
+                self.used.frames >= self.most_used.frames || self.used.bytes >= self.most_used.bytes;
             // The store is to go on before all of it is used up.
-            if self.used.frames >= self.release_at || self.taken.is_empty() && self.used.frames > 0 {
+            if (is_much || self.taken.queue.is_empty()) && self.used.frames > 0 {
                 self.release();
             }
-            self.in_use = Some(frame.bytes);
-            self.reservation = frame.reservation;
-            match frame.response {
+            self.in_use = Some(bytes);
+            match response {
                 Response::Batch(batch) => self.batch = batch.into_iter(),
                 single => return Some(single),
             }
@@ -179,8 +187,7 @@ impl<S: Source> LazyResponseSet<S> {
     /// Drops all that was taken from the buffer, and has the store closed or dropped.
     fn cancel(&mut self, is_dropped: bool) {
         self.batch = Vec::new().into_iter();
-        self.taken.clear();
-        self.reservation = None;
+        drop(mem::take(&mut self.taken));
         let producer = self.shared.buffer.cancel(is_dropped);
         if let (Stage::Background, Some(producer)) = (&self.stage, producer) {
             producer.wake();
@@ -220,15 +227,18 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
             ready!(producer.as_mut().poll(cx));
             self.stage = Stage::Background;
         }
-        let Some(mut closed) = self.shared.buffer.stopped(cx.waker()) else { return Poll::Pending };
-        if closed.is_none() {
-            // Nobody else will.
+        let mut stopped = ready!(self.shared.buffer.poll_stopped(cx.waker()));
+        if let Stopped::Unclosed = stopped {
+            // Nobody else will close it.
             ready!(self.shared.poll_pump(cx));
-            closed = self.shared.buffer.stopped(cx.waker()).flatten();
+            stopped = ready!(self.shared.buffer.poll_stopped(cx.waker()));
         }
-        // A store that has panicked cannot be closed; that was said before, or is said now.
-        let unclosed = if self.is_abandoned { Ok(()) } else { Err(ResponseSetError::Abandoned) };
-        Poll::Ready(closed.unwrap_or(unclosed))
+        Poll::Ready(match stopped {
+            Stopped::Closed(closed) => closed,
+            // A store that has panicked cannot be closed; that was said before, or is said now.
+            Stopped::Unclosed if self.is_abandoned => Ok(()),
+            Stopped::Unclosed => Err(ResponseSetError::Abandoned),
+        })
     }
 
     fn name(&self) -> Option<&str> {

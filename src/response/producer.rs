@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{PoisonError, TryLockError};
@@ -6,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
-use super::buffer::{Buffer, Capacity, Frame, Wish};
+use super::buffer::{Awaited, Buffer, Capacity, Frame, Frames, Wish};
 use super::unpack::POLL_BUDGET;
 use crate::resource::BytePool;
 use crate::sync::{Arc, Mutex};
@@ -25,8 +24,13 @@ pub(super) struct Shared<S: Source> {
 struct Pump<S: Source> {
     store: Arranger<S>,
     pool: Option<BytePool>,
-    /// What was received and is not in the buffer: what there was room for, and at most one frame more.
-    in_hand: VecDeque<Frame>,
+    /// What was received, has room and memory, and is not in the buffer yet; and its size.
+    ready: Frames,
+    added: Capacity,
+    /// What was received and does not have that yet.
+    next: Option<Frame>,
+    /// Whether the buffer holds a frame that is not charged.
+    has_uncharged: bool,
     /// Set when the store has nothing more.
     end: Option<Result<(), ResponseSetError<S::Error>>>,
     is_closing: bool,
@@ -34,7 +38,16 @@ struct Pump<S: Source> {
 
 impl<S: Source<Item = Response> + Unpin> Shared<S> {
     pub(super) fn new(buffer: Buffer<S::Error>, store: Arranger<S>, pool: Option<BytePool>) -> Self {
-        let pump = Pump { store, pool, in_hand: VecDeque::new(), end: None, is_closing: false };
+        let pump = Pump {
+            store,
+            pool,
+            ready: Frames::default(),
+            added: Capacity::default(),
+            next: None,
+            has_uncharged: false,
+            end: None,
+            is_closing: false,
+        };
         Self { buffer, pump: Mutex::new(Some(pump)) }
     }
 
@@ -65,7 +78,7 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
 }
 
 impl<S: Source> Shared<S> {
-    /// Drops the store and the frame in hand; not if they are being polled just now, for then whoever does that is
+    /// Drops the store and the frames at hand; not if they are being polled just now, for then whoever does that is
     /// woken and drops them.
     pub(super) fn drop_store(&self) {
         let pump = match self.pump.try_lock() {
@@ -80,11 +93,30 @@ impl<S: Source> Shared<S> {
     /// whatever there is room for: those are the last frames.
     fn stop(&self) {
         let mut pump = self.pump.lock().unwrap_or_else(PoisonError::into_inner);
-        let frames = pump.as_mut().map(|pump| mem::take(&mut pump.in_hand)).unwrap_or_default();
+        let frames = pump.as_mut().map(Pump::take_frames).unwrap_or_default();
         drop(pump);
         self.buffer.put_last(frames);
         self.buffer.stop(None);
     }
+}
+
+impl<S: Source> Pump<S> {
+    /// Takes all frames that are not in the buffer.
+    fn take_frames(&mut self) -> Frames {
+        let mut frames = mem::take(&mut self.ready);
+        frames.queue.extend(self.next.take());
+        frames
+    }
+}
+
+/// How far the frames at hand have come.
+enum Filled {
+    /// Some are ready to be put in, or the store has nothing more.
+    Ready,
+    /// The store has to be waited for.
+    Pending,
+    /// The consumer has.
+    Full(Awaited),
 }
 
 impl<S: Source<Item = Response> + Unpin> Pump<S> {
@@ -97,69 +129,97 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         let mut budget = POLL_BUDGET;
         let mut is_pending = false;
         while !self.is_closing {
-            let is_charged = self.poll_charge(buffer, cx);
-            let kept = usize::from(!is_charged);
-            let room = match buffer.put(&mut self.in_hand, kept, self.store.received()) {
-                Wish::More(room) => room,
+            let held = match buffer.put(&mut self.ready, mem::take(&mut self.added), self.store.received()) {
+                Wish::More(held) => held,
                 Wish::Close => {
                     self.is_closing = true;
                     break;
                 }
                 Wish::Drop => return Poll::Ready(None),
             };
-            if self.in_hand.is_empty()
+            if self.next.is_none()
                 && let Some(end) = self.end.take()
             {
                 buffer.end(end, self.store.received());
                 self.is_closing = true;
-            } else if is_pending || !is_charged || room.frames == 0 {
+                break;
+            }
+            if is_pending {
                 return Poll::Pending;
-            } else {
-                is_pending = self.receive(room, &mut budget, cx);
+            }
+            match self.fill(buffer.capacity(), held, &mut budget, cx) {
+                Filled::Ready => {}
+                Filled::Pending => is_pending = true,
+                Filled::Full(awaited) => {
+                    if buffer.is_to_wait(awaited, held) {
+                        return Poll::Pending;
+                    }
+                }
             }
         }
-        self.in_hand.clear();
+        drop(self.take_frames());
         self.store.discard();
         self.store.poll_close(cx, true).map(Some)
     }
 
-    /// Receives what is ready and there is room for. Returns whether the store has to be waited for.
-    fn receive(&mut self, mut room: Capacity, budget: &mut usize, cx: &mut Context<'_>) -> bool {
-        while self.end.is_none() && room.frames > 0 {
-            let Poll::Ready(frame) = self.store.poll_frame(cx, budget) else { return true };
-            match frame {
-                Some(Ok((response, reservation))) => {
-                    let bytes = response.size_bytes();
-                    self.in_hand.push_back(Frame { response, bytes, reservation });
-                    // The last one is charged below, and the next one only if this one was.
-                    if bytes > room.bytes || self.pool.is_some() {
-                        return false;
-                    }
-                    room.frames -= 1;
-                    room.bytes -= bytes;
-                }
-                Some(Err(error)) => self.end = Some(Err(error)),
-                None => self.end = Some(Ok(())),
+    /// Receives what is ready, and has room and memory, into a buffer that holds so much.
+    fn fill(
+        &mut self,
+        capacity: Capacity,
+        mut held: Capacity,
+        budget: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Filled {
+        self.has_uncharged &= held.frames > 0;
+        let awaited = loop {
+            // Two frames of one set are never uncharged at the same time.
+            if self.has_uncharged {
+                break Awaited::Use;
             }
-        }
-        false
+            if let Some(frame) = self.next.take() {
+                self.ready.queue.push_back(frame);
+            } else if held.frames >= capacity.frames {
+                break Awaited::Room(0);
+            } else {
+                match self.store.poll_frame(cx, budget, &mut self.ready.queue) {
+                    Poll::Pending => return Filled::Pending,
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(end) => {
+                        self.end = Some(end.unwrap_or(Ok(())));
+                        return Filled::Ready;
+                    }
+                }
+            }
+            let bytes = self.ready.queue.back().map_or(0, |frame| frame.bytes);
+            if !held.has_room(bytes, capacity) {
+                self.next = self.ready.queue.pop_back();
+                break Awaited::Room(bytes);
+            }
+            if !self.charge(bytes) {
+                // The merge may be waiting for just this frame, and all the memory may be with frames that wait for the
+                // merge. So a frame that finds the buffer empty goes through without being charged.
+                if held.frames > 0 {
+                    self.next = self.ready.queue.pop_back();
+                    break Awaited::Use;
+                }
+                self.has_uncharged = true;
+            }
+            held.add(bytes);
+            self.added.add(bytes);
+        };
+        if self.ready.queue.is_empty() { Filled::Full(awaited) } else { Filled::Ready }
     }
 
-    /// Has the memory of the last frame in hand charged. Returns whether it is, or need not be.
-    fn poll_charge(&mut self, buffer: &Buffer<S::Error>, cx: &mut Context<'_>) -> bool {
-        let (Some(pool), Some(frame)) = (&self.pool, self.in_hand.back_mut()) else { return true };
-        let reservation = frame.reservation.get_or_insert_with(|| pool.reservation());
-        // The memory of series that were held back is charged already.
-        if reservation.bytes() > 0 || matches!(reservation.poll_grow(cx, frame.bytes), Poll::Ready(Ok(()))) {
+    /// Charges a frame that was received to the pool. Returns whether it is, or need not be.
+    ///
+    /// It does not wait for memory: if nobody reads the set, those behind it in the queue of the pool would wait for ever.
+    fn charge(&mut self, bytes: usize) -> bool {
+        if let Some(memory) = self.store.take_memory() {
+            self.ready.charge(memory);
             return true;
         }
-        // The merge may be waiting for just this frame, and all the memory may be with frames that wait for the merge.
-        // So a frame that finds the buffer empty goes through without being charged.
-        let goes_uncharged = buffer.is_empty_or_wakes();
-        if goes_uncharged {
-            frame.reservation = None;
-        }
-        goes_uncharged
+        let Some(pool) = &self.pool else { return true };
+        self.ready.memory.get_or_insert_with(|| pool.reservation()).try_grow(bytes).is_ok()
     }
 }
 

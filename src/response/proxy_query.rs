@@ -13,7 +13,7 @@ use super::limited::Limited;
 use super::proxy_query_builder::ProxyQueryBuilder;
 use super::{ResponseSet, ResponseSetError};
 use crate::stream::{CloseError, MergeError, MergeStats};
-use crate::{ProxyResponseLoserTree, Response, Source};
+use crate::{ProxyResponseLoserTree, Response, Source, Warning};
 
 /// The merge inside of a query.
 pub(super) type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
@@ -98,8 +98,8 @@ pub struct ProxyQuery<S: Source<Item = Response> + Unpin> {
     answer: Answer<S>,
     /// Whether nothing is yielded any more.
     is_closing: bool,
-    /// An error that came before that, behind a batch.
-    unyielded: Option<QueryError<S::Error>>,
+    /// What came before that, behind a batch, and is not to be lost.
+    unyielded: Option<Result<Warning, QueryError<S::Error>>>,
     has_ended: bool,
 }
 
@@ -135,7 +135,8 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     }
 
     /// Ends the query early: closes all stores that are left, concurrently, and waits until each is closed. Series that
-    /// were not yielded are dropped, so that their memory is given back.
+    /// were not yielded are dropped, so that their memory is given back. A warning that came after the last batch is
+    /// yielded by the stream before its end.
     ///
     /// Closing twice is the same as closing once, and a query that was never polled can be closed.
     ///
@@ -173,7 +174,8 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
         }
         let closed = ready!(self.merge_mut().poll_close_all(cx));
         let errors = closed.err().into_iter().flat_map(CloseError::into_errors);
-        Poll::Ready(CloseError::check(self.unyielded.take().into_iter().chain(errors).collect()))
+        let unyielded = self.unyielded.take_if(|unyielded| unyielded.is_err()).and_then(Result::err);
+        Poll::Ready(CloseError::check(unyielded.into_iter().chain(errors).collect()))
     }
 
     const fn merge_mut(&mut self) -> &mut Merge<S> {
@@ -203,6 +205,12 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
         self.answer().deduplicated().merged_series()
     }
 
+    /// Returns how many chunks were dropped because another store had given them already, so far.
+    #[must_use]
+    pub const fn dropped_chunks(&self) -> u64 {
+        self.answer().deduplicated().dropped_chunks()
+    }
+
     const fn answer(&self) -> &Limited<S> {
         match &self.answer {
             Answer::Singly(answer) => answer,
@@ -217,6 +225,9 @@ impl<S: Source<Item = Response> + Unpin> Stream for ProxyQuery<S> {
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = if self.is_closing {
+            if let Some(Ok(warning)) = self.unyielded.take_if(|unyielded| unyielded.is_ok()) {
+                return Poll::Ready(Some(Ok(warning.into())));
+            }
             Pin::new(self.merge_mut()).poll_next(cx)
         } else {
             match &mut self.answer {

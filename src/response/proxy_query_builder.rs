@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::deduplicator::deduplicate;
 use super::limited::Limited;
-use super::{PartialResponseStrategy, ProxyQuery, ResponseSetOptions, Store};
+use super::{PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, Store};
 use crate::resource::LeakLedger;
 use crate::{ProxyResponseLoserTree, Response, Source};
 
@@ -12,7 +12,7 @@ use crate::{ProxyResponseLoserTree, Response, Source};
 ///
 /// | option | default |
 /// |---|---|
-/// | [`sets`](Self::sets) | [the default ones](ResponseSetOptions) |
+/// | [`response_sets`](Self::response_sets) | [the default ones](ResponseSetOptions) |
 /// | [`partial_response`](Self::partial_response) | [`PartialResponseStrategy::Abort`] |
 /// | [`limit`](Self::limit) | none |
 /// | [`batches`](Self::batches) | none: single series |
@@ -22,7 +22,7 @@ use crate::{ProxyResponseLoserTree, Response, Source};
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProxyQueryBuilder<S: Source> {
     stores: Vec<Store<S>>,
-    sets: ResponseSetOptions,
+    options: ResponseSetOptions,
     strategy: PartialResponseStrategy,
     limit: u64,
     batch: Option<(usize, usize)>,
@@ -35,7 +35,7 @@ impl<S: Source> Default for ProxyQueryBuilder<S> {
     fn default() -> Self {
         Self {
             stores: Vec::new(),
-            sets: ResponseSetOptions::new(),
+            options: ResponseSetOptions::new(),
             strategy: PartialResponseStrategy::Abort,
             limit: u64::MAX,
             batch: None,
@@ -63,9 +63,10 @@ where
         self
     }
 
-    /// Sets how the answers of the stores are received, and what is done to their series.
-    pub fn sets(mut self, options: ResponseSetOptions) -> Self {
-        self.sets = options;
+    /// Sets how the answers of the stores are received, and what is done to their series; save of stores that have
+    /// [options of their own](Store::with_options).
+    pub fn response_sets(mut self, options: ResponseSetOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -109,7 +110,7 @@ where
     /// Creates the query. Nothing happens before it is polled.
     #[track_caller]
     pub fn build(self) -> ProxyQuery<S> {
-        let sets = self.stores.into_iter().map(|store| self.sets.open(store));
+        let sets = self.stores.into_iter().map(|store| ResponseSet::new(store, &self.options));
         let mut merge = ProxyResponseLoserTree::builder().sources(sets).ledger(&self.ledger);
         if let Some(name) = self.name {
             merge = merge.name(name);
@@ -125,7 +126,7 @@ impl<S: Source> fmt::Debug for ProxyQueryBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyQueryBuilder")
             .field("stores", &self.stores)
-            .field("sets", &self.sets)
+            .field("response_sets", &self.options)
             .field("partial_response", &self.strategy)
             .field("limit", &self.limit)
             .field("batches", &self.batch)

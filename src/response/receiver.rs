@@ -1,9 +1,11 @@
+use std::collections::VecDeque;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 
+use super::buffer::Frame;
 use super::signal::Signal;
 use super::timers::Timers;
 use super::{ResponseSetError, Timeout};
@@ -29,56 +31,61 @@ pub(super) enum State<S: Source> {
 
 type Error<S> = ResponseSetError<<S as Source>::Error>;
 
+/// Whether there was a frame, the end or an error. The frame itself is not handed up, so that it is moved once only.
+pub(super) type PollFrame<S> = Poll<Option<Result<(), Error<S>>>>;
+
 impl<S: Source<Item = Response> + Unpin> Receiver<S> {
     pub(super) fn new(state: State<S>, timers: Timers, samples: Option<fn(&Chunk) -> u64>) -> Self {
         let received = Received { samples: samples.map(|_| 0), ..Received::default() };
         Self { state, signal: Signal::new(), timers, is_closing: false, samples, received }
     }
 
-    /// A poll for the next frame. After an error or the end it is only to be closed.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Response, Error<S>>>> {
-        let polled = self.poll_in_time(cx);
+    /// A poll for the next frame, which is put behind the others in `frames`. After an error or the end it is only to be
+    /// closed.
+    #[inline]
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>, frames: &mut VecDeque<Frame>) -> PollFrame<S> {
+        let polled = self.poll_in_time(cx, frames);
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Some(Ok(_))) => self.timers.answered(),
+            Poll::Ready(Some(Ok(()))) => self.timers.answered(),
             Poll::Ready(_) => self.timers.stop(),
         }
         polled
     }
 
-    fn poll_in_time(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Response, Error<S>>>> {
+    #[inline]
+    fn poll_in_time(&mut self, cx: &mut Context<'_>, frames: &mut VecDeque<Frame>) -> PollFrame<S> {
         if let Err(timed_out) = self.timers.start() {
             return Poll::Ready(Some(Err(timed_out.into())));
         }
-        loop {
-            let polled = match &mut self.state {
-                State::Opening(opening) => match opening.as_mut().poll(cx) {
-                    Poll::Pending => {
-                        let expired = self.timers.poll_expired(Timeout::Open, cx);
-                        return expired.map(|error| Some(Err(error)));
-                    }
-                    Poll::Ready(opened) => opened.map(State::Open).map_err(ResponseSetError::Open),
-                },
-                State::Open(source) => {
-                    let Poll::Ready(frame) = self.signal.poll(cx, |cx| Pin::new(source).poll_next(cx)) else {
-                        let expired = self.timers.poll_expired(Timeout::Frame, cx);
-                        return expired.map(|error| Some(Err(error)));
-                    };
-                    return Poll::Ready(frame.map(|frame| {
-                        let frame = frame.map_err(ResponseSetError::Store)?;
-                        self.count(&frame);
-                        Ok(frame)
-                    }));
-                }
-                State::Closed => return Poll::Ready(None),
-            };
-            // A future that is done is dropped at once.
-            self.state = State::Closed;
-            match polled {
-                Ok(open) => self.state = open,
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            }
+        if let State::Opening(_) = self.state
+            && let Err(error) = ready!(self.poll_open(cx))
+        {
+            return Poll::Ready(Some(Err(error)));
         }
+        let State::Open(source) = &mut self.state else { return Poll::Ready(None) };
+        match self.signal.poll(cx, |cx| Pin::new(source).poll_next(cx)) {
+            Poll::Ready(Some(Ok(response))) => {
+                let bytes = response.size_bytes();
+                self.count(&response, bytes);
+                frames.push_back(Frame { response, bytes });
+                Poll::Ready(Some(Ok(())))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(ResponseSetError::Store(error)))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self.timers.poll_expired(Timeout::Frame, cx).map(|error| Some(Err(error))),
+        }
+    }
+
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+        let State::Opening(opening) = &mut self.state else { return Poll::Ready(Ok(())) };
+        let Poll::Ready(opened) = opening.as_mut().poll(cx) else {
+            return self.timers.poll_expired(Timeout::Open, cx).map(Err);
+        };
+        // A future that is done is dropped at once.
+        self.state = State::Closed;
+        self.state = State::Open(opened.map_err(ResponseSetError::Open)?);
+        Poll::Ready(Ok(()))
     }
 
     /// Closes the store; one that is being opened is given up. Its time runs only if it `is_timed`.
@@ -102,13 +109,14 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         Poll::Ready(closed)
     }
 
-    fn count(&mut self, frame: &Response) {
+    #[inline]
+    fn count(&mut self, frame: &Response, bytes: usize) {
         self.received.frames += 1;
-        self.received.bytes += frame.size_bytes() as u64;
+        self.received.bytes += bytes as u64;
         let series = match frame {
             Response::Series(series) => std::slice::from_ref(series),
             Response::Batch(batch) => batch,
-            Response::Warning(_) | Response::Hints(_) => &[],
+            Response::Warning(_) | Response::Hints(_) => return,
         };
         self.received.series += series.len() as u64;
         for series in series {

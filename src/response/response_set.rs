@@ -2,17 +2,46 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{EagerResponseSet, LazyResponseSet, ResponseSetError};
+use super::arranger::Arranger;
+use super::receiver::Receiver;
+use super::timers::Timers;
+use super::{
+    EagerResponseSet, LazyResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
+};
 use crate::stream::Received;
 use crate::{Response, Source};
 
-/// The answer of one store, as a source for a merge. Made by
-/// [`ResponseSetOptions::open`](super::ResponseSetOptions::open).
+/// The answer of one store, as a source for a merge.
 pub enum ResponseSet<S: Source> {
     /// Received while the merge goes on.
     Lazy(LazyResponseSet<S>),
     /// Received as a whole, then given.
     Eager(EagerResponseSet<S>),
+}
+
+impl<S> ResponseSet<S>
+where
+    S: Source<Item = Response> + Unpin + Send + 'static,
+    S::Error: Send + 'static,
+{
+    /// Creates the response set of a store, with these options unless the store has [its own](Store::with_options).
+    /// Nothing happens before it is polled.
+    #[must_use = "a set does nothing unless it is merged"]
+    pub fn new(store: Store<S>, options: &ResponseSetOptions) -> Self {
+        let Store { name, state, shards, removes_labels, options: own } = store;
+        let options = own.as_deref().unwrap_or(options);
+        let rules = options.rules_for(shards, removes_labels);
+        let pool = rules.pool.clone();
+        let receiver = Receiver::new(state, Timers::new(options.timeouts), options.samples);
+        let arranger = Arranger::new(receiver, rules);
+        match options.retrieval {
+            RetrievalStrategy::Lazy => {
+                let spawner = options.spawner.clone();
+                Self::Lazy(LazyResponseSet::new(name, arranger, options.capacity, pool, spawner))
+            }
+            RetrievalStrategy::Eager => Self::Eager(EagerResponseSet::new(name, arranger)),
+        }
+    }
 }
 
 macro_rules! either {

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::arranger::{Arranger, Rules};
+use super::arranger::Rules;
 use super::buffer::Capacity;
-use super::receiver::Receiver;
 use super::spawner::Spawner;
-use super::timers::{Timeouts, Timers};
-use super::{
-    EagerResponseSet, LazyResponseSet, ResponseSet, RetrievalStrategy, SeriesOrder, ShardMatcher, Store,
-};
+use super::timers::Timeouts;
+use super::{RetrievalStrategy, SeriesOrder, ShardMatcher};
+use crate::Chunk;
 use crate::resource::BytePool;
-use crate::{Chunk, Response, Source};
 
 /// How response sets receive, and what they do to the series.
+///
+/// They are those of a [query](super::ProxyQueryBuilder::response_sets), or of [one store](super::Store::with_options) of
+/// it that needs others.
 ///
 /// | option | default |
 /// |---|---|
@@ -36,7 +36,7 @@ use crate::{Chunk, Response, Source};
 ///
 /// ```
 /// use futures::stream;
-/// use losertree::response::{ResponseSetOptions, RetrievalStrategy, Store};
+/// use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, Store};
 /// use losertree::{ProxyResponseLoserTree, Response, from_stream};
 /// use std::convert::Infallible;
 ///
@@ -45,7 +45,7 @@ use crate::{Chunk, Response, Source};
 /// let store = |name| {
 ///     Store::new(name, async { Ok(from_stream(stream::empty::<Result<Response, Infallible>>())) })
 /// };
-/// let mut merge = ProxyResponseLoserTree::new(["a", "b"].map(|name| options.open(store(name))));
+/// let mut merge = ProxyResponseLoserTree::new(["a", "b"].map(|name| ResponseSet::new(store(name), &options)));
 /// merge.close().await?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// # }).unwrap();
@@ -53,14 +53,14 @@ use crate::{Chunk, Response, Source};
 #[derive(Clone)]
 #[must_use]
 pub struct ResponseSetOptions {
-    retrieval: RetrievalStrategy,
-    capacity: Capacity,
-    rules: Rules,
+    pub(super) retrieval: RetrievalStrategy,
+    pub(super) capacity: Capacity,
+    pub(super) rules: Rules,
     /// `None` is the default, which depends on whether labels are removed.
     order: Option<SeriesOrder>,
-    timeouts: Timeouts,
-    samples: Option<fn(&Chunk) -> u64>,
-    spawner: Spawner,
+    pub(super) timeouts: Timeouts,
+    pub(super) samples: Option<fn(&Chunk) -> u64>,
+    pub(super) spawner: Spawner,
 }
 
 impl Default for ResponseSetOptions {
@@ -120,11 +120,10 @@ impl ResponseSetOptions {
 
     /// Charges what is buffered or held back to the budget of a pool.
     ///
-    /// A lazy set waits for memory for its buffer, in turn with others. It keeps its turn while nobody reads it, so that
-    /// those behind it wait too: let the budget be larger than what the sets of a query can hold, or close queries that
-    /// nobody reads. For series that are held back it is [an error](super::ResponseSetError::Pool) if there is no memory,
-    /// or if others wait for some: the sets that have it may all be waiting. They stay charged until they are used up,
-    /// those of an eager set until it is closed or dropped.
+    /// A set never waits for memory in turn with others: a [lazy](super::LazyResponseSet#buffer) one goes on with frame
+    /// after frame while there is none, uncharged, so that all sets with the pool hold no more than its budget and one frame
+    /// each. For series that are held back it is [an error](super::ResponseSetError::Pool) if there is none, or if others
+    /// wait for some. They stay charged until they are used up, those of an eager set until it is closed or dropped.
     pub fn pool(mut self, pool: &BytePool) -> Self {
         self.rules.pool = Some(pool.clone());
         self
@@ -201,15 +200,11 @@ impl ResponseSetOptions {
         self.timeouts.close = Some(timeout);
         self
     }
+}
 
-    /// Makes the response set of a store. Nothing happens before it is polled.
-    #[must_use = "a set does nothing unless it is merged"]
-    pub fn open<S>(&self, store: Store<S>) -> ResponseSet<S>
-    where
-        S: Source<Item = Response> + Unpin + Send + 'static,
-        S::Error: Send + 'static,
-    {
-        let Store { name, state, shards, removes_labels } = store;
+impl ResponseSetOptions {
+    /// Returns what is to be done to the series of a store that shards or removes labels by itself, or does not.
+    pub(super) fn rules_for(&self, shards: bool, removes_labels: bool) -> Rules {
         let mut rules = self.rules.clone();
         if shards {
             rules.shard = None;
@@ -221,16 +216,7 @@ impl ResponseSetOptions {
         let default = if is_cut { SeriesOrder::Sorted } else { SeriesOrder::Checked };
         rules.order = self.order.unwrap_or(default);
         rules.is_eager = self.retrieval == RetrievalStrategy::Eager;
-        let receiver = Receiver::new(state, Timers::new(self.timeouts), self.samples);
-        let pool = rules.pool.clone();
-        let arranger = Arranger::new(receiver, rules);
-        match self.retrieval {
-            RetrievalStrategy::Lazy => {
-                let spawner = self.spawner.clone();
-                ResponseSet::Lazy(LazyResponseSet::new(name, arranger, self.capacity, pool, spawner))
-            }
-            RetrievalStrategy::Eager => ResponseSet::Eager(EagerResponseSet::new(name, arranger)),
-        }
+        rules
     }
 }
 

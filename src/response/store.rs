@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
+use super::ResponseSetOptions;
 use super::receiver::State;
 use crate::{Response, Source};
 
-/// A store to be asked: its name, how it is opened, and what it can do itself.
+/// A store to be asked: its name, how it is opened, what it can do itself, and how its answer is received.
 ///
 /// What opens a store is a future, which is first polled when its set is. Its output is a [`Source`] of
 /// [`Response`]s: your transport. It is called as [`Source`] says: polled again only when it has woken, not when the set is
@@ -34,6 +35,7 @@ pub struct Store<S: Source> {
     pub(super) state: State<S>,
     pub(super) shards: bool,
     pub(super) removes_labels: bool,
+    pub(super) options: Option<Box<ResponseSetOptions>>,
 }
 
 impl<S: Source<Item = Response>> Store<S> {
@@ -51,7 +53,7 @@ impl<S: Source<Item = Response>> Store<S> {
     }
 
     const fn in_state(name: Arc<str>, state: State<S>) -> Self {
-        Self { name, state, shards: false, removes_labels: false }
+        Self { name, state, shards: false, removes_labels: false, options: None }
     }
 
     /// Says that the store gives the series of the wanted shard only. Default: they are matched here.
@@ -64,6 +66,35 @@ impl<S: Source<Item = Response>> Store<S> {
     /// are removed here.
     pub const fn removes_labels_itself(mut self) -> Self {
         self.removes_labels = true;
+        self
+    }
+
+    /// Has the answer of this store received with options of its own, in place of those of the query: all of them, so
+    /// begin with a clone of those. Default: none.
+    ///
+    /// # Examples
+    ///
+    /// One store is far away, and need not be sorted when replica labels are taken off, for they come last in its series.
+    ///
+    /// ```
+    /// use futures::stream;
+    /// use losertree::response::{ProxyQuery, ResponseSetOptions, SeriesOrder, Store};
+    /// use losertree::{Response, from_stream};
+    /// # use std::convert::Infallible;
+    ///
+    /// # let store = |name: &'static str| {
+    /// #     Store::opened(name, from_stream(stream::empty::<Result<Response, Infallible>>()))
+    /// # };
+    /// let options = ResponseSetOptions::new().without_labels(["replica"]);
+    /// let remote = options.clone().buffer_bytes(64 << 20).order(SeriesOrder::Restored);
+    /// let query = ProxyQuery::builder()
+    ///     .response_sets(options)
+    ///     .stores([store("a"), store("b").removes_labels_itself(), store("c").with_options(remote)])
+    ///     .build();
+    /// # drop(query);
+    /// ```
+    pub fn with_options(mut self, options: ResponseSetOptions) -> Self {
+        self.options = Some(Box::new(options));
         self
     }
 
@@ -80,6 +111,7 @@ impl<S: Source> fmt::Debug for Store<S> {
             .field("name", &self.name)
             .field("shards", &self.shards)
             .field("removes_labels", &self.removes_labels)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

@@ -75,7 +75,7 @@ impl<'a> Play<'a> {
             .enumerate()
             .map(|(index, script)| Store::opened(format!("store-{index}"), stage.source(script.clone())));
         let mut builder =
-            ProxyQuery::builder().stores(stores).sets(sets).partial_response(plan.strategy()).ledger(&ledger);
+            ProxyQuery::builder().stores(stores).response_sets(sets).partial_response(plan.strategy()).ledger(&ledger);
         if let Some(limit) = plan.limit {
             builder = builder.limit(limit.into());
         }

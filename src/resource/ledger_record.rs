@@ -8,7 +8,7 @@ use crate::sync::Mutex;
 
 /// What a ledger at level sites knows of an open entry. The holder of the entry has it too, and so can note a
 /// use without taking the lock of the books.
-pub(super) struct Site {
+pub(super) struct Record {
     /// The number of the opening.
     pub(super) number: u64,
     what: String,
@@ -24,7 +24,7 @@ struct Use {
     number: Option<u64>,
 }
 
-impl Site {
+impl Record {
     pub(super) fn new(number: u64, what: String, location: &'static Location<'static>) -> Self {
         Self { number, what, location, since: Instant::now(), last_use: Mutex::new(None) }
     }
@@ -50,8 +50,11 @@ impl Site {
     }
 }
 
-impl fmt::Debug for Site {
+impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site").field("number", &self.number).field("what", &self.what).finish_non_exhaustive()
+        f.debug_struct("Record")
+            .field("number", &self.number)
+            .field("what", &self.what)
+            .finish_non_exhaustive()
     }
 }
