@@ -264,3 +264,32 @@ async fn a_warning_behind_a_batch_is_yielded_after_the_close() {
         assert!(query.is_terminated());
     }
 }
+
+/// With so many stores the tournament knows which responses are equal to the one before them. That is not the series
+/// before where a hint comes in between.
+#[tokio::test]
+async fn equal_series_are_one_whatever_comes_between_them() {
+    let name = |number: usize| format!(r#"{{__name__="up", zone="{}"}}"#, number / 3);
+    for hints in [0, 1, 2] {
+        let stores = (0..24).map(|number: usize| {
+            let mut frames = vec![
+                series("{}", 0).into(),
+                series(&name(number), 10 * i64::try_from(number).unwrap()).into(),
+            ];
+            if hints > 0 && number % hints == 0 {
+                frames.insert(1, Response::Hints(Bytes::from_static(b"hint")));
+                frames.push(Response::Hints(Bytes::from_static(b"hint")));
+            }
+            frames.push(series(r#"{__name__="up", zone="~"}"#, 0).into());
+            store("store", frames)
+        });
+        let mut query = ProxyQuery::builder().stores(stores).build();
+        let answer: Vec<_> = query.by_ref().try_collect().await.unwrap();
+        let series: Vec<_> = answer.into_iter().filter_map(Response::into_series).collect();
+        assert_eq!(series.len(), 10, "{hints}");
+        assert!(series.is_sorted_by(|a, b| a.labels < b.labels));
+        let chunks: Vec<_> = series.iter().map(|series| series.chunks.len()).collect();
+        assert_eq!(chunks, [1, 3, 3, 3, 3, 3, 3, 3, 3, 1]);
+        assert_eq!((query.merged_series(), query.dropped_chunks()), (23 + 16 + 23, 46));
+    }
+}

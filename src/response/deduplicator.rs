@@ -9,7 +9,8 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
-use crate::{Chunk, Response, Series};
+use crate::key::Order;
+use crate::{Chunk, ProxyResponseLoserTree, Response, Series, Source};
 
 pin_project! {
     /// Sorted responses in which each series comes once, with each of its chunks once. Made by [`deduplicate`].
@@ -18,6 +19,8 @@ pin_project! {
         #[pin]
         unpacked: Unpack<St>,
         run: Run,
+        // Whether the response that the stream gave last is equal to the one before, if the stream knows.
+        is_repeat: fn(&St) -> Option<bool>,
     }
 }
 
@@ -90,7 +93,18 @@ pub fn deduplicate<St, E>(stream: St) -> ResponseDeduplicator<St>
 where
     St: Stream<Item = Result<Response, E>>,
 {
-    ResponseDeduplicator { unpacked: Unpack::new(stream), run: Run::default() }
+    ResponseDeduplicator { unpacked: Unpack::new(stream), run: Run::default(), is_repeat: |_| None }
+}
+
+/// As [`deduplicate`], for a merge, which may know from its tournament which series are equal.
+pub(super) fn deduplicate_merge<S, O>(
+    merge: ProxyResponseLoserTree<S, O>,
+) -> ResponseDeduplicator<ProxyResponseLoserTree<S, O>>
+where
+    S: Source<Item = Response> + Unpin,
+    O: Order<Response>,
+{
+    ResponseDeduplicator { is_repeat: ProxyResponseLoserTree::is_repeat, ..deduplicate(merge) }
 }
 
 impl<St> ResponseDeduplicator<St> {
@@ -120,7 +134,7 @@ impl<St> ResponseDeduplicator<St> {
     /// Drops the series that is held back and what is left of a batch.
     pub(super) fn clear(&mut self) {
         self.unpacked.clear();
-        self.run.held = None;
+        self.run.clear();
     }
 
     /// Returns how many series were merged into the one before them, so far.
@@ -149,12 +163,17 @@ where
         loop {
             let done = match ready!(this.unpacked.as_mut().poll_next(cx, &mut budget)) {
                 Some(Ok(Response::Series(series))) => {
-                    let Some(done) = this.run.push(series) else { continue };
+                    let is_single = !this.unpacked.is_from_batch();
+                    let is_repeat = if is_single { (this.is_repeat)(this.unpacked.get_ref()) } else { None };
+                    let Some(done) = this.run.push(series, is_repeat, is_single) else { continue };
                     Some(done)
                 }
-                Some(Ok(other)) => return Poll::Ready(Some(Ok(other))),
+                Some(Ok(other)) => {
+                    this.run.is_last = false;
+                    return Poll::Ready(Some(Ok(other)));
+                }
                 Some(Err(error)) => {
-                    this.run.held = None;
+                    this.run.clear();
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => this.run.finish(),
@@ -196,18 +215,23 @@ impl<St: fmt::Debug> fmt::Debug for ResponseDeduplicator<St> {
 #[derive(Default)]
 struct Run {
     held: Option<Series>,
+    /// Whether the last response of all was a series by itself, and so is part of the one that is held.
+    is_last: bool,
     merged_series: u64,
     dropped_chunks: u64,
 }
 
 impl Run {
-    /// Takes the next series. Returns the one before, if that is another one.
+    /// Takes the next series, which came by itself if it `is_single`. Returns the one before, if that is another one: they
+    /// are compared unless it is known whether this one `is_repeat` of the last response.
     #[inline]
-    fn push(&mut self, series: Series) -> Option<Series> {
+    fn push(&mut self, series: Series, is_repeat: Option<bool>, is_single: bool) -> Option<Series> {
+        let is_repeat = is_repeat.filter(|_| self.is_last);
+        self.is_last = is_single;
         match &mut self.held {
             // The same block of labels, as of clones, is equal without being read; sets of different lengths
             // differ without being read.
-            Some(held) if held.labels == series.labels => {
+            Some(held) if is_repeat.unwrap_or_else(|| held.labels == series.labels) => {
                 self.merged_series += 1;
                 self.dropped_chunks += add(&mut held.chunks, series.chunks);
                 None
@@ -222,6 +246,12 @@ impl Run {
                 None
             }
         }
+    }
+
+    /// Drops what is held.
+    fn clear(&mut self) {
+        self.held = None;
+        self.is_last = false;
     }
 
     /// Ends the run, and returns its one series.

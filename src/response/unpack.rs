@@ -17,13 +17,14 @@ pin_project! {
         #[pin]
         stream: St,
         batch: vec::IntoIter<Series>,
+        is_from_batch: bool,
         has_ended: bool,
     }
 }
 
 impl<St> Unpack<St> {
     pub(super) fn new(stream: St) -> Self {
-        Self { stream, batch: vec::IntoIter::default(), has_ended: false }
+        Self { stream, batch: vec::IntoIter::default(), is_from_batch: false, has_ended: false }
     }
 
     pub(super) const fn get_ref(&self) -> &St {
@@ -36,6 +37,11 @@ impl<St> Unpack<St> {
 
     pub(super) fn into_inner(self) -> St {
         self.stream
+    }
+
+    /// Whether the response that came last was in a batch.
+    pub(super) const fn is_from_batch(&self) -> bool {
+        self.is_from_batch
     }
 
     /// Drops what is left of the batch at hand.
@@ -80,8 +86,12 @@ where
                 return Poll::Ready(None);
             }
             match ready!(this.stream.as_mut().poll_next(cx)) {
-                Some(Ok(Response::Batch(batch))) => *this.batch = batch.into_iter(),
+                Some(Ok(Response::Batch(batch))) => {
+                    *this.batch = batch.into_iter();
+                    *this.is_from_batch = true;
+                }
                 next => {
+                    *this.is_from_batch = false;
                     *this.has_ended = next.is_none();
                     return Poll::Ready(next);
                 }

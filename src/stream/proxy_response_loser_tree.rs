@@ -254,6 +254,12 @@ where
         Close { merge: self }
     }
 
+    /// Returns whether the item that the tournament gave last is equal to the one before it, if that is known. Warnings of
+    /// the merge's own do not count.
+    pub(crate) fn is_repeat(&self) -> Option<bool> {
+        self.tree.is_taken_repeat()
+    }
+
     /// Returns whether the merge has nothing more to yield but what goes wrong in closing: its sources are being closed,
     /// or are.
     ///

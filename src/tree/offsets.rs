@@ -65,6 +65,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             .then(|| self.winner.is_live() && OffsetCode(self.winner.code).is_equal())
     }
 
+    /// Returns whether the head that was taken last is equal to the one taken before that, if that is known.
+    pub(crate) fn is_taken_repeat(&self) -> Option<bool> {
+        let is_known = self.has_offsets() && self.offsets.taken != OffsetCode::UNKNOWN;
+        is_known.then(|| self.offsets.taken.is_equal())
+    }
+
     /// Returns the offset-value code of the head that was taken last, against the one taken before that.
     pub(crate) const fn code_of_taken(&self) -> OffsetCode {
         self.offsets.taken
