@@ -153,7 +153,7 @@ pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_me
 pub use resource::LeakLedger;
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::SourceId;
-pub use stream::{BoxSource, ProxyResponseLoserTree, Source, closing, from_stream};
+pub use stream::{BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_stream};
 
 /// Runs the examples of the README as tests.
 #[cfg(doctest)]

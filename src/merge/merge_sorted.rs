@@ -38,7 +38,7 @@ pub trait MergeSorted: IntoIterator<Item: IntoIterator> + Sized {
     }
 
     /// See [`try_merge`](super::try_merge()).
-    fn try_merge_sorted<T, E>(self) -> TryMerge<<Self::Item as IntoIterator>::IntoIter, T, Natural>
+    fn try_merge_sorted<T, E>(self) -> TryMerge<<Self::Item as IntoIterator>::IntoIter, T, E, Natural>
     where
         Self::Item: IntoIterator<Item = Result<T, E>>,
         T: SortKey,

@@ -26,6 +26,7 @@ mod engine;
 mod merge;
 mod merge_sorted;
 pub mod runs;
+mod staged;
 mod try_merge;
 mod undrained;
 
@@ -38,5 +39,6 @@ pub use runs::{
 };
 #[cfg(feature = "rayon")]
 pub use runs::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
+pub use staged::Staged;
 pub use try_merge::{TryMerge, try_merge, try_merge_with};
 pub use undrained::Undrained;

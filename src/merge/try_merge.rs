@@ -1,8 +1,8 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::Undrained;
 use super::engine::Engine;
+use super::{Staged, Undrained};
 use crate::SourceId;
 use crate::error::{Phase, SourceError};
 use crate::key::{Natural, Order, SortKey};
@@ -25,8 +25,10 @@ use crate::key::{Natural, Order, SortKey};
 ///
 /// As for [`Merge`](super::Merge).
 #[must_use = "iterators are lazy and do nothing unless consumed"]
-pub struct TryMerge<I, T, O> {
+pub struct TryMerge<I, T, E, O> {
     engine: Engine<I, T, O>,
+    /// The error that has ended the merge, if there are items to be handed out before it.
+    met: Option<SourceError<E>>,
 }
 
 /// Merges sorted sources of `Result`s by the natural order of the values.
@@ -45,7 +47,7 @@ pub struct TryMerge<I, T, O> {
 /// assert_eq!((error.origin().index(), *error.error()), (1, "disk on fire"));
 /// assert_eq!(merged.next(), None);
 /// ```
-pub fn try_merge<S, T, E>(sources: S) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, Natural>
+pub fn try_merge<S, T, E>(sources: S) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, E, Natural>
 where
     S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
     T: SortKey,
@@ -54,15 +56,18 @@ where
 }
 
 /// Merges sources of `Result`s whose values are sorted by any [`Order`].
-pub fn try_merge_with<S, T, E, O>(sources: S, order: O) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, O>
+pub fn try_merge_with<S, T, E, O>(
+    sources: S,
+    order: O,
+) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, E, O>
 where
     S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
     O: Order<T>,
 {
-    TryMerge { engine: Engine::new(sources.into_iter().map(IntoIterator::into_iter), order) }
+    TryMerge { engine: Engine::new(sources.into_iter().map(IntoIterator::into_iter), order), met: None }
 }
 
-impl<I, T, E, O> TryMerge<I, T, O>
+impl<I, T, E, O> TryMerge<I, T, E, O>
 where
     I: Iterator<Item = Result<T, E>>,
     O: Order<T>,
@@ -74,13 +79,57 @@ where
     /// As the iterator itself: the first error of a source, once.
     pub fn next_with_source(&mut self) -> Option<Result<(usize, T), SourceError<E>>> {
         match self.engine.next(I::next) {
-            Ok(next) => next.map(Ok),
-            Err((index, error)) => {
-                let phase = if self.engine.is_filling() { Phase::Filling } else { Phase::Merging };
-                self.engine.release();
-                Some(Err(SourceError::new(SourceId::new(index, None), phase, error)))
-            }
+            Ok(Some(next)) => Some(Ok(next)),
+            Ok(None) => self.met.take().map(Err),
+            Err((index, error)) => Some(Err(self.end(index, error))),
         }
+    }
+
+    /// Appends the next items to `out`, at most `max`, and returns how many; fewer than `max` only if the end or an error
+    /// comes next. Otherwise as [`Merge::next_block`](super::Merge::next_block).
+    ///
+    /// # Errors
+    ///
+    /// As the iterator itself. An error never comes together with items: those before it are appended, and the next call
+    /// returns the error.
+    ///
+    /// ```
+    /// let mut merge = losertree::try_merge([vec![Ok(1), Ok(4)], vec![Ok(2), Err("gone")]]);
+    /// let mut block = Vec::new();
+    /// assert_eq!(merge.next_block(&mut block, 10), Ok(2));
+    /// assert_eq!(*merge.next_block(&mut block, 10).unwrap_err().error(), "gone");
+    /// assert_eq!(merge.next_block(&mut block, 10), Ok(0));
+    /// assert_eq!(block, [1, 2]);
+    /// ```
+    pub fn next_block(&mut self, out: &mut Vec<T>, max: usize) -> Result<usize, SourceError<E>> {
+        let begin = out.len();
+        if let Err((index, error)) = self.engine.next_block(out, max, I::next) {
+            self.met = Some(self.end(index, error));
+        }
+        let taken = out.len() - begin;
+        if taken == 0
+            && max > 0
+            && let Some(error) = self.met.take()
+        {
+            return Err(error);
+        }
+        Ok(taken)
+    }
+
+    /// Reads each source ahead: see [`Merge::staged`](super::Merge::staged).
+    ///
+    /// The output is the same, errors included. But a source is read on after an error, to the end of the stretch.
+    pub fn staged(self, items: usize) -> TryMerge<Staged<I>, T, E, O> {
+        let engine = self.engine.map_sources(|source| Staged::new(source, items));
+        TryMerge { engine, met: self.met }
+    }
+
+    /// Ends the merge for an error of a source.
+    #[cold]
+    fn end(&mut self, index: usize, error: E) -> SourceError<E> {
+        let phase = if self.engine.is_filling() { Phase::Filling } else { Phase::Merging };
+        self.engine.release();
+        SourceError::new(SourceId::new(index, None), phase, error)
     }
 
     /// Gives back the sources that have not ended, each with its head if one was pulled.
@@ -91,7 +140,7 @@ where
     }
 }
 
-impl<I, T, E, O> Iterator for TryMerge<I, T, O>
+impl<I, T, E, O> Iterator for TryMerge<I, T, E, O>
 where
     I: Iterator<Item = Result<T, E>>,
     O: Order<T>,
@@ -105,20 +154,21 @@ where
 
     /// The lower bound is 0, or 1 where an item is certain: an error may come instead of all the others.
     fn size_hint(&self) -> (usize, Option<usize>) {
+        let met = usize::from(self.met.is_some());
         let (low, high) = self.engine.size_hint(Iterator::size_hint);
-        (low.min(1), high)
+        (low.max(met).min(1), high.and_then(|high| high.checked_add(met)))
     }
 }
 
-impl<I, T, E, O> FusedIterator for TryMerge<I, T, O>
+impl<I, T, E, O> FusedIterator for TryMerge<I, T, E, O>
 where
     I: Iterator<Item = Result<T, E>>,
     O: Order<T>,
 {
 }
 
-impl<I: fmt::Debug, T: fmt::Debug, O: fmt::Debug> fmt::Debug for TryMerge<I, T, O> {
+impl<I: fmt::Debug, T: fmt::Debug, E: fmt::Debug, O: fmt::Debug> fmt::Debug for TryMerge<I, T, E, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TryMerge").field("engine", &self.engine).finish()
+        f.debug_struct("TryMerge").field("engine", &self.engine).field("met", &self.met).finish()
     }
 }

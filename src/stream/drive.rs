@@ -12,7 +12,7 @@ use crate::key::Order;
 
 /// How many sources one poll of the merge polls at most. Enough that the cost of being scheduled again is
 /// small beside it.
-const POLL_BUDGET: usize = 128;
+pub(super) const POLL_BUDGET: usize = 128;
 
 type Item<S> = Yielded<<S as Source>::Item, <S as Source>::Error>;
 
@@ -88,23 +88,33 @@ where
 
     /// Whether there may be more to do than to take the winner.
     #[inline]
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         self.stage != Stage::Merging
             || self.awaiting > 0
             || self.remaining == 0
-            || self.readiness.has_woken()
+            || self.may_be_woken()
             || !self.reports.is_empty()
-            || !self.due.is_empty()
             || self.options.checker.is_some()
+    }
+
+    /// Whether a source may have been woken since the list of those was taken.
+    #[inline]
+    pub(super) fn may_be_woken(&self) -> bool {
+        self.readiness.has_woken() || !self.due.is_empty()
     }
 
     /// Does what there is to do. Returns whether a winner can be taken then.
     #[inline(never)]
-    fn work(&mut self, cx: &Context<'_>) -> bool {
+    pub(super) fn work(&mut self, cx: &Context<'_>) -> bool {
         if self.remaining == 0 {
             self.start_closing();
         }
         self.drive(cx);
+        self.is_ready()
+    }
+
+    /// Compares the last successor with the item before it, if that is due, and returns whether a winner can be taken.
+    pub(super) fn is_ready(&mut self) -> bool {
         let unchecked = self.options.checker.as_mut().and_then(|checker| checker.unchecked.take());
         if unchecked.is_some_and(|source| self.check_order(source)) {
             self.start_closing();
@@ -114,7 +124,7 @@ where
 
     /// The end of a poll that takes no winner.
     #[inline(never)]
-    fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
+    pub(super) fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
         let polled = if let Some(item) = self.reports.pop() {
             Poll::Ready(Some(item))
         } else if self.is_closed() {
@@ -129,7 +139,7 @@ where
 
     /// A poll that finds all sources at their end; those that are still open are being closed.
     #[inline(never)]
-    fn poll_end(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
+    pub(super) fn poll_end(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
         self.start_closing();
         self.drive(cx);
         self.poll_rest(cx)
@@ -221,8 +231,25 @@ where
         is_counted: bool,
         successor: Poll<Option<Result<S::Item, S::Error>>>,
     ) -> Poll<Option<Item<S>>> {
+        let must_close = self.note_no_successor(source, successor);
+        let item = self.tree.set_head(source, None);
+        self.count(is_counted);
+        if must_close {
+            self.start_closing();
+        }
+        self.is_entered = false;
+        // The winner has a head, so this is an item.
+        Poll::Ready(item.map(|item| Ok((source, item))))
+    }
+
+    /// Notes that the winner's source has no successor ready, or none at all. Returns whether the merge must close.
+    pub(super) fn note_no_successor(
+        &mut self,
+        source: usize,
+        successor: Poll<Option<Result<S::Item, S::Error>>>,
+    ) -> bool {
         let slot = &mut self.slots[source];
-        let must_close = match successor {
+        match successor {
             Poll::Pending => {
                 slot.state = SlotState::Awaiting;
                 slot.note_wait();
@@ -234,18 +261,10 @@ where
                 self.end_source(source, SourceEnd::Failed, Some(error.into()))
             }
             Poll::Ready(_) => self.end_source(source, SourceEnd::Exhausted, None),
-        };
-        let item = self.tree.set_head(source, None);
-        self.count(is_counted);
-        if must_close {
-            self.start_closing();
         }
-        self.is_entered = false;
-        // The winner has a head, so this is an item.
-        Poll::Ready(item.map(|item| Ok((source, item))))
     }
 
-    const fn count(&mut self, is_counted: bool) {
+    pub(super) const fn count(&mut self, is_counted: bool) {
         self.items += 1;
         if is_counted {
             self.remaining -= 1;

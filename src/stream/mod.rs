@@ -70,16 +70,19 @@
 //! on the iterators of cockroachdb/pebble, whose documentation has the contract as a table too. Per-child
 //! wakers are those of `FuturesUnordered` in rust-lang/futures-rs, without its unsafe code.
 
+mod block_source;
 mod builder;
 mod close;
 mod close_error;
 mod closing;
 mod drive;
+mod flatten;
 mod from_stream;
 mod map;
 mod map_err;
 mod merge_error;
 mod named;
+mod next_block;
 mod next_with_source;
 mod order_checker;
 mod policy;
@@ -95,15 +98,18 @@ mod watch;
 
 use std::pin::Pin;
 
+pub use block_source::BlockSource;
 pub use builder::Builder;
 pub use close::Close;
 pub use close_error::CloseError;
 pub use closing::{Closing, closing};
+pub use flatten::Flatten;
 pub use from_stream::{FromStream, from_stream};
 pub use map::Map;
 pub use map_err::MapErr;
 pub use merge_error::{MergeError, OutOfOrder};
 pub use named::Named;
+pub use next_block::NextBlock;
 pub use next_with_source::NextWithSource;
 pub use policy::{ErrorPolicy, OrderCheck};
 pub use proxy_response_loser_tree::ProxyResponseLoserTree;

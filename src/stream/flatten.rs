@@ -1,0 +1,110 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use super::{BlockSource, Received, Source};
+
+/// How many empty blocks one poll takes at most. Enough that the cost of being scheduled again is small beside it.
+const POLL_BUDGET: usize = 32;
+
+/// The items of a block.
+type Items<S> = <<S as Source>::Item as IntoIterator>::IntoIter;
+
+pin_project! {
+    /// The items of a [`BlockSource`] as a source. Made by [`BlockSource::flatten`].
+    ///
+    /// Its errors, name and what it has received are those of the block source. An error comes after the items of all blocks
+    /// before it.
+    ///
+    /// # Complexity
+    ///
+    /// One poll takes at most 32 empty blocks in a row. After that it yields to the executor and has itself woken.
+    ///
+    /// # Closing
+    ///
+    /// Drops what is left of the block at hand, then closes the block source.
+    pub struct Flatten<S>
+    where
+        S: BlockSource,
+    {
+        // Dropped ahead of the source, which may have lent it.
+        block: Option<Items<S>>,
+        #[pin]
+        source: S,
+    }
+}
+
+impl<S: BlockSource> Flatten<S> {
+    pub(super) const fn new(source: S) -> Self {
+        Self { block: None, source }
+    }
+
+    /// Returns what is left of the block at hand, if there is one, and the block source.
+    #[must_use]
+    pub fn into_parts(self) -> (Option<<S::Item as IntoIterator>::IntoIter>, S) {
+        (self.block, self.source)
+    }
+
+    /// Polls for a block that is not empty, and takes its first item.
+    // Apart from the way of an item within a block, which is inlined into the merge.
+    #[inline(never)]
+    fn poll_block(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<<S::Item as IntoIterator>::Item, S::Error>>> {
+        let mut this = self.project();
+        for _ in 0..POLL_BUDGET {
+            // Given back before the next one is asked for: there may be room for only one.
+            *this.block = None;
+            match ready!(this.source.as_mut().poll_next(cx)) {
+                Some(Ok(block)) => {
+                    if let Some(item) = this.block.insert(block.into_iter()).next() {
+                        return Poll::Ready(Some(Ok(item)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: BlockSource> Source for Flatten<S> {
+    type Item = <S::Item as IntoIterator>::Item;
+    type Error = S::Error;
+
+    #[inline]
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Self::Item, S::Error>>> {
+        match self.as_mut().project().block.as_mut().and_then(Iterator::next) {
+            Some(item) => Poll::Ready(Some(Ok(item))),
+            None => self.poll_block(cx),
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let this = self.project();
+        *this.block = None;
+        this.source.poll_close(cx)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.source.name()
+    }
+
+    fn received(&self) -> Option<Received> {
+        self.source.received()
+    }
+}
+
+impl<S: BlockSource + fmt::Debug> fmt::Debug for Flatten<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flatten").field("source", &self.source).finish_non_exhaustive()
+    }
+}
