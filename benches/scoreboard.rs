@@ -82,7 +82,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The workloads, the fan-ins, and who takes part. The naive heap is the first of each list.
 fn fill(board: &mut Board) {
     let (few, fan_ins) = (&[4, 16, 64], &[2, 4, 16, 64]);
-    board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::all());
+    board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::reading_ahead());
+    // Beyond the caches.
+    for sources in [64, 256, 1024] {
+        board.row("large/u64", &UNIFORM, sources, 1 << 21, Part::Whole, &sync::large());
+    }
     board.merges("u64", &RUNS, few, &sync::all());
     board.merges("u64", &DUPS, few, &sync::all());
     board.merges("u64", &SKEWED, few, &sync::all());
@@ -100,6 +104,9 @@ fn fill(board: &mut Board) {
     board.merges("async/labels", &LABELS, &[16], &beside_sync());
     board.merges("async/records", &RECORDS_64, &[16], &beside_sync());
     board.merges("async/records", &RECORDS_256, &[16], &beside_sync());
+
+    board.merges("async/blocks/u64", &UNIFORM, few, &asynchronous::in_blocks());
+    board.merges("async/blocks/u64", &RUNS, &[16], &asynchronous::in_blocks());
 
     board.row("tiny", &LABELS, 1_000, 3_000, Part::Whole, &sync::all());
     board.row("first", &UNIFORM, 1_000, 4_000, Part::First, &sync::all());

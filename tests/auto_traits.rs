@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::panic::UnwindSafe;
 
 use losertree::key::{By, ByKey, Natural, Reversed};
-use losertree::merge::{Coalesce, KeepFirst, Undrained};
+use losertree::merge::{Coalesce, KeepFirst, Staged, Undrained};
 use losertree::resource::{
     ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LastUse, LeaseFull, LeaseWait,
     LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, OpenSite, PendingReader, PoolConfigError, PoolError,
@@ -16,8 +16,8 @@ use losertree::resource::{
 use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
-    Builder, Close, CloseError, Closing, ErrorPolicy, FromStream, MergeError, MergeStats, Named,
-    NextWithSource, OrderCheck, OutOfOrder, PushError, SourceEnd, SourceStats,
+    Builder, Close, CloseError, Closing, ErrorPolicy, Flatten, FromStream, MergeError, MergeStats, Named,
+    NextBlock, NextWithSource, OrderCheck, OutOfOrder, PushError, SourceEnd, SourceStats,
 };
 use losertree::tree::LoserTree;
 use losertree::{
@@ -35,6 +35,7 @@ type Iter = std::vec::IntoIter<u64>;
 type Stream = futures::stream::Iter<std::vec::IntoIter<Result<u64, std::io::Error>>>;
 type Responses = futures::stream::Iter<std::vec::IntoIter<Result<Response, std::io::Error>>>;
 type Store = FromStream<Stream>;
+type BlockStore = FromStream<futures::stream::Iter<std::vec::IntoIter<Result<Vec<u64>, std::io::Error>>>>;
 type Close1 = fn(Stream) -> futures::future::Ready<Result<(), std::io::Error>>;
 
 #[test]
@@ -45,7 +46,9 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<Reversed<Natural>>();
     plain::<LoserTree<u64, Natural>>();
     plain::<Merge<Iter, Natural>>();
-    plain::<TryMerge<Iter, u64, Natural>>();
+    plain::<TryMerge<Iter, u64, std::io::Error, Natural>>();
+    plain::<Staged<Iter>>();
+    plain::<Merge<Staged<Iter>, Natural>>();
     plain::<Coalesce<Iter, Natural, KeepFirst>>();
     plain::<Undrained<Iter, u64>>();
     plain::<LeakLedger>();
@@ -102,8 +105,11 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
     plain::<ProxyResponseLoserTree<Store, By<Compare>>>();
     plain::<Close<'_, Store, Natural>>();
     plain::<NextWithSource<'_, Store, Natural>>();
+    plain::<NextBlock<'_, Store, Natural>>();
+    plain::<Flatten<BlockStore>>();
 
     sendable::<BoxSource<'_, u64, std::io::Error>>();
+    sendable::<Flatten<BoxSource<'_, Vec<u64>, std::io::Error>>>();
     sendable::<ProxyResponseLoserTree<BoxSource<'_, u64, std::io::Error>>>();
 }
 

@@ -48,6 +48,9 @@ fn sync_merges_allocate_nothing_for_an_item() {
         let numbers = || runs.iter().map(|run| run.iter().copied());
         let labels = inputs::labels(3, sources, ITEMS, 2);
         assert_iteration_is_free("a merge of numbers", || merge(numbers()));
+        assert_iteration_is_free("a merge that reads ahead", || merge(numbers()).staged(8));
+        let unsized_hint = || numbers().map(|run| run.filter(|item| *item > 0));
+        assert_iteration_is_free("a merge that reads ahead", || merge(unsized_hint()).staged(7));
         assert_iteration_is_free("a merge by a comparator", || merge_by(numbers(), Ord::cmp));
         assert_iteration_is_free("a merge by a key", || merge_by_key(numbers(), |item| *item));
         assert_iteration_is_free("a merge of labels", || merge(&labels));
@@ -72,6 +75,40 @@ fn peeking_allocates_nothing() {
         }
     });
     assert_none(&counted, "peeking");
+}
+
+#[test]
+fn taking_blocks_allocates_nothing() {
+    let runs = inputs::long_runs(3, 16, ITEMS);
+    let numbers = || runs.iter().map(|run| run.iter().copied());
+    let mut block = Vec::with_capacity(100);
+    let (mut sync, mut fallible) =
+        (merge(numbers()), try_merge(numbers().map(|run| run.map(Ok::<_, Infallible>))));
+    let mut items = 0;
+    sync.next();
+    fallible.next();
+    let counted = measure(|| {
+        while sync.next_block(&mut block, 100) > 0
+            || fallible.next_block(&mut block, 100).is_ok_and(|n| n > 0)
+        {
+            items += block.len();
+            block.clear();
+        }
+    });
+    assert_none(&counted, "taking blocks");
+    assert_eq!(items, 2 * (ITEMS - 1));
+
+    let (children, _bell) = bare(16, u64::MAX, 0);
+    let mut merge = ProxyResponseLoserTree::new(children);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(merge.poll_next_block(&mut cx, &mut block, 1).is_ready());
+    let counted = measure(|| {
+        for _ in 0..100 {
+            block.clear();
+            assert!(matches!(merge.poll_next_block(&mut cx, &mut block, 100), Poll::Ready(Ok(100))));
+        }
+    });
+    assert_none(&counted, "taking blocks of an async merge");
 }
 
 /// Where sources that wait have left their wakers.

@@ -34,8 +34,10 @@ fn constructors_pull_nothing() {
     drop(merge(sources()).dedup());
     drop(merge(sources()).dedup_by(|a, b| a == b));
     drop(merge(sources()).coalesce(|sum, item| *sum += item));
+    drop(merge(sources()).staged(8));
     let fallible = sources().into_iter().map(|source| source.map(Ok::<_, ()>));
-    drop(try_merge(fallible));
+    drop(try_merge(fallible).staged(8));
+    assert_eq!(merge(sources()).next_block(&mut Vec::new(), 0), 0);
     assert_eq!(merge(sources()).size_hint(), (3, Some(3)));
     assert_eq!(merge(sources()).into_sources().len(), 3);
     assert_eq!((books.total(), books.ended().len()), (0, 0));
@@ -57,6 +59,23 @@ fn each_item_pulls_its_predecessors_successor_and_no_more() {
         true
     }
     quickcheck(property as fn(Runs<u64>) -> bool);
+}
+
+#[test]
+fn a_block_pulls_what_its_items_would_have_and_no_more() {
+    fn property(runs: Runs<u64>, max: u8) -> bool {
+        let books = Books::default();
+        let mut merge = merge(books.sources(runs.clone().into_vec()));
+        let (mut out, max) = (Vec::new(), usize::from(max) + 1);
+        while merge.next_block(&mut out, max) == max {
+            assert_eq!(books.pulled(), pulled_after(runs.as_slice(), &out));
+        }
+        assert_merged(&out, runs.as_slice());
+        true
+    }
+    quickcheck(property as fn(Runs<u64>, u8) -> bool);
+    let runs = Runs::from_keys(inputs::long_runs(1, 4, 400));
+    assert!(property(runs, 6));
 }
 
 #[test]
@@ -206,6 +225,7 @@ fn the_async_merge_polls_nothing_before_it_is_polled() {
     let mut merge = builder().build();
     merge.push(stage.source(Script::of([3]))).unwrap();
     let _ = (merge.stats(), format!("{merge:?}"), merge.next_with_source());
+    drop(merge.next_block(&mut Vec::new(), 5));
     drop(merge);
     drop(builder().build().into_sources());
     assert_eq!(stage.log().polls(), 0);
@@ -226,6 +246,23 @@ fn the_async_merge_pulls_at_most_one_item_ahead_of_each_source() {
         // Checked sources report a poll after the end.
         assert_eq!(driver.run(&mut merge).finished().len(), 0);
         stage.log().assert_closed();
+        true
+    }
+    quickcheck(property as fn(Runs<u64>, u64) -> bool);
+}
+
+#[test]
+fn blocks_of_the_async_merge_pull_at_most_one_item_ahead_of_each_source() {
+    fn property(runs: Runs<u64>, seed: u64) -> bool {
+        let stage = Stage::new();
+        let sources = stage.sources_of(runs.clone().into_vec(), &mut Random::seed(seed), 0.1);
+        let mut merge = ProxyResponseLoserTree::new(sources);
+        let mut driver = stage.driver(seed);
+        let mut out = Vec::new();
+        while let Ok(Ok(1..)) = driver.complete(merge.next_block(&mut out, 9)) {
+            assert!(stage.log().items() <= runs.sources() + out.len());
+        }
+        assert_merged(&out, runs.as_slice());
         true
     }
     quickcheck(property as fn(Runs<u64>, u64) -> bool);

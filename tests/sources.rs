@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::stream::{self, StreamExt};
 use losertree::stream::{Received, SourceEnd};
-use losertree::{LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
+use losertree::{BlockSource, LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
 use losertree_testkit::{Script, Stage, TestError, Wake};
 
 fn ready<T>(poll: Poll<T>) -> T {
@@ -85,20 +85,30 @@ fn adaptors_keep_to_the_contract_and_pass_everything_on() {
         let script = |base: u64| {
             Script::of([base, base + 10]).pending(Wake::Later).item(base + 20).close_pending(Wake::Later)
         };
+        // The same in blocks, one of which is empty.
+        let blocks = |base: u64| {
+            let first = Script::of([vec![base, base + 10], vec![]]);
+            first.pending(Wake::Later).item(vec![base + 20]).close_pending(Wake::Later)
+        };
         let sources = vec![
             stage.source(script(1).named("plain")).boxed(),
             Box::new(stage.source(script(2).named("boxed twice"))).boxed(),
             stage.source(script(3)).named("named").boxed(),
             stage.source(script(40)).map(|item| item - 36).named("mapped").boxed(),
             stage.source(script(5).named("inner")).map_err(|error| TestError { source: 99, ..error }).boxed(),
+            stage.source(blocks(6).named("blocks")).flatten().boxed(),
+            stage.source(blocks(7)).boxed().flatten().named("boxed blocks").boxed(),
         ];
         let mut merge = ProxyResponseLoserTree::new(sources);
         let items = stage.driver(seed).run(&mut merge).ok();
-        assert_eq!(items, [1, 2, 3, 4, 5, 11, 12, 13, 14, 15, 21, 22, 23, 24, 25]);
+        assert_eq!(items, [1..8, 11..18, 21..28].into_iter().flatten().collect::<Vec<_>>());
         stage.log().assert_closed();
         let stats = merge.stats();
         let names: Vec<_> = stats.sources.iter().map(|source| source.origin.name()).collect();
-        assert_eq!(names, ["plain", "boxed twice", "named", "mapped", "inner"].map(Some));
+        assert_eq!(
+            names,
+            ["plain", "boxed twice", "named", "mapped", "inner", "blocks", "boxed blocks"].map(Some)
+        );
     }
 }
 
@@ -147,7 +157,8 @@ fn what_was_received_is_reported_while_open_and_after() {
             Some(Received { bytes: self.0, ..Received::default() })
         }
     }
-    let source = Counting(0).named("a").map(|item| item).map_err(|error| error).boxed();
+    let source =
+        Counting(0).named("a").map(|item| [item]).flatten().map(|item| item).map_err(|error| error).boxed();
     let mut merge = ProxyResponseLoserTree::new([source]);
     futures::executor::block_on(merge.next());
     assert_eq!(merge.stats().sources[0].received.map(|received| received.bytes), Some(200));

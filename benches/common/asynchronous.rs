@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures::{Stream, StreamExt, stream};
-use losertree::{ProxyResponseLoserTree, Source, from_stream};
+use losertree::{BlockSource, ProxyResponseLoserTree, Source, from_stream};
 
 use super::contender::{Contender, Merged, Merger, Role, Visit, sources};
 use super::heaps::Heap;
+use super::sync::AHEAD;
 use super::workload::Key;
 
 /// All of them.
@@ -22,6 +23,20 @@ pub(crate) fn all<K: Key>() -> Vec<Contender<K>> {
         Contender::of::<Concrete>(),
         Contender::of::<OfStreams>(),
         Contender::of::<Boxed>(),
+    ]
+}
+
+/// Merges of sources that give blocks or of which blocks are taken, and what they are compared with.
+pub(crate) fn in_blocks<K: Key>() -> Vec<Contender<K>> {
+    vec![
+        Contender::of::<Naive>(),
+        Contender::of::<Kmerge>(),
+        Contender::of::<Concrete>(),
+        Contender::of::<Boxed>(),
+        Contender::of::<NextBlock>(),
+        Contender::of::<Blocks>(),
+        Contender::of::<BoxedBlocks>(),
+        Contender::of::<BlocksNextBlock>(),
     ]
 }
 
@@ -112,6 +127,50 @@ contender!(OfStreams, "async_from_stream", Role::Ours, runs => {
 });
 contender!(Boxed, "async_boxed", Role::Ours, runs => {
     ProxyResponseLoserTree::new(sources(runs).map(|source| Ready(source).boxed()))
+});
+
+contender!(Blocks, "async_blocks", Role::Ours, runs => {
+    ProxyResponseLoserTree::new(blocks(runs).map(|blocks| Ready(blocks).flatten()))
+});
+contender!(BoxedBlocks, "async_blocks_boxed", Role::Ours, runs => {
+    ProxyResponseLoserTree::new(blocks(runs).map(|blocks| Ready(blocks).boxed().flatten()))
+});
+
+/// The items of each source in blocks, each of which is allocated.
+fn blocks<K: Key>(runs: &[Vec<K>]) -> impl Iterator<Item = impl Iterator<Item = Vec<K>> + Send + Unpin> {
+    runs.iter().map(|run| run.chunks(AHEAD).map(<[K]>::to_vec))
+}
+
+/// Declares a merge of which blocks are taken.
+macro_rules! taken_in_blocks {
+    ($type:ident, $name:literal, $runs:ident => $open:expr) => {
+        struct $type;
+
+        impl<K: Key> Merger<K> for $type {
+            const NAME: &'static str = $name;
+            const ROLE: Role = Role::Ours;
+
+            fn open($runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+                Driven($open)
+            }
+
+            #[inline]
+            fn each<V: Visit<K>>($runs: &[Vec<K>], visit: &mut V) {
+                let mut stream = $open;
+                let mut block = Vec::with_capacity(AHEAD);
+                while let Ok(1..) = wait(|cx| stream.poll_next_block(cx, &mut block, AHEAD)) {
+                    for item in block.drain(..) {
+                        visit.visit(item);
+                    }
+                }
+            }
+        }
+    };
+}
+
+taken_in_blocks!(NextBlock, "async_next_block", runs => ProxyResponseLoserTree::new(sources(runs).map(Ready)));
+taken_in_blocks!(BlocksNextBlock, "async_blocks_next_block", runs => {
+    ProxyResponseLoserTree::new(blocks(runs).map(|blocks| Ready(blocks).flatten()))
 });
 
 type Failing<K> = Result<K, Infallible>;

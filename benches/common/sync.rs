@@ -9,8 +9,31 @@ use super::workload::{HandsIn, Ingest, Key, Known, Packed};
 /// All of them.
 pub(crate) fn all<K: Key>() -> Vec<Contender<K>> {
     let mut all = peers();
-    all.extend([Contender::of::<Next>(), Contender::of::<Fold>(), Contender::of::<By>()]);
+    all.extend([
+        Contender::of::<Next>(),
+        Contender::of::<Fold>(),
+        Contender::of::<NextBlock>(),
+        Contender::of::<By>(),
+    ]);
     all
+}
+
+/// All of them, and those that read ahead.
+pub(crate) fn reading_ahead<K: Key>() -> Vec<Contender<K>> {
+    let mut all = all();
+    all.extend([Contender::of::<Staged>(), Contender::of::<Blocks>()]);
+    all
+}
+
+/// Those that are of interest where there are more items than the caches hold.
+pub(crate) fn large<K: Key>() -> Vec<Contender<K>> {
+    vec![
+        Contender::of::<Naive>(),
+        Contender::of::<Itertools>(),
+        Contender::of::<Next>(),
+        Contender::of::<Staged>(),
+        Contender::of::<Blocks>(),
+    ]
 }
 
 /// Those of others.
@@ -79,6 +102,35 @@ impl<K: Key> Merger<K> for Next {
     }
 }
 
+/// How many items are read ahead, or are in a block.
+pub(crate) const AHEAD: usize = 64;
+
+/// This library, with items of each source read ahead.
+struct Staged;
+
+impl<K: Key> Merger<K> for Staged {
+    const NAME: &'static str = "losertree_staged";
+    const ROLE: Role = Role::Ours;
+
+    #[inline]
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+        losertree::merge(sources(runs)).staged(AHEAD)
+    }
+}
+
+/// This library over sources that give blocks, each of which is allocated.
+struct Blocks;
+
+impl<K: Key> Merger<K> for Blocks {
+    const NAME: &'static str = "losertree_blocks";
+    const ROLE: Role = Role::Ours;
+
+    #[inline]
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+        losertree::merge(runs.iter().map(|run| run.chunks(AHEAD).flat_map(<[K]>::to_vec)))
+    }
+}
+
 struct Fold;
 
 impl<K: Key> Merger<K> for Fold {
@@ -93,6 +145,29 @@ impl<K: Key> Merger<K> for Fold {
     #[inline]
     fn each<V: Visit<K>>(runs: &[Vec<K>], visit: &mut V) {
         Self::open(runs).for_each(|item| visit.visit(item));
+    }
+}
+
+struct NextBlock;
+
+impl<K: Key> Merger<K> for NextBlock {
+    const NAME: &'static str = "losertree_next_block";
+    const ROLE: Role = Role::Ours;
+
+    #[inline]
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+        losertree::merge(sources(runs))
+    }
+
+    #[inline]
+    fn each<V: Visit<K>>(runs: &[Vec<K>], visit: &mut V) {
+        let mut merge = losertree::merge(sources(runs));
+        let mut block = Vec::with_capacity(AHEAD);
+        while merge.next_block(&mut block, AHEAD) > 0 {
+            for item in block.drain(..) {
+                visit.visit(item);
+            }
+        }
     }
 }
 

@@ -18,6 +18,8 @@ struct Input {
     how: How,
     /// Whether the sources are left unsorted.
     unsorted: bool,
+    /// How many items of each source are read at a time, if they are read ahead.
+    staged: Option<u8>,
     sources: Vec<Source>,
     acts: Vec<Act>,
     end: End,
@@ -48,6 +50,8 @@ enum Act {
     Next,
     NextWithSource,
     Peek,
+    /// Takes a block of so many items at most.
+    Block(u8),
     SizeHint,
     /// Goes on with a clone.
     Clone,
@@ -105,7 +109,31 @@ fn check<K, O, F>(
         let panic_after = source.panic_after.map(usize::from).filter(|_| may_panic);
         Unfused::new(run.clone(), stray(comparisons), panic_after, &pulled)
     });
-    let mut merge = make(sources.collect());
+    let merge = make(sources.collect());
+    match input.staged {
+        None => drive(comparisons, input, compare, &runs, &pulled, 1, merge),
+        Some(items) => {
+            let ahead = usize::from(items).max(1);
+            drive(comparisons, input, compare, &runs, &pulled, ahead, merge.staged(items.into()));
+        }
+    }
+}
+
+/// Takes a merge whose sources are read so many items at a time to its end.
+fn drive<K, I, O, F>(
+    comparisons: &Comparisons,
+    input: &Input,
+    compare: F,
+    runs: &Runs<K>,
+    pulled: &Cell<usize>,
+    ahead: usize,
+    mut merge: Merge<I, O>,
+) where
+    K: Key,
+    I: Iterator<Item = Item<K>> + Clone,
+    O: Order<Item<K>> + Clone,
+    F: Fn(&Item<K>, &Item<K>) -> Ordering + Copy,
+{
     assert_eq!(pulled.get(), 0, "constructors pull nothing");
 
     comparisons.take();
@@ -126,8 +154,15 @@ fn check<K, O, F>(
                 assert_eq!(peeked, next.as_ref().map(Item::identity));
                 yielded.extend(next);
             }
+            Act::Block(max) => {
+                let begin = yielded.len();
+                let block = unless_it_panics(|| merge.next_block(&mut yielded, (*max).into()));
+                // What was appended before a panic counts.
+                let appended = yielded.len() - begin;
+                assert!(block.is_none_or(|taken| taken == appended) && appended <= (*max).into());
+            }
             Act::SizeHint => {
-                let left = items(&runs) - yielded.len();
+                let left = items(runs) - yielded.len();
                 let (low, high) = merge.size_hint();
                 assert!(low <= left && high.is_none_or(|high| left <= high));
             }
@@ -137,7 +172,8 @@ fn check<K, O, F>(
             }
         }
         // The clones share their count.
-        assert!(is_cloned || pulled.get() <= runs.len() + yielded.len(), "more was pulled than promised");
+        let most = runs.len() * ahead + yielded.len();
+        assert!(is_cloned || pulled.get() <= most, "more was pulled than promised");
     }
     let taken = yielded.len();
     let mut spent = comparisons.take();
@@ -158,11 +194,11 @@ fn check<K, O, F>(
             is_all = true;
         }
         End::Drop => drop(merge),
-        End::IntoSources => check_undrained(merge, &yielded, &runs),
+        End::IntoSources => check_undrained(merge, &yielded, runs),
         // What becomes of the items of an unsorted merge is as unspecified as their order.
         End::Dedup | End::DedupBy | End::Coalesce if input.unsorted => return,
         End::Dedup | End::DedupBy | End::Coalesce => {
-            let (firsts, absorbed) = coalesced(&merged_by(&runs, compare)[taken..], input.end, compare);
+            let (firsts, absorbed) = coalesced(&merged_by(runs, compare)[taken..], input.end, compare);
             comparisons.take();
             let mut seen = Vec::new();
             let actual = match input.end {
@@ -171,7 +207,7 @@ fn check<K, O, F>(
                 _ => hinted(merge.coalesce(|held, item| seen.push((held.identity(), item.identity())))),
             };
             if input.end != End::DedupBy {
-                adaptor = items(&runs);
+                adaptor = items(runs);
             }
             spent += comparisons.take();
             assert_same(&actual, &firsts);
@@ -182,20 +218,20 @@ fn check<K, O, F>(
     spent += comparisons.take();
 
     // Each clone asks for as much again as its original.
-    let merging = if O::EXACT { 0 } else { runs.len().saturating_sub(1) + items(&runs) * levels(runs.len()) };
+    let merging = if O::EXACT { 0 } else { runs.len().saturating_sub(1) + items(runs) * levels(runs.len()) };
     assert!(is_cloned || spent <= merging + adaptor, "{spent} comparisons, {merging} + {adaptor} promised");
     if input.unsorted {
-        check_unsorted(&yielded, &runs, is_all);
+        check_unsorted(&yielded, runs, is_all);
     } else {
-        let mut merged = merged_by(&runs, compare);
+        let mut merged = merged_by(runs, compare);
         merged.truncate(if is_all { merged.len() } else { taken });
         assert_same(&yielded, &merged);
     }
 }
 
 /// Asserts that a merge gives back exactly what it has not yielded.
-fn check_undrained<K: Key, O: Order<Item<K>>>(
-    merge: Merge<Unfused<Item<K>>, O>,
+fn check_undrained<K: Key, I: Iterator<Item = Item<K>>, O: Order<Item<K>>>(
+    merge: Merge<I, O>,
     yielded: &[Item<K>],
     runs: &[Vec<Item<K>>],
 ) {
@@ -287,52 +323,86 @@ fn check_try<K, O>(
         fails.push(fail);
         sources.push(Unfused::new(items, Ok(stray(comparisons)), None, &pulled));
     }
-    let mut merge: TryMerge<_, _, O> = losertree::try_merge_with(sources, order);
+    let merge = losertree::try_merge_with(sources, order);
     assert_eq!(pulled.get(), 0, "constructors pull nothing");
+    match input.staged {
+        None => drive_try(input, compare, &runs, &fails, &pulled, merge),
+        Some(items) => drive_try(input, compare, &runs, &fails, &pulled, merge.staged(items.into())),
+    }
+}
 
+/// Takes a merge, of which each source fails after so many items, to its end.
+fn drive_try<K, I, O>(
+    input: &Input,
+    compare: impl Fn(&Item<K>, &Item<K>) -> Ordering + Copy,
+    runs: &Runs<K>,
+    fails: &[Option<usize>],
+    pulled: &Rc<Cell<usize>>,
+    mut merge: TryMerge<I, Item<K>, usize, O>,
+) where
+    K: Key,
+    I: Iterator<Item = Result<Item<K>, usize>>,
+    O: Order<Item<K>>,
+{
     // Filling meets the first error by index, merging that of the item that was yielded last.
     let at_first = fails.iter().position(|fail| *fail == Some(0));
+    let failed = |yielded: &[Item<K>]| match yielded.last() {
+        None => at_first,
+        Some(last) => Some(last.source).filter(|source| fails[*source] == Some(last.sequence + 1)),
+    };
     let mut yielded: Vec<Item<K>> = Vec::new();
     let mut acts = input.acts.iter();
     loop {
-        if input.end == End::IntoSources && acts.next().is_none() {
+        let act = acts.next();
+        if input.end == End::IntoSources && act.is_none() {
             let rest = merge.into_sources().into_iter().map(|undrained| {
                 usize::from(undrained.head.is_some()) + undrained.source.filter(Result::is_ok).count()
             });
-            // The sources after a failed one may have more, of which `runs` does not know.
-            assert!(rest.sum::<usize>() >= items(&runs) - yielded.len());
+            // The sources after a failed one may have more, of which `runs` does not know. An error that was met and not
+            // told has released them all.
+            assert!(rest.sum::<usize>() >= items(runs) - yielded.len() || failed(&yielded).is_some());
             break;
         }
-        let failed = match yielded.last() {
-            None => at_first,
-            Some(last) => Some(last.source).filter(|source| fails[*source] == Some(last.sequence + 1)),
-        };
-        match merge.next_with_source() {
-            Some(Ok((source, item))) => {
-                assert_eq!((source, failed), (item.source, None), "the error comes at once");
-                yielded.push(item);
+        let begin = yielded.len();
+        let next = match act {
+            Some(Act::Block(max)) if *max > 0 => {
+                let taken = merge.next_block(&mut yielded, (*max).into());
+                assert_eq!(yielded.len() - begin, *taken.as_ref().unwrap_or(&0));
+                if matches!(taken, Ok(0)) { None } else { Some(taken.map(drop)) }
             }
+            _ => merge.next_with_source().map(|next| {
+                next.map(|(source, item)| {
+                    assert_eq!(source, item.source);
+                    yielded.push(item);
+                })
+            }),
+        };
+        for end in begin..yielded.len() {
+            assert_eq!(failed(&yielded[..end]), None, "the error comes at once");
+        }
+        match next {
+            Some(Ok(())) => {}
             Some(Err(error)) => {
-                assert_eq!(Some(*error.error()), failed);
-                assert_eq!(Some(error.origin().index()), failed);
+                assert_eq!(Some(*error.error()), failed(&yielded));
+                assert_eq!(Some(error.origin().index()), failed(&yielded));
                 let phase = if yielded.is_empty() { Phase::Filling } else { Phase::Merging };
                 assert_eq!(error.phase(), phase);
-                assert_eq!(Rc::strong_count(&pulled), 1, "all sources are dropped before the error comes");
+                assert_eq!(Rc::strong_count(pulled), 1, "all sources are dropped before the error comes");
                 assert!(merge.next().is_none() && merge.next().is_none());
                 assert!(merge.into_sources().is_empty());
                 break;
             }
             None => {
-                assert_eq!((failed, yielded.len()), (None, items(&runs)));
+                assert_eq!((failed(&yielded), yielded.len()), (None, items(runs)));
                 assert!(merge.next().is_none());
                 break;
             }
         }
     }
     if input.unsorted {
-        check_unsorted(&yielded, &runs, false);
+        check_unsorted(&yielded, runs, false);
     } else {
-        let merged = merged_by(&runs, compare);
+        let merged = merged_by(runs, compare);
         assert_same(&yielded, &merged[..yielded.len().min(merged.len())]);
     }
 }

@@ -1,5 +1,6 @@
 //! The async merge over scripted sources: plans, the model they are judged by, and how they are played.
 
+mod child;
 mod model;
 mod noisy;
 mod plan;
@@ -8,12 +9,12 @@ mod verdict;
 
 use losertree::ProxyResponseLoserTree;
 use losertree::stream::MergeError;
-use losertree_testkit::{Checked, Item, ScriptedSource, TestError};
+use losertree_testkit::{Checked, TestError};
 
 pub use plan::Plan;
 pub use play::play;
 
-/// The sources of a plan: scripted, some of them noisy, and checked.
-type Child = Checked<noisy::Noisy<ScriptedSource<Item<u64>>>>;
-type Merge<O> = ProxyResponseLoserTree<Child, O>;
+/// The sources of a plan: scripted, some of them of blocks, some of them noisy, and checked.
+type Source = Checked<noisy::Noisy<child::Child>>;
+type Merge<O> = ProxyResponseLoserTree<Source, O>;
 type Error = MergeError<TestError>;

@@ -67,6 +67,8 @@ pub(super) enum Act {
     Take(u8),
     /// Polls the future of the next item so often, then drops it.
     NextInPart(u8),
+    /// Takes a block of so many items at most.
+    Block(u8),
     Push(SourcePlan),
     /// Wakes one that waits.
     Ring,
@@ -78,9 +80,17 @@ pub(super) struct SourcePlan {
     steps: Vec<StepPlan>,
     close: Vec<ClosePlan>,
     is_unsorted: bool,
-    pub(super) is_noisy: bool,
+    pub(super) kind: KindPlan,
     is_named: bool,
     ends_badly: EndsBadly,
+}
+
+/// What else a source is, besides its script.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(super) struct KindPlan {
+    pub(super) is_noisy: bool,
+    /// The seed of the sizes of its blocks, if it gives such.
+    pub(super) blocks: Option<u8>,
 }
 
 /// Whether the drop of a source panics: of every sixteenth.
@@ -155,13 +165,13 @@ impl SourcePlan {
 }
 
 impl Plan {
-    /// Makes the scripts that the merge begins with, and says which sources are noisy.
-    pub(super) fn scripts(&self) -> Vec<(Script<Item<u64>>, bool)> {
+    /// Makes the scripts that the merge begins with, and says what else their sources are.
+    pub(super) fn scripts(&self) -> Vec<(Script<Item<u64>>, KindPlan)> {
         let mut scripts: Vec<_> = self
             .sources
             .iter()
             .enumerate()
-            .map(|(index, source)| (source.script(index), source.is_noisy))
+            .map(|(index, source)| (source.script(index), source.kind))
             .collect();
         let mut random = Random::seed(self.seed);
         // One half of all crowds is noisy and has its first items ready, those of the last sources first: what
@@ -174,7 +184,9 @@ impl Plan {
             let ready = if is_eager { items.next() } else { None };
             let mut script = Script::of(items.take(random.below(4))).with_pauses(&mut random, 0.25);
             script.steps.splice(0..0, ready.map(Step::Item));
-            scripts.push((script, is_eager || random.chance(0.5)));
+            let is_noisy = is_eager || random.chance(0.5);
+            let blocks = random.chance(0.5).then_some(index as u8);
+            scripts.push((script, KindPlan { is_noisy, blocks }));
         }
         scripts
     }

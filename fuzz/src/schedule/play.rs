@@ -6,16 +6,20 @@ use futures::stream::FusedStream;
 use losertree::key::{By, Natural, Order};
 use losertree::stream::Yielded;
 use losertree::{LeakLedger, ProxyResponseLoserTree};
-use losertree_testkit::{Checked, Driver, End, Item, Random, Script, ScriptedSource, Stage, TestError};
+use losertree_testkit::{Checked, Driver, End, Item, Random, Script, Stage, TestError};
 
+use super::child::Child;
 use super::noisy::Noisy;
-use super::plan::{Act, EndPlan, OrderPlan, Plan, Then};
+use super::plan::{Act, EndPlan, KindPlan, OrderPlan, Plan, Then};
 use super::verdict::Verdict;
-use super::{Child, Error, Merge};
+use super::{Error, Merge, Source};
 use crate::{scripted_panic, unless_it_panics};
 
 /// How often the merge is asked at most; every source fails or panics once.
 const MOST_QUESTIONS: usize = 100_000;
+
+/// How many items a block has at most.
+const MOST_IN_BLOCK: usize = 128;
 
 /// Plays a plan, and asserts all that `README.md` says of the target.
 ///
@@ -67,9 +71,9 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
         let ledger = LeakLedger::sites();
         let mut verdict = Verdict::new(plan, &stage, &ledger);
         let mut builder = ProxyResponseLoserTree::builder().ledger(&ledger);
-        for (index, (script, is_noisy)) in plan.scripts().into_iter().enumerate() {
+        for (index, (script, kind)) in plan.scripts().into_iter().enumerate() {
             verdict.model.add(&script, plan.check);
-            builder = builder.source(child(&stage, index, script, is_noisy));
+            builder = builder.source(source(&stage, index, script, kind));
         }
         if let Some(limit) = plan.limit {
             builder = builder.limit(limit.into());
@@ -146,24 +150,25 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
                 }
                 self.verdict.log.assert_clean();
             }
+            Act::Block(max) => drop(self.next_block(usize::from(*max))),
             Act::Push(source) => {
                 let index = self.verdict.model.sources.len();
                 let script = source.script(index);
-                self.push(script, source.is_noisy);
+                self.push(script, source.kind);
             }
             Act::Ring => drop(self.stage.bell().ring_one(&mut Random::seed(self.plan.seed))),
             Act::Stats => self.verdict.check_stats(&self.merge.stats()),
         }
     }
 
-    fn push(&mut self, script: Script<Item<u64>>, is_noisy: bool) {
+    fn push(&mut self, script: Script<Item<u64>>, kind: KindPlan) {
         let index = self.verdict.model.sources.len();
         if self.verdict.is_refused {
             return;
         }
         let must_refuse = self.verdict.must_refuse();
         let may_refuse = self.verdict.may_refuse();
-        match self.merge.push(child(&self.stage, index, script.clone(), is_noisy)) {
+        match self.merge.push(source(&self.stage, index, script.clone(), kind)) {
             Ok(at) => {
                 assert!(!must_refuse, "a closing merge takes no sources");
                 assert_eq!(at, index);
@@ -183,6 +188,38 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
         match next {
             Ok(next) => self.note(next),
             Err(end) => self.interrupted(&end),
+        }
+    }
+
+    /// Takes a block. What was appended counts, whatever the call comes to.
+    fn next_block(&mut self, max: usize) -> Got {
+        let mut out = Vec::new();
+        let taken = self.driver.complete(self.merge.next_block(&mut out, max));
+        let appended = out.len();
+        assert!(appended <= max.min(MOST_IN_BLOCK));
+        for (at, item) in out.into_iter().enumerate() {
+            if item.source == usize::MAX {
+                let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+                let error = &warnings[item.sequence];
+                self.verdict.warned(error.origin().index(), error);
+            } else {
+                self.verdict.yielded_in_block(item, appended - 1 - at);
+            }
+        }
+        match taken {
+            Ok(Ok(taken)) => {
+                assert_eq!(taken, appended);
+                if taken > 0 || max == 0 { Got::Something } else { self.note(None) }
+            }
+            Ok(Err(error)) => {
+                assert_eq!(appended, 0, "an error comes alone");
+                self.note(Some(Err(error)))
+            }
+            Err(end) => {
+                let got = self.interrupted(&end);
+                assert!(got == Got::Panic || appended == 0, "pending, and it has appended something");
+                got
+            }
         }
     }
 
@@ -273,7 +310,7 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
         assert!(self.merge.is_terminated());
         assert_eq!(self.driver.complete(self.merge.close()), Ok(Ok(())), "closing twice is closing once");
         assert_eq!(self.next(), Got::End);
-        self.push(Script::new(), false);
+        self.push(Script::new(), KindPlan { is_noisy: false, blocks: None });
         assert_eq!(self.verdict.log.polls(), polls, "nothing is polled after the end");
     }
 
@@ -303,6 +340,7 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
     }
 }
 
-fn child(stage: &Stage, index: usize, script: Script<Item<u64>>, is_noisy: bool) -> Child {
-    Checked::new(Noisy::new(ScriptedSource::new(index, script, stage.bell()), is_noisy), stage.log())
+fn source(stage: &Stage, index: usize, script: Script<Item<u64>>, kind: KindPlan) -> Source {
+    let child = Child::new(index, script, kind.blocks, stage.bell());
+    Checked::new(Noisy::new(child, kind.is_noisy), stage.log())
 }

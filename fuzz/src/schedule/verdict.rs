@@ -5,7 +5,7 @@ use losertree_testkit::{At, Closing, Ending, Figures, Item, Log, Stage, TestErro
 
 use super::model::Model;
 use super::plan::{CheckPlan, Plan};
-use super::{Child, Error};
+use super::{Error, Source};
 
 /// What was seen of a merge, and whether it may be so.
 pub(super) struct Verdict<'a> {
@@ -85,13 +85,20 @@ impl<'a> Verdict<'a> {
 
     pub(super) fn yielded(&mut self, source: usize, item: Item<u64>) {
         assert_eq!(source, item.source);
+        self.yielded_in_block(item, 0);
+    }
+
+    /// Notes an item of a block that has so many more after it.
+    pub(super) fn yielded_in_block(&mut self, item: Item<u64>, more: usize) {
+        let source = item.source;
         assert!(!self.has_ended && !self.has_begun_to_close && self.errors == 0, "{item:?} comes late");
         assert!(!self.is_at_limit(), "{item:?} is beyond the limit");
         self.model.note(item);
         self.items += 1;
         self.counted += u64::from(!self.plan.limits_even || item.key.is_multiple_of(2));
         let ahead = self.log.items() as u64 - self.items;
-        assert!(ahead <= self.model.sources.len() as u64, "one item of each source ahead at most");
+        let most = self.model.sources.len() + more;
+        assert!(ahead <= most as u64, "one item of each source ahead at most");
         if self.is_at_limit() {
             let given = self.log.sources()[source].items;
             assert_eq!(given, self.model.sources[source].taken, "nothing is pulled after the last item");
@@ -170,7 +177,7 @@ impl<'a> Verdict<'a> {
     }
 
     /// Asserts that the merge gives back all that it still holds, and returns which sources these are.
-    pub(super) fn check_undrained(&self, undrained: &[Undrained<Child, Item<u64>>]) -> Vec<usize> {
+    pub(super) fn check_undrained(&self, undrained: &[Undrained<Source, Item<u64>>]) -> Vec<usize> {
         let sources = self.sources();
         for undrained in undrained {
             let (figures, source) = (&sources[undrained.index], &self.model.sources[undrained.index]);
