@@ -19,7 +19,7 @@ use std::iter::FusedIterator;
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Staged<I: Iterator> {
     /// What was read ahead, the next item last: taking one changes nothing but the length.
-    staged: Vec<I::Item>,
+    ahead: Vec<I::Item>,
     /// How many items are read at a time.
     items: usize,
     /// `None` once it has ended.
@@ -28,7 +28,7 @@ pub struct Staged<I: Iterator> {
 
 impl<I: Iterator> Staged<I> {
     pub(super) fn new(source: I, items: usize) -> Self {
-        Self { staged: Vec::new(), items: items.max(1), source: Some(source) }
+        Self { ahead: Vec::new(), items: items.max(1), source: Some(source) }
     }
 
     /// Reads ahead, and returns the first of what was read.
@@ -36,13 +36,13 @@ impl<I: Iterator> Staged<I> {
     #[inline(never)]
     fn refill(&mut self) -> Option<I::Item> {
         let source = self.source.as_mut()?;
-        let staged = NextLast(&mut self.staged);
-        staged.0.extend(source.take(self.items));
-        drop(staged);
-        if self.staged.len() < self.items {
+        let ahead = NextLast(&mut self.ahead);
+        ahead.0.extend(source.take(self.items));
+        drop(ahead);
+        if self.ahead.len() < self.items {
             self.source = None;
         }
-        self.staged.pop()
+        self.ahead.pop()
     }
 }
 
@@ -60,16 +60,16 @@ impl<I: Iterator> Iterator for Staged<I> {
 
     #[inline]
     fn next(&mut self) -> Option<I::Item> {
-        match self.staged.pop() {
+        match self.ahead.pop() {
             None => self.refill(),
             item => item,
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let staged = self.staged.len();
+        let ahead = self.ahead.len();
         let (low, high) = self.source.as_ref().map_or((0, Some(0)), Iterator::size_hint);
-        (low.saturating_add(staged), high.and_then(|high| high.checked_add(staged)))
+        (low.saturating_add(ahead), high.and_then(|high| high.checked_add(ahead)))
     }
 }
 
@@ -80,7 +80,7 @@ where
     I::Item: Clone,
 {
     fn clone(&self) -> Self {
-        Self { staged: self.staged.clone(), items: self.items, source: self.source.clone() }
+        Self { ahead: self.ahead.clone(), items: self.items, source: self.source.clone() }
     }
 }
 
@@ -90,7 +90,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Staged")
-            .field("staged", &self.staged)
+            .field("ahead", &self.ahead)
             .field("items", &self.items)
             .field("source", &self.source)
             .finish()

@@ -12,6 +12,8 @@ const POLL_BUDGET: usize = 32;
 /// The items of a block.
 type Items<S> = <<S as Source>::Item as IntoIterator>::IntoIter;
 
+type Next<S> = Option<Result<<Items<S> as Iterator>::Item, <S as Source>::Error>>;
+
 pin_project! {
     /// The items of a [`BlockSource`] as a source. Made by [`BlockSource::flatten`].
     ///
@@ -50,10 +52,7 @@ impl<S: BlockSource> Flatten<S> {
     /// Polls for a block that is not empty, and takes its first item.
     // Apart from the way of an item within a block, which is inlined into the merge.
     #[inline(never)]
-    fn poll_block(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<<S::Item as IntoIterator>::Item, S::Error>>> {
+    fn poll_block(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<S>> {
         let mut this = self.project();
         for _ in 0..POLL_BUDGET {
             // Given back before the next one is asked for: there may be room for only one.
@@ -74,14 +73,11 @@ impl<S: BlockSource> Flatten<S> {
 }
 
 impl<S: BlockSource> Source for Flatten<S> {
-    type Item = <S::Item as IntoIterator>::Item;
+    type Item = <Items<S> as Iterator>::Item;
     type Error = S::Error;
 
     #[inline]
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Self::Item, S::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<S>> {
         match self.as_mut().project().block.as_mut().and_then(Iterator::next) {
             Some(item) => Poll::Ready(Some(Ok(item))),
             None => self.poll_block(cx),
