@@ -11,7 +11,7 @@
 //!
 //! [`merge_by`] takes a comparator and [`merge_by_key`] a key; [`try_merge`] merges iterators of `Result`s;
 //! [`MergeSorted`] has them as methods. [`Merge`] can peek, name the source of each item, give its sources
-//! back, drop duplicates and combine equal items.
+//! back, drop duplicates and combine equal items, give blocks of items and read its sources ahead.
 //!
 //! Runs that are in memory as a whole are merged in bulk, which is several times as fast:
 //!
@@ -50,7 +50,7 @@
 //! ```
 //!
 //! [`ProxyResponseLoserTree`] is a stream. What it merges is a [`Source`]: a stream with an orderly end.
-//! [`from_stream`] and [`closing`] make one of any stream. [`stream`] has the life cycle, and what is
+//! [`from_stream`] and [`closing`] make one of any stream, and a [`BlockSource`] is one of blocks. [`stream`] has the life cycle, and what is
 //! promised about closing.
 //!
 //! # Name series

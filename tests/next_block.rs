@@ -99,7 +99,6 @@ fn an_error_that_waits_is_told_by_whichever_call_comes_next() {
 
 #[test]
 fn a_panic_of_a_sync_source_or_of_the_order_costs_no_item() {
-    silence_scripted_panics();
     fn property(runs: Runs<u64>, seed: u64) -> bool {
         let random = &mut Random::seed(seed);
         let books = Books::default();
@@ -124,6 +123,7 @@ fn a_panic_of_a_sync_source_or_of_the_order_costs_no_item() {
         assert_merged(&out, runs.as_slice());
         true
     }
+    silence_scripted_panics();
     quickcheck(property as fn(Runs<u64>, u64) -> bool);
 }
 
@@ -306,7 +306,6 @@ fn a_panic_of_an_async_source_costs_nothing_that_was_appended() {
 
 #[test]
 fn a_panic_of_the_order_in_a_block_costs_no_item() {
-    silence_scripted_panics();
     fn property(runs: Runs<u64>, seed: u64) -> bool {
         let random = &mut Random::seed(seed);
         let mut until_panic = random.below(100);
@@ -330,7 +329,27 @@ fn a_panic_of_the_order_in_a_block_costs_no_item() {
         assert_eq!(stage.log().items(), out.len() + heads);
         true
     }
+    silence_scripted_panics();
     quickcheck(property as fn(Runs<u64>, u64) -> bool);
+}
+
+/// Keys that are merged by offset-value codes, shared by sources or in long runs of one of them.
+#[test]
+fn strings_come_in_blocks_too() {
+    for (sources, replicas) in [(3, 1), (12, 1), (12, 2), (20, 20)] {
+        let runs = Runs::from_keys(inputs::labels(1, sources, 2_000, replicas));
+        let mut sync = Vec::new();
+        let mut merge = merge(runs.as_slice().iter().map(|run| run.iter().cloned()));
+        while merge.next_block(&mut sync, 37) > 0 {}
+        assert_merged(&sync, runs.as_slice());
+
+        let stage = Stage::new();
+        let sources = stage.sources_of(runs.clone().into_vec(), &mut Random::seed(1), 0.1);
+        let mut merge = ProxyResponseLoserTree::new(sources);
+        let (mut out, mut driver) = (Vec::new(), stage.driver(1));
+        while driver.complete(merge.next_block(&mut out, 37)).unwrap().unwrap() > 0 {}
+        assert_merged(&out, runs.as_slice());
+    }
 }
 
 #[test]

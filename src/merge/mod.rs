@@ -17,7 +17,14 @@
 //!
 //! Constructors pull nothing. The first item pulls one item from each source, each later one pulls one item
 //! from the source of the item before. A source is dropped as soon as it has said that it is at its end, and
-//! is not asked again.
+//! is not asked again. [`Merge::staged`] is the exception that one asks for.
+//!
+//! # Blocks
+//!
+//! Sources that give blocks of items, and not items, are merged as
+//! `merge(sources.map(Iterator::flatten))`: the items are taken from the block at hand, and a source is asked again when it is
+//! used up. [`Merge::next_block`] takes blocks out of a merge, and [`Merge::staged`] makes blocks of what plain iterators
+//! give, which pays for many sources of many items.
 
 mod coalesce;
 mod coded_merge;

@@ -45,6 +45,12 @@
 //! that waits for the merge is woken; the merge then polls the sources on the list, once each. So K sources
 //! that become ready one by one cost K polls, where polling all of them at each wake-up costs K²/2.
 //!
+//! # Blocks
+//!
+//! What comes from a disk or a network comes in blocks. A source of blocks is a [`BlockSource`]; its items are merged without
+//! a poll of it for each. A consumer takes blocks by [`next_block`](ProxyResponseLoserTree::next_block), whatever the sources
+//! give.
+//!
 //! # Observing
 //!
 //! With the feature `tracing` a merge has a span named `merge`, a child of the span that is current where it is

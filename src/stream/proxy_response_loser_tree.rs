@@ -37,7 +37,7 @@ use crate::tree::LoserTree;
 /// is asked for more than one item ahead of what was yielded from it.
 ///
 /// One poll of the merge polls at most 128 sources. If more are due, it yields to the executor and has
-/// itself woken: the only time that it wakes itself.
+/// itself woken: the only time that it wakes itself. A block is at most 128 items, each of which polls its source.
 ///
 /// # Errors
 ///

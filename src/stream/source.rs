@@ -8,7 +8,7 @@ use super::{BoxSource, Map, MapErr, Named, Received};
 ///
 /// A source is a stream of `Result`s with an orderly end. It is implemented by your transport, or made from
 /// a stream by [`from_stream`](super::from_stream) (nothing to close) or [`closing`](super::closing) (a
-/// future that closes it).
+/// future that closes it). One that has blocks of items to give is a [`BlockSource`](super::BlockSource).
 ///
 /// # What a source must do
 ///
