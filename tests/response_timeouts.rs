@@ -448,7 +448,7 @@ fn stuck_stores() -> Vec<Store<impl Source<Item = Response, Error = io::Error> +
 /// Takes all of a store that is stuck, and expects that nobody could time it.
 async fn expect_no_timer(options: &ResponseSetOptions) {
     for store in stuck_stores() {
-        let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(store, &options)]);
+        let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(store, options)]);
         let mut answer: Vec<_> = merge.by_ref().collect().await;
         let error = answer.pop().unwrap().unwrap_err();
         assert!(matches!(error.source_error(), Some(ResponseSetError::NoTimer)), "{error:?}");

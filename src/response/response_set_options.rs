@@ -103,7 +103,7 @@ impl ResponseSetOptions {
         self
     }
 
-    /// Sets how many bytes a lazy set buffers, by [`Response::size_bytes`]. A larger frame is buffered alone.
+    /// Sets how many bytes a lazy set buffers, by [`Response::size_bytes`](crate::Response::size_bytes). A larger frame is buffered alone.
     pub const fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
         self

@@ -131,7 +131,8 @@ impl ShardMatcher {
     }
 
     fn hash(&self, labels: &Labels) -> u64 {
-        // In one piece, which takes half of the time of a hasher that is given each string on its own.
+        // In one piece: with a hasher that is given each string on its own it is 1.36 times the instructions (callgrind,
+        // bench `response/16/None`).
         let mut hashed: SmallVec<[u8; INLINE_BYTES]> = SmallVec::new();
         let has_escapes = labels.packed().contains(&SEPARATOR);
         for pair in labels.pairs() {
