@@ -263,6 +263,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if is_taken { old.map(|old| self.hand_on(old)) } else { old }
     }
 
+    /// Gives a source its first head: [`set_head`](Self::set_head) where everything is due.
+    #[inline]
+    pub(crate) fn set_first_head(&mut self, source: usize, head: Option<T>) {
+        debug_assert_eq!(self.due, Due::Everything);
+        if let Some(leaf) = self.heads.get_mut(source) {
+            *leaf = head;
+        }
+    }
+
     /// Returns whether the head of `source` is smaller than `item`.
     pub(crate) fn is_head_before(&mut self, source: usize, item: &T) -> bool {
         let Some(Some(head)) = self.heads.get(source) else { return false };
