@@ -276,8 +276,10 @@ fn building_a_tree_takes_one_match_for_each_source_but_the_winner() {
     for sources in FAN_INS {
         let comparisons = Comparisons::new();
         let mut tree = tree(&comparisons, sources);
+        // Three are put in order, which may take one comparison more.
+        let most = if sources == 3 { 3 } else { sources.saturating_sub(1) };
         tree.winner();
-        assert_eq!(comparisons.take(), sources.saturating_sub(1));
+        assert!((sources.saturating_sub(1)..=most).contains(&comparisons.take()));
         // Once played, there is nothing to play.
         tree.winner();
         tree.settle();
@@ -288,7 +290,7 @@ fn building_a_tree_takes_one_match_for_each_source_but_the_winner() {
         }
         assert_eq!(comparisons.take(), 0, "setting heads compares nothing");
         tree.winner();
-        assert!(comparisons.take() <= sources.saturating_sub(1));
+        assert!(comparisons.take() <= most);
         // Exhausted sources take part in no match.
         let live = sources.div_ceil(3);
         for source in (0..sources).filter(|source| source % 3 != 0) {

@@ -296,6 +296,8 @@ where
             _ if O::EXACT => 0,
             Changed::None => spare,
             Changed::One(_) => spare + levels(self.model.len()),
+            // Three are put in order.
+            Changed::All if self.model.len() == 3 => spare + 3,
             Changed::All => spare + self.model.len().saturating_sub(1),
         };
         // A question that looks for a runner-up takes more, paid for by those before it.

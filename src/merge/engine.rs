@@ -118,7 +118,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
     fn fill<E>(&mut self, mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>) -> Result<(), (usize, E)> {
         while self.filled < self.sources.len() {
             let head = self.ask(self.filled, &mut pull)?;
-            self.tree.set_head(self.filled, head);
+            self.tree.set_first_head(self.filled, head);
             self.filled += 1;
         }
         Ok(())

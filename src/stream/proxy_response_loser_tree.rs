@@ -16,7 +16,6 @@ use super::{Builder, Close, CloseError, MergeError, MergeStats, NextWithSource, 
 use crate::contain_panic::contain_panic;
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
-use crate::resource::Ending;
 use crate::tree::LoserTree;
 
 /// Merges sorted async sources into one sorted stream, owns them, and closes every one of them.
@@ -144,13 +143,12 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             .into_iter()
             .enumerate()
             .map(|(index, (source, site))| {
-                Slot::new(source, index, &readiness, |origin| watch.open(origin, site, &options.ledger))
+                Slot::new(source, index, readiness.add(index, true), |origin| {
+                    watch.open(origin, site, &options.ledger)
+                })
             })
             .collect();
-        let mut due = VecDeque::with_capacity(slots.len());
-        for slot in &slots {
-            slot.waker.make_due(&mut due);
-        }
+        let due = (0..slots.len()).collect();
         Self {
             tree: LoserTree::new(order, slots.iter().map(|_| None)),
             readiness,
@@ -191,7 +189,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
         let index = self.slots.len();
         let site = Location::caller();
         let open = |origin: &_| self.watch.open(origin, site, &self.options.ledger);
-        let slot = Slot::new(source, index, &self.readiness, open);
+        let slot = Slot::new(source, index, self.readiness.add(index, false), open);
         // Its first poll is due, and the task that waits is to make it.
         slot.waker.waker().wake_by_ref();
         self.slots.push(slot);
@@ -370,7 +368,7 @@ impl<S: Source, O> Drop for ProxyResponseLoserTree<S, O> {
             contain_panic(|| drop(head));
         }
         for slot in &mut self.slots {
-            contain_panic(|| slot.release(Ending::DroppedUnclosed));
+            contain_panic(|| slot.drop_unclosed());
         }
         contain_panic(|| self.tell_end(MergeEnd::Dropped));
     }

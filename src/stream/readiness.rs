@@ -38,9 +38,10 @@ impl Readiness {
         Self { shared: Arc::new(Shared { has_woken: AtomicBool::new(false), state: Mutex::new(state) }) }
     }
 
-    /// Creates the waker of the source at `index`.
-    pub(super) fn add(&self, index: usize) -> SourceWaker {
-        let flag = Arc::new(Flag { index, is_woken: AtomicBool::new(false), shared: self.shared.clone() });
+    /// Creates the waker of the source at `index`, which is on a list already or is not.
+    pub(super) fn add(&self, index: usize, is_listed: bool) -> SourceWaker {
+        let flag =
+            Arc::new(Flag { index, is_woken: AtomicBool::new(is_listed), shared: self.shared.clone() });
         SourceWaker { waker: Waker::from(flag.clone()), flag }
     }
 

@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::readiness::{Readiness, SourceWaker};
+use super::readiness::SourceWaker;
 use super::watch::SourceWatch;
 use super::{Received, Source, SourceEnd, SourceStats};
 use crate::SourceId;
@@ -52,12 +52,12 @@ impl<S: Source> Slot<S> {
     pub(super) fn new(
         source: S,
         index: usize,
-        readiness: &Readiness,
+        waker: SourceWaker,
         open: impl FnOnce(&SourceId) -> SourceWatch,
     ) -> Self {
         let origin = SourceId::new(index, source.name().map(Into::into));
         Self {
-            waker: readiness.add(index),
+            waker,
             watch: Some(open(&origin)),
             source: Some(source),
             state: SlotState::Awaiting,
@@ -102,8 +102,8 @@ impl<S: Source> Slot<S> {
 
     /// Polls for an item that the tournament lacks, and takes the time until there is a first one.
     ///
-    /// `now` is the time if it has just been read: the clock is read once for each source, not twice, which
-    /// is a fifth of what starting a merge of ready sources takes (bench `scoreboard`, `async/first`).
+    /// `now` is the time at which the poll of the merge has begun, if it is known already: to read the clock for each source
+    /// would take a fifth of what starting a merge of ready sources takes (bench `scoreboard`, `async/first`).
     pub(super) fn poll_head(&mut self, now: &mut Option<Instant>) -> Poll<Option<Result<S::Item, S::Error>>>
     where
         S: Unpin,
@@ -111,13 +111,11 @@ impl<S: Source> Slot<S> {
         if self.items > 0 {
             return self.poll_next();
         }
-        let before = now.take();
-        let first_poll = *self.first_poll.get_or_insert_with(|| before.unwrap_or_else(Instant::now));
+        let now = *now.get_or_insert_with(Instant::now);
+        let first_poll = *self.first_poll.get_or_insert(now);
         let polled = self.poll_next();
         if self.items > 0 {
-            let after = Instant::now();
-            self.time_to_first_item = Some(after.duration_since(first_poll));
-            *now = Some(after);
+            self.time_to_first_item = Some(now.duration_since(first_poll));
         }
         polled
     }
@@ -184,6 +182,12 @@ impl<S: Source> Slot<S> {
         if let Some(watch) = watch {
             watch.release(ending, self.end);
         }
+    }
+
+    /// Drops the source together with the merge, so that nobody will ask for how long it was read.
+    pub(super) fn drop_unclosed(&mut self) {
+        self.first_poll = None;
+        self.release(Ending::DroppedUnclosed);
     }
 
     /// Drops a source that has panicked.

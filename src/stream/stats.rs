@@ -43,7 +43,8 @@ pub struct SourceStats {
     pub received: Option<Received>,
     /// How often the source was polled, for items and for closing.
     pub polls: u64,
-    /// The time from the first poll to the first item.
+    /// The time from the first poll to the first item: zero if the item was ready then. The clock is read once for
+    /// each poll of the merge, before its sources are polled.
     pub time_to_first_item: Option<Duration>,
     /// The time from the first poll to the release of the source, or until now.
     pub duration: Option<Duration>,

@@ -27,7 +27,7 @@ use crate::key::Order;
 /// # Complexity
 ///
 /// For K sources, the first question costs K − 1 comparisons. A question after one head has changed costs at
-/// most ⌈log2 K⌉, after several have changed K − 1. Where a source keeps winning, a question can cost ⌈log2 K⌉ − 1 more to
+/// most ⌈log2 K⌉, after several have changed K − 1. Three sources are put in order at first, by at most three. Where a source keeps winning, a question can cost ⌈log2 K⌉ − 1 more to
 /// find the runner-up, and those after it cost one comparison each; n questions after one change each never cost more than
 /// (n + 1)·⌈log2 K⌉ together. `O(K)` memory; nothing is allocated after construction
 /// save by [`push`](Self::push), which doubles the tree when it is full, without a comparison.
@@ -263,6 +263,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if is_taken { old.map(|old| self.hand_on(old)) } else { old }
     }
 
+    /// Gives a source its first head: [`set_head`](Self::set_head) where everything is due.
+    #[inline]
+    pub(crate) fn set_first_head(&mut self, source: usize, head: Option<T>) {
+        debug_assert_eq!(self.due, Due::Everything);
+        if let Some(leaf) = self.heads.get_mut(source) {
+            *leaf = head;
+        }
+    }
+
     /// Returns whether the head of `source` is smaller than `item`.
     pub(crate) fn is_head_before(&mut self, source: usize, item: &T) -> bool {
         let Some(Some(head)) = self.heads.get(source) else { return false };
@@ -292,6 +301,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if source == self.losers.len() {
             self.grow();
             self.choose_codes();
+        } else if self.is_line() && !O::EXACT {
+            self.leave_line();
         }
         let is_exhausted = head.is_none();
         self.heads.push(None);

@@ -64,6 +64,7 @@
 //!   abc against b     place 1 against place 0: abc has more in common with aab, so it is smaller, and wins
 //!   abc against c     likewise; b and c need no new codes, since these are also theirs against abc
 //!   ```
+//! - Three or four sources need no tree: their losers stand in a line, and a challenger is compared with all at once.
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
 //!   code is `u64::MAX` still beats an exhausted source.
 //!
@@ -75,6 +76,7 @@
 //! (codes against the winner). The layout, a complete tree in an array with the leaves implied,
 //! is that of the Go package `pkg/losertree` of thanos-io/thanos and of `bboreham/go-loser`.
 
+mod line;
 mod loser_tree;
 mod node;
 mod offsets;

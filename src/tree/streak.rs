@@ -105,6 +105,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         let mut budget = self.credit.min(if self.credit < SCARCE { 1 } else { u64::MAX });
         let (mut best, mut known, mut node) = (Node::exhausted(0), 0, bottom);
+        if self.is_line() {
+            // The first one is known to be the best.
+            node = 1;
+        }
         if rival != NOBODY {
             (best, known) = (self.losers[self.meeting_of(source, rival)], self.known);
             node = known / 2;
@@ -210,12 +214,12 @@ fn is_within<T, O: Order<T>>(
 /// Returns how often in a row a source must win, after its first time, until that is taken for more than
 /// chance.
 ///
-/// On uniform keys that is so in one of 256 cases for 2, 4 and 16 leaves. If one win in a row is enough, uniform
+/// On uniform keys that is so in about one of 256 cases for 2, 3 and 16 sources. If one win in a row is enough, uniform
 /// keys take 1.2 times as long at K = 16, for streaks that end at once (bench `scoreboard`, `u64/uniform`).
 pub(super) const fn long_streak(width: usize) -> u32 {
     match width {
         0..=2 => 8,
-        3..=4 => 4,
+        3..=4 => 5,
         5..=8 => 3,
         _ => 2,
     }
