@@ -276,7 +276,7 @@ async fn equal_series_are_one_whatever_comes_between_them() {
                 series("{}", 0).into(),
                 series(&name(number), 10 * i64::try_from(number).unwrap()).into(),
             ];
-            if hints > 0 && number % hints == 0 {
+            if hints > 0 && number.is_multiple_of(hints) {
                 frames.insert(1, Response::Hints(Bytes::from_static(b"hint")));
                 frames.push(Response::Hints(Bytes::from_static(b"hint")));
             }
