@@ -185,7 +185,7 @@ where
         for _ in 0..POLL_BUDGET {
             let Some(source) = self.due.pop_front() else { return };
             let Some(slot) = self.slots.get(source) else { continue };
-            if !slot.waker.take() {
+            if !slot.take_turn() {
                 continue;
             }
             let must_close = match slot.state {

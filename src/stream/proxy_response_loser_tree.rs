@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -363,9 +364,11 @@ impl<S: Source, O> Drop for ProxyResponseLoserTree<S, O> {
     fn drop(&mut self) {
         self.readiness.detach();
         // Heads first: they may hold on to what their sources lend.
-        for index in 0..self.slots.len() {
-            let head = self.tree.take_head(index);
-            contain_panic(|| drop(head));
+        if mem::needs_drop::<S::Item>() {
+            for index in 0..self.slots.len() {
+                let head = self.tree.take_head(index);
+                contain_panic(|| drop(head));
+            }
         }
         for slot in &mut self.slots {
             contain_panic(|| slot.drop_unclosed());

@@ -109,6 +109,13 @@ impl SourceWaker {
         self.flag.is_woken.load(Ordering::Acquire) && self.flag.is_woken.swap(false, Ordering::AcqRel)
     }
 
+    /// As [`take`](Self::take), before the source has ever been polled: nobody else has the waker yet.
+    pub(super) fn take_first(&self) -> bool {
+        let is_woken = self.flag.is_woken.load(Ordering::Relaxed);
+        self.flag.is_woken.store(false, Ordering::Relaxed);
+        is_woken
+    }
+
     /// Puts the source on `due`, unless it is on a list already.
     pub(super) fn make_due(&self, due: &mut VecDeque<usize>) {
         if !self.flag.is_woken.swap(true, Ordering::AcqRel) {

@@ -78,6 +78,11 @@ impl<S: Source> Slot<S> {
         self.items
     }
 
+    /// Returns whether the source is to be polled, and that it is from here on.
+    pub(super) fn take_turn(&self) -> bool {
+        if self.polls == 0 { self.waker.take_first() } else { self.waker.take() }
+    }
+
     /// In which phase an error of this source is raised.
     pub(super) const fn phase(&self) -> Phase {
         if self.items == 0 { Phase::Filling } else { Phase::Merging }
