@@ -8,7 +8,8 @@
 mod probe;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use losertree::key::By;
 use losertree::stream::OrderCheck;
@@ -234,6 +235,20 @@ quickcheck! {
     }
 }
 
+/// With more to be had from every source, so that one item too many would be seen.
+#[test]
+fn the_last_item_of_a_limit_ends_a_block_and_pulls_nothing() {
+    for limit in 1..20 {
+        let stage = Stage::new();
+        let items = |source| (0..100).map(move |sequence| Item::new(sequence as u64, source, sequence));
+        let sources = stage.sources((0..3).map(|source| Script::of(items(source))));
+        let mut merge = ProxyResponseLoserTree::builder().sources(sources).limit(limit).build();
+        let mut out = Vec::new();
+        let taken = stage.driver(1).complete(merge.next_block(&mut out, 50)).unwrap().unwrap();
+        assert_eq!((taken as u64, stage.log().items() as u64), (limit, limit + 2));
+    }
+}
+
 // F42
 #[test]
 fn an_error_of_an_async_source_comes_alone_after_the_items_before_it() {
@@ -263,13 +278,58 @@ fn one_call_gives_a_bounded_number_of_items() {
         let before = stage.log().polls();
         let begin = out.len();
         let polled = merge.poll_next_block(&mut cx, &mut out, usize::MAX);
-        assert_eq!(polled.map(Result::unwrap), std::task::Poll::Ready(BUDGET));
+        assert_eq!(polled.map(Result::unwrap), Poll::Ready(BUDGET));
         assert_eq!(out.len(), begin + BUDGET);
         assert!(stage.log().polls() - before <= BUDGET + 3);
     }
 }
 
-/// A source that wakes the merge with each item and is pending in the middle of a block is left to the next poll.
+/// Wakes the merge with each item, which a source may do.
+struct Noisy(ScriptedSource<Item<u64>>);
+
+impl Source for Noisy {
+    type Item = Item<u64>;
+    type Error = TestError;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Self::Item, TestError>>> {
+        let polled = Pin::new(&mut self.0).poll_next(cx);
+        if let Poll::Ready(Some(Ok(_))) = polled {
+            cx.waker().wake_by_ref();
+        }
+        polled
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), TestError>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+/// A wake-up is used up by the next poll, also if both are within one block.
+#[test]
+fn a_source_that_wakes_within_a_block_is_not_polled_for_that_when_it_is_pending() {
+    for seed in 0..30 {
+        let random = &mut Random::seed(seed);
+        let runs = Runs::random(random, 30);
+        let stage = Stage::new();
+        let scripts = runs.clone().into_vec().into_iter().map(|run| Script::of(run).with_pauses(random, 0.3));
+        let sources: Vec<_> = scripts
+            .enumerate()
+            .map(|(index, script)| {
+                Checked::new(Noisy(ScriptedSource::new(index, script, stage.bell())), stage.log())
+            })
+            .collect();
+        let mut merge = ProxyResponseLoserTree::new(sources);
+        let (mut out, mut driver) = (Vec::new(), stage.driver(seed));
+        while driver.complete(merge.next_block(&mut out, 9)).unwrap().unwrap() > 0 {}
+        assert_merged(&out, runs.as_slice());
+        stage.log().assert_closed();
+    }
+}
+
+/// A source that wakes itself in the middle of a block is left to the next poll.
 #[test]
 fn a_block_ends_where_an_item_has_to_be_waited_for() {
     let stage = Stage::new();

@@ -104,7 +104,7 @@ impl<K: Key> Merger<K> for Next {
 }
 
 /// How many items are read ahead, or are in a block.
-pub(crate) const AHEAD: usize = 64;
+pub(crate) const AHEAD: usize = 32;
 
 /// This library, with items of each source read ahead.
 struct Staged;
