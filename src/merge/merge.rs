@@ -166,10 +166,10 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// Reads each source ahead, up to so many items at a time; 0 is taken for 1, which reads nothing ahead.
     ///
     /// For many sources of many items. A source is then asked for a whole stretch at once, which lies close together when
-    /// the merge takes it apart. It pays where the sources together are larger than the caches, or where asking one is dear
-    /// unless it was asked just before; where all is in a cache anyway, it costs up to a fifth. 64 items
-    /// are a good start, fewer for large items or thousands of sources. With 2^22 numbers and 64 items at a time a merge
-    /// takes 1.2 times as long at K = 16, and 0.7 and 0.65 times at K = 64 and 256 (bench `scoreboard`, `ahead/u64`).
+    /// the merge takes it apart. It pays where the sources together are larger than the caches: of 2^21 numbers, 32 at a time, a
+    /// merge takes 0.65 of the time at K = 64 and K = 256, and the same time at K = 1024 (bench `scoreboard`,
+    /// `large/u64`). Where all is in a cache anyway it takes 1.1 times as long (`u64/uniform`), and with few sources too. From 8
+    /// to 64 items at a time there is little difference.
     ///
     /// It can be called at any time and pulls nothing itself. The output is the same. [`into_sources`](Self::into_sources)
     /// gives back sources that begin with what was read ahead.
@@ -186,7 +186,7 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     ///
     /// ```
     /// let sources = (0..100).map(|start| (start..1_000_000).step_by(100));
-    /// let merge = losertree::merge(sources).staged(64);
+    /// let merge = losertree::merge(sources).staged(32);
     /// assert!(merge.eq(0..1_000_000));
     /// ```
     pub fn staged(self, items: usize) -> Merge<Staged<I>, O> {
