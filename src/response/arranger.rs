@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use super::buffer::Frame;
 use super::receiver::{PollFrame, Receiver};
+use super::unpack::POLL_BUDGET;
 use super::{ResponseSetError, SeriesOrder, ShardMatcher};
 use crate::resource::{BytePool, Reservation};
 use crate::stream::Received;
@@ -102,8 +103,10 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             };
+            // The clock is read for each poll, and not for each of its frames.
+            let is_timed = *budget == POLL_BUDGET;
             *budget = left;
-            match ready!(self.receiver.poll_frame(cx, frames)) {
+            match ready!(self.receiver.poll_frame(cx, frames, is_timed)) {
                 Some(Ok(())) if self.is_idle => return Poll::Ready(Some(Ok(()))),
                 Some(Ok(())) => {
                     if self.arrange_last(frames) {

@@ -41,9 +41,18 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
     }
 
     /// A poll for the next frame, which is put behind the others in `frames`. After an error or the end it is only to be
-    /// closed.
+    /// closed. If it `is_timed`, the total is looked at first: a store that is always ready is not waited for by an alarm.
     #[inline]
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>, frames: &mut VecDeque<Frame>) -> PollFrame<S> {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        frames: &mut VecDeque<Frame>,
+        is_timed: bool,
+    ) -> PollFrame<S> {
+        if is_timed && let Err(timed_out) = self.timers.start() {
+            self.timers.stop();
+            return Poll::Ready(Some(Err(timed_out.into())));
+        }
         let polled = self.poll_in_time(cx, frames);
         match &polled {
             Poll::Pending => {}
@@ -55,9 +64,6 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
 
     #[inline]
     fn poll_in_time(&mut self, cx: &mut Context<'_>, frames: &mut VecDeque<Frame>) -> PollFrame<S> {
-        if let Err(timed_out) = self.timers.start() {
-            return Poll::Ready(Some(Err(timed_out.into())));
-        }
         if let State::Opening(_) = self.state
             && let Err(error) = ready!(self.poll_open(cx))
         {
