@@ -16,14 +16,14 @@ const END: u8 = 0x00;
 const ESCAPED: u8 = 0xFF;
 
 /// Appends `text` with its end.
-pub(super) fn push(out: &mut Buffer, text: &[u8]) {
+pub(super) fn push(out: &mut Vec<u8>, text: &[u8]) {
     push_escaped(out, text);
     out.push(END);
 }
 
 /// Appends a text that contains no end, with its own.
 #[inline]
-pub(super) fn push_unescaped(out: &mut Buffer, text: &[u8]) {
+pub(super) fn push_unescaped(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
     out.push(END);
 }
@@ -37,15 +37,15 @@ pub(super) fn count_ends(bytes: &[u8]) -> usize {
 /// Returns `text` as it stands in packed bytes, without its end.
 pub(crate) fn escape(text: &str) -> Cow<'_, [u8]> {
     if text.as_bytes().contains(&END) {
-        let mut out = Buffer::new();
+        let mut out = Vec::new();
         push_escaped(&mut out, text.as_bytes());
-        Cow::Owned(out.into_vec())
+        Cow::Owned(out)
     } else {
         Cow::Borrowed(text.as_bytes())
     }
 }
 
-fn push_escaped(out: &mut Buffer, text: &[u8]) {
+fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     for (index, part) in text.split(|byte| *byte == END).enumerate() {
         if index > 0 {
             out.extend_from_slice(&[END, ESCAPED]);
