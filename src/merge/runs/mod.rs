@@ -45,9 +45,9 @@
 //!
 //! Where a run wins many times in a row a tournament does better: it knows the runner-up, so the end of the
 //! stretch is found by doubling and bisection, and all of it is copied, once. So that is tried first, and
-//! given up for the cascade when thirty-two stretches were short: shorter on average than 13 items and
-//! another 40 by the number of levels that they spare. It is tried again after some portions, and not at all
-//! where there are fewer than 64 items for each level.
+//! given up for the cascade when thirty-two stretches, or fewer where there are few items, were short: shorter
+//! on average than 13 items and another 40 by the number of levels that they spare. It is tried again after
+//! some portions.
 //!
 //! # Portions
 //!
