@@ -46,8 +46,8 @@
 //! Where a run wins many times in a row a tournament does better: it knows the runner-up, so the end of the
 //! stretch is found by doubling and bisection, and all of it is copied, once. So that is tried first, and
 //! given up for the cascade when thirty-two stretches, or fewer where there are few items, were short: shorter
-//! on average than 13 items and another 40 by the number of levels that they spare. It is tried again after
-//! some portions.
+//! on average than 13 items and another 40 by the number of levels that they spare. Four suffice where they
+//! are not even half as long. It is tried again after some portions.
 //!
 //! # Portions
 //!
