@@ -339,21 +339,68 @@ fn comparisons_of_little_are_within_the_bound() {
         for run in &mut runs {
             run.sort_unstable();
         }
-        let items: usize = runs.iter().map(Vec::len).sum();
-        let levels = runs.len().next_power_of_two().ilog2() as usize;
-        let comparisons = Comparisons::new();
-        merge_runs_by(&runs, comparisons.counting(u8::cmp), &mut Vec::with_capacity(items));
-        assert!(
-            comparisons.count() <= items * (levels + 1) + runs.len(),
-            "{} comparisons",
-            comparisons.count()
-        );
+        assert_comparisons(&runs);
         true
     }
     let runs: [&[u8]; 5] = [&[38, 56], &[18, 64, 72], &[6, 21, 47, 96], &[44, 53, 70], &[83]];
     property(runs.map(<[u8]>::to_vec).to_vec());
     for size in [6, 10, 16, 24, 40] {
         QuickCheck::new().rng(Gen::new(size)).tests(2000).quickcheck(property as fn(Vec<Vec<u8>>) -> bool);
+    }
+}
+
+fn assert_comparisons(runs: &[Vec<u8>]) {
+    let items: usize = runs.iter().map(Vec::len).sum();
+    let levels = runs.len().next_power_of_two().ilog2() as usize;
+    let comparisons = Comparisons::new();
+    merge_runs_by(runs, comparisons.counting(u8::cmp), &mut Vec::with_capacity(items));
+    let (count, most) = (comparisons.count(), items * (levels + 1) + runs.len());
+    assert!(count <= most, "{runs:?}: {count} comparisons, not {most}");
+}
+
+/// Every way in which so many items can come from so many runs.
+#[test]
+fn comparisons_of_each_small_merge_are_within_the_bound() {
+    for (fan_in, items) in [(2, 12), (3, 8), (4, 6), (5, 5), (6, 5)] {
+        for mut ways in 0..usize::pow(fan_in, items) {
+            let mut runs = vec![vec![]; fan_in];
+            for item in 0..items {
+                runs[ways % fan_in].push(u8::try_from(item).unwrap());
+                ways /= fan_in;
+            }
+            runs.retain(|run| !run.is_empty());
+            assert_comparisons(&runs);
+        }
+    }
+}
+
+/// Runs that may wait for others, so that there is a level more than there need be. All of them end at the end of the
+/// merge, so that no merge of two stops early.
+#[test]
+fn comparisons_are_within_the_bound_though_runs_wait() {
+    let mut random = Random::seed(9);
+    for lens in [
+        &[54, 763, 35, 400, 83, 531, 261, 1][..],
+        &[5, 333, 4, 172, 137, 28, 136, 171, 6, 151, 172, 171, 124, 178, 13, 1],
+        &[9, 125, 18, 124, 8, 63, 13, 4],
+        &[50, 50, 1, 100, 50, 50, 100, 1, 50, 100, 1, 1, 100, 50, 1, 1],
+    ] {
+        let runs: Vec<Vec<_>> = lens
+            .iter()
+            .zip(u64::MAX - 16..)
+            .map(|(len, last)| {
+                let mut run: Vec<_> = (1..*len).map(|_| random.next_u64() >> 1).chain([last]).collect();
+                run.sort_unstable();
+                run
+            })
+            .collect();
+        let items: usize = lens.iter().sum();
+        let levels = lens.len().ilog2() as usize;
+        let comparisons = Comparisons::new();
+        merge_runs_by(&runs, comparisons.counting(u64::cmp), &mut Vec::new());
+        // One for each level, and half a one for what it costs to look for stretches and to split merges.
+        let most = items * levels + items / 2;
+        assert!(comparisons.count() <= most, "{lens:?}: {} comparisons, not {most}", comparisons.count());
     }
 }
 

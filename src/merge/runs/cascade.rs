@@ -54,6 +54,7 @@ fn cascade<'a: 'r, 'r, T, O, E>(
 where
     E: Entry<'a, T, O> + 'a,
 {
+    let may_wait = may_wait(runs.iter().map(|run| run.len()).collect());
     let mut runs = E::of_runs(runs, from, order);
     loop {
         if let [Run { unmoved: Some(run), .. }] = *runs {
@@ -65,7 +66,7 @@ where
         // Runs that are long for this level wait for the next one; there is always a pair that is not. Where one
         // run has nine items in ten, a merge takes 1.5 times as long without at K = 16, and 2.3 times at K = 64
         // (`cargo bench --bench runs -- --filter concat_sort/skewed`).
-        let most = 3 * from.len() / runs.len();
+        let most = if may_wait { longest(from.len(), runs.len()) } else { usize::MAX };
         let (mut merges, mut next) = (Vec::new(), Vec::new());
         let (mut entries, mut room) = (&*from, &mut *to);
         let mut waiting = runs.into_iter().peekable();
@@ -87,6 +88,35 @@ where
         runs = next;
         mem::swap(&mut from, &mut to);
     }
+}
+
+/// How long two runs of a level may be together, to be merged there.
+const fn longest(entries: usize, runs: usize) -> usize {
+    3 * entries / runs
+}
+
+/// Whether a cascade of runs of these lengths, where long ones wait, takes no more steps than are allowed if none does:
+/// one for each entry and level. Where most are about as long as may just be merged it can take nearly one more.
+fn may_wait(mut lens: Vec<usize>) -> bool {
+    let entries = lens.iter().sum::<usize>();
+    let mut steps = entries * lens.len().next_power_of_two().ilog2() as usize;
+    while lens.len() > 1 {
+        let most = longest(entries, lens.len());
+        let (mut from, mut to) = (0, 0);
+        while let Some(&left) = lens.get(from) {
+            from += 1;
+            lens[to] = left;
+            if let Some(right) = lens.get(from).copied().filter(|right| left + right <= most) {
+                lens[to] += right;
+                from += 1;
+                let Some(rest) = steps.checked_sub(lens[to]) else { return false };
+                steps = rest;
+            }
+            to += 1;
+        }
+        lens.truncate(to);
+    }
+    true
 }
 
 /// A run of the cascade.

@@ -39,7 +39,7 @@
 //! ```
 //!
 //! A run that is much longer than its neighbours waits until these have been merged to something of its
-//! length.
+//! length, unless more steps would be taken then.
 //!
 //! # Stretches
 //!
