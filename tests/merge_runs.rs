@@ -136,6 +136,69 @@ fn is_what_the_oracle_says_for_items_that_stay_where_they_are() {
 }
 
 #[test]
+fn is_what_the_oracle_says_for_keys_that_begin_alike() {
+    for_each_shape(20_000, &[9, 40], |_, keys| {
+        let of = |make: &dyn Fn(&u64) -> String| -> Vec<Vec<_>> {
+            keys.iter().map(|run| run.iter().map(make).collect()).collect()
+        };
+        check_all(&Runs::<String>::from_keys(of(&|key| format!("__name__={key:020}"))));
+        // Ends in the middle of a column, and one in the middle of another.
+        check_all(&Runs::<String>::from_keys(of(&|key| format!("{:09}{}", 0, key % 2000))));
+        let pairs = |key: &u64| (format!("{:030}", key >> 40), format!("{}", key % 100).into_bytes());
+        let pairs = keys.iter().map(|run| run.iter().map(pairs).collect()).collect();
+        check_all(&Runs::<(String, Vec<u8>)>::from_keys(pairs));
+    });
+}
+
+/// Bytes that a code may take for its own, and lengths around that of a column.
+#[test]
+fn is_what_the_oracle_says_for_all_bytes() {
+    fn property(seed: u64, fan_in: u8, longest: u8) -> bool {
+        let mut random = Random::seed(seed);
+        let (fan_in, longest) = (9 + usize::from(fan_in % 30), 1 + usize::from(longest % 24));
+        let mut key = || -> Vec<u8> {
+            let mut key = vec![0xFF; if random.chance(0.9) { 8 } else { random.below(9) }];
+            key.extend((0..random.below(longest)).map(|_| [0, 1, 0x7F, 0xFF][random.below(4)]));
+            key
+        };
+        let keys = (0..fan_in).map(|_| (0..30).map(|_| key()).collect()).collect();
+        check_all(&Runs::<Vec<u8>>::from_keys(keys));
+        true
+    }
+    QuickCheck::new().tests(300).quickcheck(property as fn(u64, u8, u8) -> bool);
+}
+
+#[test]
+fn keys_are_longer_than_their_codes_can_tell() {
+    let mut random = Random::seed(3);
+    let mut key = |_| {
+        let mut key = vec![b'a'; 5 * 65_535 - 8 + random.below(16)];
+        key.extend((0..random.below(8)).map(|_| b'a' + u8::from(random.chance(0.3))));
+        key
+    };
+    let keys = (0..12).map(|_| (0..4).map(&mut key).collect()).collect();
+    let runs = Runs::<Vec<u8>>::from_keys(keys);
+    let mut out = Vec::new();
+    merge_runs(runs.as_slice(), &mut out);
+    assert_merged(&out, runs.as_slice());
+}
+
+/// Where there are offset-value codes, items that are not sorted have none against the one before.
+#[test]
+fn each_run_of_text_comes_out_in_its_own_order_though_none_is_sorted() {
+    for_each_shape(20_000, &[9, 64], |_, keys| {
+        let text = |item: Item<u64>| Item::new(format!("{:030}", item.key), item.source, item.sequence);
+        let runs: Vec<Vec<_>> = unsorted(keys, &mut Random::seed(5))
+            .into_iter()
+            .map(|run| run.into_iter().map(text).collect())
+            .collect();
+        let mut out = Vec::new();
+        merge_runs(&runs, &mut out);
+        assert_complete(&out, &runs);
+    });
+}
+
+#[test]
 fn nothing_comes_of_nothing() {
     let mut out = vec![1_u8];
     merge_runs::<u8, Vec<u8>>(&[], &mut out);
@@ -461,8 +524,8 @@ mod parallel {
     #[test]
     fn is_what_one_thread_makes_of_it_in_any_order_and_for_text() {
         let pool = pool(4);
-        for_each_shape(MORE, &[5], |_, keys| {
-            let texts = keys.iter().map(|run| run.iter().map(|key| format!("{key:020}")).collect());
+        for_each_shape(MORE, &[5, 12], |_, keys| {
+            let texts = keys.iter().map(|run| run.iter().map(|key| format!("{key:030}")).collect());
             let runs = Runs::<String>::from_keys(texts.collect());
             let expected = merged(runs.as_slice());
             let mut out = Vec::new();

@@ -52,6 +52,7 @@ fn cascade<'a: 'r, 'r, T, O, E>(
     order: &mut O,
 ) -> &'r [E]
 where
+    O: Order<T>,
     E: Entry<'a, T, O> + 'a,
 {
     let may_wait = may_wait(runs.iter().map(|run| run.len()).collect());
@@ -84,7 +85,7 @@ where
             merges.push(Lane::new(left, right, out));
             next.push(Run { len, unmoved: None });
         }
-        merge_lanes(merges, &mut |a, b| a.is_before(b, order));
+        merge_lanes(merges, order);
         runs = next;
         mem::swap(&mut from, &mut to);
     }

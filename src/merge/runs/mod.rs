@@ -52,8 +52,8 @@
 //! # Portions
 //!
 //! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of
-//! at most 256 KiB where items are moved themselves, of 64 KiB where codes and references are, and of 64
-//! entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run
+//! at most 256 KiB where items are moved themselves, of 64 KiB where codes and references are, of 128 KiB where
+//! the codes are offset-value codes, and of 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run
 //! is a sample; a tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
@@ -70,6 +70,26 @@
 //! The choice is made by the types. Items of up to 32 bytes that need no drop are moved themselves, if their
 //! codes are exact or if there is only a comparator. All others stay where they are: a code and a reference
 //! go through the cascade, and each item is cloned once, when its place is known.
+//!
+//! # Offset-value codes
+//!
+//! Keys that are strings of bytes and begin alike would be compared by their bytes at each level, and what is
+//! compared is not in one place. So each item of a portion gets its [code](crate::key::OffsetCode) against the
+//! one before it in its run, which reads what they have in common once and in order. The heads of both sides of
+//! a merge have codes against what was put out last, and comparing these decides most matches. The winner
+//! comes out with the code that it has there, and goes into the next level with that:
+//!
+//! ```text
+//! left    car   carbon  cat             right   cart  cats
+//!         0·c   3·b     2·t                     0·c   2·t     how many bytes are shared, and the next one
+//!
+//! merged  car   carbon  cart  cat  cats
+//!         0·c   3·b     3·t   2·t  3·s     bytes were read twice: of car and cart, of cat and cats
+//! ```
+//!
+//! Where a merge is split, the first item of the second lane that has not met the last one of the first gets its
+//! code against that. By its data the library finds out whether items begin alike, and for up to eight runs it
+//! compares bytes.
 //!
 //! # In parallel
 //!
@@ -116,6 +136,7 @@ mod cut;
 mod entry;
 mod lane;
 mod merge_runs;
+mod offset_entry;
 mod owned;
 #[cfg(feature = "rayon")]
 mod par;
