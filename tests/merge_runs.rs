@@ -524,7 +524,7 @@ mod parallel {
     #[test]
     fn is_what_one_thread_makes_of_it_in_any_order_and_for_text() {
         let pool = pool(4);
-        for_each_shape(MORE, &[5, 12], |_, keys| {
+        for_each_shape(MORE, &[12], |_, keys| {
             let texts = keys.iter().map(|run| run.iter().map(|key| format!("{key:030}")).collect());
             let runs = Runs::<String>::from_keys(texts.collect());
             let expected = merged(runs.as_slice());
@@ -545,6 +545,33 @@ mod parallel {
             out.clear();
             pool.install(|| par_merge_runs_with(&downwards, Reversed(Natural), &mut out));
             assert_merged_by(&out, &downwards, |a, b| natural(b, a));
+        });
+    }
+
+    #[test]
+    fn splitting_takes_few_comparisons_however_runs_interleave() {
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+        let (fan_in, items) = (256_usize, 1 << 18);
+        // Three splits make four parts, of which none is long enough to be split again.
+        let one = (fan_in + 1) * (fan_in.ilog2() + 1) as usize * ((items / fan_in).ilog2() + 2) as usize;
+        let pool = pool(4);
+        for_each_shape(items, &[fan_in], |name, mut runs| {
+            for run in &mut runs {
+                run.sort_unstable();
+            }
+            let count = AtomicUsize::new(0);
+            let compare = |a: &u64, b: &u64| {
+                count.fetch_add(1, Relaxed);
+                a.cmp(b)
+            };
+            let mut out = Vec::new();
+            merge_runs_by(&runs, compare, &mut out);
+            let alone = count.swap(0, Relaxed);
+            out.clear();
+            pool.install(|| par_merge_runs_by(&runs, compare, &mut out));
+            let most = alone + 3 * one;
+            assert!(count.load(Relaxed) <= most, "{name}: {} comparisons, not {most}", count.load(Relaxed));
         });
     }
 

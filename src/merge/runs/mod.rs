@@ -94,9 +94,9 @@
 //! # In parallel
 //!
 //! A merge is split at a rank: into the merge of what comes first in each run, and that of the rest. Both are
-//! merges as any other, of which the outputs have a known place. The parts are found by searching all runs at
-//! once, with ties decided by run, so the result for sorted runs is that of one thread. Rayon says how many
-//! parts are needed.
+//! merges as any other, of which the outputs have a known place. The parts are found by samples that get closer
+//! and closer, with ties decided by run, so the result for sorted runs is that of one thread. Rayon says how
+//! many parts are needed.
 //!
 //! ```text
 //! s0  1 4 │ 8 9 12 20        the first eight:  1 4 · 2 3 3 5 · 6 7     on one thread
@@ -140,6 +140,7 @@ mod offset_entry;
 mod owned;
 #[cfg(feature = "rayon")]
 mod par;
+mod samples;
 mod sink;
 #[cfg(feature = "rayon")]
 mod split;
