@@ -403,6 +403,9 @@ fn comparisons_of_little_are_within_the_bound() {
             run.sort_unstable();
         }
         assert_comparisons(&runs);
+        // Few distinct values, which come in sweeps.
+        let few: Vec<_> = runs.iter().map(|run| run.iter().map(|key| key / 80).collect()).collect();
+        assert_comparisons(&few);
         true
     }
     let runs: [&[u8]; 5] = [&[38, 56], &[18, 64, 72], &[6, 21, 47, 96], &[44, 53, 70], &[83]];

@@ -5,6 +5,7 @@ use super::cut::cut;
 use super::entry::Entry;
 use super::lane::{Lane, merge_lanes};
 use super::stretches::merge_stretches;
+use super::sweep::merge_sweeps;
 use crate::key::Order;
 
 /// How many entries of each run are merged at a time, on average and at least.
@@ -27,9 +28,10 @@ where
     let mut portion = Vec::with_capacity(runs.len());
     let mut patience = 1;
     loop {
-        let in_stretches;
+        let (in_sweeps, in_stretches);
+        (in_sweeps, sink) = merge_sweeps(&mut runs, order, sink);
         (in_stretches, sink) = merge_stretches(&mut runs, order, sink);
-        patience = if in_stretches > most { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
+        patience = if in_sweeps + in_stretches > most { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
         for _ in 0..patience {
             let Some(first) = runs.first().and_then(|run| run.first()) else { return sink };
             if merged.is_empty() {

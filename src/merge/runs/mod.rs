@@ -49,6 +49,9 @@
 //! on average than 13 items and another 40 by the number of levels that they spare. Four suffice where they
 //! are not even half as long. It is tried again after some portions.
 //!
+//! Where the smallest head has many equals, all of them are taken from one run after the other before that, without a
+//! tournament, until there are fewer than twenty for each run by the number of levels that they spare.
+//!
 //! # Portions
 //!
 //! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of
@@ -145,6 +148,7 @@ mod sink;
 #[cfg(feature = "rayon")]
 mod split;
 mod stretches;
+mod sweep;
 
 pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
 pub use owned::{merge_owned_runs, merge_owned_runs_with};

@@ -73,7 +73,7 @@ where
 
 /// Returns how many items at the beginning of `run`, of which the first is known to, come before something.
 #[inline]
-fn gallop<T>(run: &[T], mut is_before: impl FnMut(&T) -> bool) -> usize {
+pub(super) fn gallop<T>(run: &[T], mut is_before: impl FnMut(&T) -> bool) -> usize {
     let mut known = 1;
     let mut stride = 1;
     while run.get(known + stride - 1).is_some_and(&mut is_before) {
