@@ -29,7 +29,6 @@ where
         return (0, sink);
     }
     let levels = runs.len().next_power_of_two().ilog2() as usize;
-    let heads = runs.iter().filter_map(|run| run.first());
     let mut merged = 0;
     loop {
         let heads = runs.iter().enumerate().filter_map(|(index, run)| Some((index, run.first()?)));
