@@ -106,7 +106,14 @@ where
 /// Merges runs sorted by any [`Order`], and appends the result to `out`: see [`merge_runs`].
 ///
 /// Does not compile for [`ByOffsetCode`](crate::key::ByOffsetCode), as items would keep the codes that they have in their
-/// runs.
+/// runs:
+///
+/// ```compile_fail,E0080
+/// use losertree::key::{ByOffsetCode, Coded};
+///
+/// let run: Vec<_> = Coded::with_codes(["a", "b"]).collect();
+/// losertree::merge_runs_with(&[run], ByOffsetCode, &mut Vec::new());
+/// ```
 ///
 /// # Examples
 ///
