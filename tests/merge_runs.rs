@@ -136,6 +136,69 @@ fn is_what_the_oracle_says_for_items_that_stay_where_they_are() {
 }
 
 #[test]
+fn is_what_the_oracle_says_for_keys_that_begin_alike() {
+    for_each_shape(20_000, &[9, 40], |_, keys| {
+        let of = |make: &dyn Fn(&u64) -> String| -> Vec<Vec<_>> {
+            keys.iter().map(|run| run.iter().map(make).collect()).collect()
+        };
+        check_all(&Runs::<String>::from_keys(of(&|key| format!("__name__={key:020}"))));
+        // Ends in the middle of a column, and one in the middle of another.
+        check_all(&Runs::<String>::from_keys(of(&|key| format!("{:09}{}", 0, key % 2000))));
+        let pairs = |key: &u64| (format!("{:030}", key >> 40), format!("{}", key % 100).into_bytes());
+        let pairs = keys.iter().map(|run| run.iter().map(pairs).collect()).collect();
+        check_all(&Runs::<(String, Vec<u8>)>::from_keys(pairs));
+    });
+}
+
+/// Bytes that a code may take for its own, and lengths around that of a column.
+#[test]
+fn is_what_the_oracle_says_for_all_bytes() {
+    fn property(seed: u64, fan_in: u8, longest: u8) -> bool {
+        let mut random = Random::seed(seed);
+        let (fan_in, longest) = (9 + usize::from(fan_in % 30), 1 + usize::from(longest % 24));
+        let mut key = || -> Vec<u8> {
+            let mut key = vec![0xFF; if random.chance(0.9) { 8 } else { random.below(9) }];
+            key.extend((0..random.below(longest)).map(|_| [0, 1, 0x7F, 0xFF][random.below(4)]));
+            key
+        };
+        let keys = (0..fan_in).map(|_| (0..30).map(|_| key()).collect()).collect();
+        check_all(&Runs::<Vec<u8>>::from_keys(keys));
+        true
+    }
+    QuickCheck::new().tests(300).quickcheck(property as fn(u64, u8, u8) -> bool);
+}
+
+#[test]
+fn keys_are_longer_than_their_codes_can_tell() {
+    let mut random = Random::seed(3);
+    let mut key = |_| {
+        let mut key = vec![b'a'; 5 * 65_535 - 8 + random.below(16)];
+        key.extend((0..random.below(8)).map(|_| b'a' + u8::from(random.chance(0.3))));
+        key
+    };
+    let keys = (0..12).map(|_| (0..4).map(&mut key).collect()).collect();
+    let runs = Runs::<Vec<u8>>::from_keys(keys);
+    let mut out = Vec::new();
+    merge_runs(runs.as_slice(), &mut out);
+    assert_merged(&out, runs.as_slice());
+}
+
+/// Where there are offset-value codes, items that are not sorted have none against the one before.
+#[test]
+fn each_run_of_text_comes_out_in_its_own_order_though_none_is_sorted() {
+    for_each_shape(20_000, &[9, 64], |_, keys| {
+        let text = |item: Item<u64>| Item::new(format!("{:030}", item.key), item.source, item.sequence);
+        let runs: Vec<Vec<_>> = unsorted(keys, &mut Random::seed(5))
+            .into_iter()
+            .map(|run| run.into_iter().map(text).collect())
+            .collect();
+        let mut out = Vec::new();
+        merge_runs(&runs, &mut out);
+        assert_complete(&out, &runs);
+    });
+}
+
+#[test]
 fn nothing_comes_of_nothing() {
     let mut out = vec![1_u8];
     merge_runs::<u8, Vec<u8>>(&[], &mut out);
@@ -339,21 +402,71 @@ fn comparisons_of_little_are_within_the_bound() {
         for run in &mut runs {
             run.sort_unstable();
         }
-        let items: usize = runs.iter().map(Vec::len).sum();
-        let levels = runs.len().next_power_of_two().ilog2() as usize;
-        let comparisons = Comparisons::new();
-        merge_runs_by(&runs, comparisons.counting(u8::cmp), &mut Vec::with_capacity(items));
-        assert!(
-            comparisons.count() <= items * (levels + 1) + runs.len(),
-            "{} comparisons",
-            comparisons.count()
-        );
+        assert_comparisons(&runs);
+        // Few distinct values, which come in sweeps.
+        let few: Vec<_> = runs.iter().map(|run| run.iter().map(|key| key / 80).collect()).collect();
+        assert_comparisons(&few);
         true
     }
     let runs: [&[u8]; 5] = [&[38, 56], &[18, 64, 72], &[6, 21, 47, 96], &[44, 53, 70], &[83]];
     property(runs.map(<[u8]>::to_vec).to_vec());
     for size in [6, 10, 16, 24, 40] {
         QuickCheck::new().rng(Gen::new(size)).tests(2000).quickcheck(property as fn(Vec<Vec<u8>>) -> bool);
+    }
+}
+
+fn assert_comparisons(runs: &[Vec<u8>]) {
+    let items: usize = runs.iter().map(Vec::len).sum();
+    let levels = runs.len().next_power_of_two().ilog2() as usize;
+    let comparisons = Comparisons::new();
+    merge_runs_by(runs, comparisons.counting(u8::cmp), &mut Vec::with_capacity(items));
+    let (count, most) = (comparisons.count(), items * (levels + 1) + runs.len());
+    assert!(count <= most, "{runs:?}: {count} comparisons, not {most}");
+}
+
+/// Every way in which so many items can come from so many runs.
+#[test]
+fn comparisons_of_each_small_merge_are_within_the_bound() {
+    for (fan_in, items) in [(2, 12), (3, 8), (4, 6), (5, 5), (6, 5)] {
+        for mut ways in 0..usize::pow(fan_in, items) {
+            let mut runs = vec![vec![]; fan_in];
+            for item in 0..items {
+                runs[ways % fan_in].push(u8::try_from(item).unwrap());
+                ways /= fan_in;
+            }
+            runs.retain(|run| !run.is_empty());
+            assert_comparisons(&runs);
+        }
+    }
+}
+
+/// Runs that may wait for others, so that there is a level more than there need be. All of them end at the end of the
+/// merge, so that no merge of two stops early.
+#[test]
+fn comparisons_are_within_the_bound_though_runs_wait() {
+    let mut random = Random::seed(9);
+    for lens in [
+        &[54, 763, 35, 400, 83, 531, 261, 1][..],
+        &[5, 333, 4, 172, 137, 28, 136, 171, 6, 151, 172, 171, 124, 178, 13, 1],
+        &[9, 125, 18, 124, 8, 63, 13, 4],
+        &[50, 50, 1, 100, 50, 50, 100, 1, 50, 100, 1, 1, 100, 50, 1, 1],
+    ] {
+        let runs: Vec<Vec<_>> = lens
+            .iter()
+            .zip(u64::MAX - 16..)
+            .map(|(len, last)| {
+                let mut run: Vec<_> = (1..*len).map(|_| random.next_u64() >> 1).chain([last]).collect();
+                run.sort_unstable();
+                run
+            })
+            .collect();
+        let items: usize = lens.iter().sum();
+        let levels = lens.len().ilog2() as usize;
+        let comparisons = Comparisons::new();
+        merge_runs_by(&runs, comparisons.counting(u64::cmp), &mut Vec::new());
+        // One for each level, and half a one for what it costs to look for stretches and to split merges.
+        let most = items * levels + items / 2;
+        assert!(comparisons.count() <= most, "{lens:?}: {} comparisons, not {most}", comparisons.count());
     }
 }
 
@@ -414,8 +527,8 @@ mod parallel {
     #[test]
     fn is_what_one_thread_makes_of_it_in_any_order_and_for_text() {
         let pool = pool(4);
-        for_each_shape(MORE, &[5], |_, keys| {
-            let texts = keys.iter().map(|run| run.iter().map(|key| format!("{key:020}")).collect());
+        for_each_shape(MORE, &[12], |_, keys| {
+            let texts = keys.iter().map(|run| run.iter().map(|key| format!("{key:030}")).collect());
             let runs = Runs::<String>::from_keys(texts.collect());
             let expected = merged(runs.as_slice());
             let mut out = Vec::new();
@@ -435,6 +548,33 @@ mod parallel {
             out.clear();
             pool.install(|| par_merge_runs_with(&downwards, Reversed(Natural), &mut out));
             assert_merged_by(&out, &downwards, |a, b| natural(b, a));
+        });
+    }
+
+    #[test]
+    fn splitting_takes_few_comparisons_however_runs_interleave() {
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+        let (fan_in, items) = (256_usize, 1 << 18);
+        // Three splits make four parts, of which none is long enough to be split again.
+        let one = (fan_in + 1) * (fan_in.ilog2() + 1) as usize * ((items / fan_in).ilog2() + 2) as usize;
+        let pool = pool(4);
+        for_each_shape(items, &[fan_in], |name, mut runs| {
+            for run in &mut runs {
+                run.sort_unstable();
+            }
+            let count = AtomicUsize::new(0);
+            let compare = |a: &u64, b: &u64| {
+                count.fetch_add(1, Relaxed);
+                a.cmp(b)
+            };
+            let mut out = Vec::new();
+            merge_runs_by(&runs, compare, &mut out);
+            let alone = count.swap(0, Relaxed);
+            out.clear();
+            pool.install(|| par_merge_runs_by(&runs, compare, &mut out));
+            let most = alone + 3 * one;
+            assert!(count.load(Relaxed) <= most, "{name}: {} comparisons, not {most}", count.load(Relaxed));
         });
     }
 

@@ -58,6 +58,12 @@ impl<T, K: SortKey, F: FnMut(&T) -> K> Order<T> for ByKey<F> {
     }
 
     #[inline]
+    fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
+        let before = (self.0)(before);
+        OffsetCode::after(&before, &(self.0)(item))
+    }
+
+    #[inline]
     fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
         let a = (self.0)(a);
         code.compare(&a, &(self.0)(b))

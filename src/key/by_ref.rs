@@ -1,9 +1,9 @@
 use std::cmp::Ordering;
 
+use super::Order;
 use super::order::sealed::Sealed;
-use super::{KeyBuffer, OffsetCode, Order};
 
-/// A borrowed order, for references to its items.
+/// A borrowed order, for references to its items, without offset-value codes: for tournaments that see few of the items.
 #[derive(Debug)]
 pub(crate) struct ByRef<'o, O>(pub(crate) &'o mut O);
 
@@ -12,8 +12,6 @@ impl<O> Sealed for ByRef<'_, O> {}
 impl<T, O: Order<T>> Order<&T> for ByRef<'_, O> {
     const EXACT: bool = O::EXACT;
     const HAS_CODES: bool = O::HAS_CODES;
-    const PARTS: usize = O::PARTS;
-    const IS_CODED: bool = O::IS_CODED;
 
     #[inline]
     fn code(&mut self, item: &&T) -> u64 {
@@ -23,30 +21,5 @@ impl<T, O: Order<T>> Order<&T> for ByRef<'_, O> {
     #[inline]
     fn compare(&mut self, a: &&T, b: &&T) -> Ordering {
         self.0.compare(a, b)
-    }
-
-    #[inline]
-    fn first_code(&mut self, item: &&T) -> OffsetCode {
-        self.0.first_code(item)
-    }
-
-    #[inline]
-    fn handed_code(&mut self, item: &&T) -> Option<OffsetCode> {
-        self.0.handed_code(item)
-    }
-
-    #[inline]
-    fn code_after(&mut self, before: &KeyBuffer, item: &&T) -> Option<OffsetCode> {
-        self.0.code_after(before, item)
-    }
-
-    #[inline]
-    fn compare_coded(&mut self, code: OffsetCode, a: &&T, b: &&T) -> (Ordering, OffsetCode) {
-        self.0.compare_coded(code, a, b)
-    }
-
-    #[inline]
-    fn keep(&mut self, before: &mut KeyBuffer, item: &&T, code: OffsetCode) {
-        self.0.keep(before, item, code);
     }
 }

@@ -35,6 +35,11 @@ impl<T: SortKey> Order<T> for Natural {
     }
 
     #[inline]
+    fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
+        OffsetCode::after(before, item)
+    }
+
+    #[inline]
     fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
         code.compare(a, b)
     }

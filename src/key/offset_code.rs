@@ -209,15 +209,30 @@ impl OffsetCode {
 /// How many bytes two strings have in common, from their beginnings.
 #[inline]
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let (a_blocks, _) = a.as_chunks::<16>();
+    let len = a.len().min(b.len());
+    let (a, b) = (&a[..len], &b[..len]);
+    let (a_blocks, rest) = a.as_chunks::<16>();
     let (b_blocks, _) = b.as_chunks::<16>();
     let mut at = 0;
     for (x, y) in a_blocks.iter().zip(b_blocks) {
-        let difference = u128::from_le_bytes(*x) ^ u128::from_le_bytes(*y);
-        if difference != 0 {
-            return at + difference.trailing_zeros() as usize / 8;
+        if let Some(shared) = first_difference(x, y) {
+            return at + shared;
         }
         at += 16;
     }
-    at + a[at..].iter().zip(&b[at..]).take_while(|(x, y)| x == y).count()
+    if rest.is_empty() {
+        return len;
+    }
+    // The last sixteen bytes, of which the first are known to be the same.
+    if let (Some(x), Some(y)) = (a.last_chunk::<16>(), b.last_chunk::<16>()) {
+        return first_difference(x, y).map_or(len, |shared| len - 16 + shared);
+    }
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// Where two blocks first differ, if they do.
+#[inline]
+fn first_difference(a: &[u8; 16], b: &[u8; 16]) -> Option<usize> {
+    let difference = u128::from_le_bytes(*a) ^ u128::from_le_bytes(*b);
+    (difference != 0).then(|| difference.trailing_zeros() as usize / 8)
 }

@@ -51,6 +51,12 @@ pub trait Order<T>: sealed::Sealed {
         None
     }
 
+    /// Returns the offset-value code of an item against the one before; `None` if it comes before that.
+    #[doc(hidden)]
+    fn code_between(&mut self, _before: &T, _item: &T) -> Option<OffsetCode> {
+        None
+    }
+
     /// Compares two items that have the same offset-value code; the second is that of the greater one against the
     /// smaller.
     #[doc(hidden)]

@@ -5,6 +5,7 @@ use super::cut::cut;
 use super::entry::Entry;
 use super::lane::{Lane, merge_lanes};
 use super::stretches::merge_stretches;
+use super::sweep::merge_sweeps;
 use crate::key::Order;
 
 /// How many entries of each run are merged at a time, on average and at least.
@@ -27,9 +28,10 @@ where
     let mut portion = Vec::with_capacity(runs.len());
     let mut patience = 1;
     loop {
-        let in_stretches;
+        let (in_sweeps, in_stretches);
+        (in_sweeps, sink) = merge_sweeps(&mut runs, order, sink);
         (in_stretches, sink) = merge_stretches(&mut runs, order, sink);
-        patience = if in_stretches > most { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
+        patience = if in_sweeps + in_stretches > most { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
         for _ in 0..patience {
             let Some(first) = runs.first().and_then(|run| run.first()) else { return sink };
             if merged.is_empty() {
@@ -52,8 +54,10 @@ fn cascade<'a: 'r, 'r, T, O, E>(
     order: &mut O,
 ) -> &'r [E]
 where
+    O: Order<T>,
     E: Entry<'a, T, O> + 'a,
 {
+    let may_wait = may_wait(runs.iter().map(|run| run.len()).collect());
     let mut runs = E::of_runs(runs, from, order);
     loop {
         if let [Run { unmoved: Some(run), .. }] = *runs {
@@ -65,7 +69,7 @@ where
         // Runs that are long for this level wait for the next one; there is always a pair that is not. Where one
         // run has nine items in ten, a merge takes 1.5 times as long without at K = 16, and 2.3 times at K = 64
         // (`cargo bench --bench runs -- --filter concat_sort/skewed`).
-        let most = 3 * from.len() / runs.len();
+        let most = if may_wait { longest(from.len(), runs.len()) } else { usize::MAX };
         let (mut merges, mut next) = (Vec::new(), Vec::new());
         let (mut entries, mut room) = (&*from, &mut *to);
         let mut waiting = runs.into_iter().peekable();
@@ -83,10 +87,39 @@ where
             merges.push(Lane::new(left, right, out));
             next.push(Run { len, unmoved: None });
         }
-        merge_lanes(merges, &mut |a, b| a.is_before(b, order));
+        merge_lanes(merges, order);
         runs = next;
         mem::swap(&mut from, &mut to);
     }
+}
+
+/// How long two runs of a level may be together, to be merged there.
+const fn longest(entries: usize, runs: usize) -> usize {
+    3 * entries / runs
+}
+
+/// Whether a cascade of runs of these lengths, where long ones wait, takes no more steps than are allowed if none does:
+/// one for each entry and level. Where most are about as long as may just be merged it can take nearly one more.
+fn may_wait(mut lens: Vec<usize>) -> bool {
+    let entries = lens.iter().sum::<usize>();
+    let mut steps = entries * lens.len().next_power_of_two().ilog2() as usize;
+    while lens.len() > 1 {
+        let most = longest(entries, lens.len());
+        let (mut from, mut to) = (0, 0);
+        while let Some(&left) = lens.get(from) {
+            from += 1;
+            lens[to] = left;
+            if let Some(right) = lens.get(from).copied().filter(|right| left + right <= most) {
+                lens[to] += right;
+                from += 1;
+                let Some(rest) = steps.checked_sub(lens[to]) else { return false };
+                steps = rest;
+            }
+            to += 1;
+        }
+        lens.truncate(to);
+    }
+    true
 }
 
 /// A run of the cascade.

@@ -1,8 +1,8 @@
 use std::cmp::Ordering;
 
 use super::entry::is_before;
-use crate::key::{ByRef, Order};
-use crate::tree::LoserTree;
+use super::samples::pass_samples;
+use crate::key::Order;
 
 /// Takes the first items of the merge of `runs` from them: at most `most` items, and about half as many at least,
 /// unless there are no more. Of runs without items none are left.
@@ -25,15 +25,7 @@ pub(super) fn cut<'a, T, O: Order<T>>(
     }
     let stride = (most / (2 * runs.len())).max(1);
     let mut passed = vec![0; runs.len()];
-    let mut pivot = None;
-    let mut samples = LoserTree::new(ByRef(order), runs.iter().map(|run| run.get(stride - 1)));
-    for _ in 0..runs.len() {
-        let Some((run, sample)) = samples.pop() else { break };
-        pivot = Some((run, sample));
-        passed[run] += stride;
-        samples.set_head(run, runs[run].get(passed[run] + stride - 1));
-    }
-    drop(samples);
+    let pivot = pass_samples(runs, &mut passed, stride, runs.len(), order);
     let Some((pivot_run, pivot)) = pivot else { return };
 
     for (index, (run, passed)) in runs.iter_mut().zip(passed).enumerate() {
@@ -49,7 +41,7 @@ pub(super) fn cut<'a, T, O: Order<T>>(
 }
 
 /// Returns how many items of a part of a run come before the pivot, which has been taken out of its own run.
-pub(super) fn before_pivot<T, O: Order<T>>(
+fn before_pivot<T, O: Order<T>>(
     part: &[T],
     run: usize,
     (pivot_run, pivot): (usize, &T),

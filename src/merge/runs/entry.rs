@@ -13,8 +13,18 @@ pub(super) trait Entry<'a, T, O>: Clone {
     /// Returns the entries of runs, made in `room`, one run after the other, if they are not there already.
     fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Vec<Run<'a, Self>>;
 
-    /// Whether this entry comes before another one.
-    fn is_before(&self, other: &Self, order: &mut O) -> bool;
+    /// Whether this entry comes before another one, where both are the next of the sides of a merge. If they are equal
+    /// the other one is put out.
+    fn is_next(&self, other: &Self, order: &mut O) -> bool;
+
+    /// Whether this entry comes before another one, whichever they are.
+    #[inline]
+    fn is_before(&self, other: &Self, order: &mut O) -> bool {
+        self.is_next(other, order)
+    }
+
+    /// Is told that the entry will be the next of a side of a merge that has put out `last`, of the other side.
+    fn follow(&self, _last: &Self, _order: &mut O) {}
 
     /// Hands on the items of entries.
     fn give<S: Sink<T>>(entries: &[Self], sink: S) -> S;
@@ -36,7 +46,7 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for T {
     }
 
     #[inline]
-    fn is_before(&self, other: &T, order: &mut O) -> bool {
+    fn is_next(&self, other: &T, order: &mut O) -> bool {
         is_before(self, other, order)
     }
 
@@ -47,20 +57,20 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for T {
 
 /// The code of an item and where the item is: for items that are long, or must be cloned.
 #[derive(Debug)]
-pub(super) struct Coded<'a, T> {
+pub(super) struct PrefixEntry<'a, T> {
     code: u64,
     item: &'a T,
 }
 
-impl<T> Clone for Coded<'_, T> {
+impl<T> Clone for PrefixEntry<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Coded<'_, T> {}
+impl<T> Copy for PrefixEntry<'_, T> {}
 
-impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for Coded<'a, T> {
+impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for PrefixEntry<'a, T> {
     /// Less than for items themselves: what the entries refer to should be in a cache as well. With four times as
     /// much, two threads take 1.2 times as much processor time for label sets at K = 16
     /// (`cargo bench --bench runs --features rayon -- --filter merge_runs/labels`).
@@ -79,7 +89,7 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for Coded<'a, T> {
     }
 
     #[inline]
-    fn is_before(&self, other: &Self, order: &mut O) -> bool {
+    fn is_next(&self, other: &Self, order: &mut O) -> bool {
         if O::EXACT || O::HAS_CODES && self.code != other.code {
             self.code < other.code
         } else {

@@ -3,7 +3,8 @@ use std::mem::needs_drop;
 
 use super::Sink;
 use super::cascade;
-use super::entry::Coded;
+use super::entry::PrefixEntry;
+use super::offset_entry::{self, OffsetEntry};
 use crate::key::{By, ByKey, Natural, Order, SortKey};
 
 /// The longest items that the cascade moves themselves.
@@ -23,7 +24,8 @@ const LONGEST_MOVED: usize = 32;
 /// # Complexity
 ///
 /// `O(N·log K)` steps for N items in K runs; `O(N)` where the runs hardly overlap. No items are compared if
-/// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times. A room for entries of at most half a
+/// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times; where [offset-value codes](crate::key::OffsetCode) are
+/// compared, each item is compared with the one before it in its run in addition, and most matches read no item. A room for entries of at most half a
 /// megabyte, or 128 for each run if that is more; the [module](super) says what is in it.
 ///
 /// Items that need no drop are taken to be cheap to clone, and may be cloned more than once.
@@ -79,7 +81,8 @@ where
 ///
 /// The function is called twice for each comparison. If the code of the key is exact that goes for
 /// comparisons of codes as well, where the items are moved themselves (see the [module](super)): some
-/// 2·⌈log2 K⌉ calls for each item. Otherwise it is called about once more for each item, for its code.
+/// 2·⌈log2 K⌉ calls for each item. Otherwise it is called about once more for each item, for its code, or twice if that
+/// is an [offset-value code](crate::key::OffsetCode).
 ///
 /// # Examples
 ///
@@ -101,6 +104,16 @@ where
 }
 
 /// Merges runs sorted by any [`Order`], and appends the result to `out`: see [`merge_runs`].
+///
+/// Does not compile for [`ByOffsetCode`](crate::key::ByOffsetCode), as items would keep the codes that they have in their
+/// runs:
+///
+/// ```compile_fail,E0080
+/// use losertree::key::{ByOffsetCode, Coded};
+///
+/// let run: Vec<_> = Coded::with_codes(["a", "b"]).collect();
+/// losertree::merge_runs_with(&[run], ByOffsetCode, &mut Vec::new());
+/// ```
 ///
 /// # Examples
 ///
@@ -135,10 +148,13 @@ where
     O: Order<T>,
     S: Sink<T>,
 {
+    const { assert!(!O::IS_CODED, "items would come out with the codes that they have in their runs") };
     let is_moved = !needs_drop::<T>() && size_of::<T>() <= LONGEST_MOVED;
     if is_moved && (O::EXACT || !O::HAS_CODES) {
         cascade::merge::<T, O, T, S>(runs, order, sink)
+    } else if offset_entry::spare_more(&runs, order) {
+        cascade::merge::<T, O, OffsetEntry<'_, T>, S>(runs, order, sink)
     } else {
-        cascade::merge::<T, O, Coded<'_, T>, S>(runs, order, sink)
+        cascade::merge::<T, O, PrefixEntry<'_, T>, S>(runs, order, sink)
     }
 }

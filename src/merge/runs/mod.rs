@@ -39,21 +39,24 @@
 //! ```
 //!
 //! A run that is much longer than its neighbours waits until these have been merged to something of its
-//! length.
+//! length, unless more steps would be taken then.
 //!
 //! # Stretches
 //!
 //! Where a run wins many times in a row a tournament does better: it knows the runner-up, so the end of the
 //! stretch is found by doubling and bisection, and all of it is copied, once. So that is tried first, and
-//! given up for the cascade when thirty-two stretches were short: shorter on average than 13 items and
-//! another 40 by the number of levels that they spare. It is tried again after some portions, and not at all
-//! where there are fewer than 64 items for each level.
+//! given up for the cascade when thirty-two stretches, or fewer where there are few items, were short: shorter
+//! on average than 13 items and another 40 by the number of levels that they spare. Four suffice where they
+//! are not even half as long. It is tried again after some portions.
+//!
+//! Where the smallest head has many equals, all of them are taken from one run after the other before that, without a
+//! tournament, until there are fewer than twenty for each run by the number of levels that they spare.
 //!
 //! # Portions
 //!
 //! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of
-//! at most 256 KiB where items are moved themselves, of 64 KiB where codes and references are, and of 64
-//! entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run
+//! at most 256 KiB where items are moved themselves, of 64 KiB where codes and references are, of 128 KiB where
+//! the codes are offset-value codes, and of 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run
 //! is a sample; a tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
@@ -71,12 +74,32 @@
 //! codes are exact or if there is only a comparator. All others stay where they are: a code and a reference
 //! go through the cascade, and each item is cloned once, when its place is known.
 //!
+//! # Offset-value codes
+//!
+//! Keys that are strings of bytes and begin alike would be compared by their bytes at each level, and what is
+//! compared is not in one place. So each item of a portion gets its [code](crate::key::OffsetCode) against the
+//! one before it in its run, which reads what they have in common once and in order. The heads of both sides of
+//! a merge have codes against what was put out last, and comparing these decides most matches. The winner
+//! comes out with the code that it has there, and goes into the next level with that:
+//!
+//! ```text
+//! left    car   carbon  cat             right   cart  cats
+//!         0·c   3·b     2·t                     0·c   2·t     how many bytes are shared, and the next one
+//!
+//! merged  car   carbon  cart  cat  cats
+//!         0·c   3·b     3·t   2·t  3·s     bytes were read twice: of car and cart, of cat and cats
+//! ```
+//!
+//! Where a merge is split, the first item of the second lane that has not met the last one of the first gets its
+//! code against that. By its data the library finds out whether items begin alike, and for up to eight runs it
+//! compares bytes.
+//!
 //! # In parallel
 //!
 //! A merge is split at a rank: into the merge of what comes first in each run, and that of the rest. Both are
-//! merges as any other, of which the outputs have a known place. The parts are found by searching all runs at
-//! once, with ties decided by run, so the result for sorted runs is that of one thread. Rayon says how many
-//! parts are needed.
+//! merges as any other, of which the outputs have a known place. The parts are found by samples that get closer
+//! and closer, with ties decided by run, so the result for sorted runs is that of one thread. Rayon says how
+//! many parts are needed.
 //!
 //! ```text
 //! s0  1 4 │ 8 9 12 20        the first eight:  1 4 · 2 3 3 5 · 6 7     on one thread
@@ -116,13 +139,16 @@ mod cut;
 mod entry;
 mod lane;
 mod merge_runs;
+mod offset_entry;
 mod owned;
 #[cfg(feature = "rayon")]
 mod par;
+mod samples;
 mod sink;
 #[cfg(feature = "rayon")]
 mod split;
 mod stretches;
+mod sweep;
 
 pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
 pub use owned::{merge_owned_runs, merge_owned_runs_with};

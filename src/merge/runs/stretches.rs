@@ -3,23 +3,27 @@ use super::entry::is_before;
 use crate::key::{ByRef, Order};
 use crate::tree::LoserTree;
 
-/// How many stretches are merged before it is asked again whether they are long.
+/// How many stretches are merged at most before it is asked again whether they are long.
 const LOOK: usize = 32;
 
-/// How many items there are for each level at least, where it is looked for stretches.
+/// After how many it is given up already if they are not even half as long. A merge of 32 numbers in two runs takes
+/// 1.4 times as long without.
+const GLANCE: usize = 4;
+
+/// How many items there are at least for each stretch of a look and each level.
 ///
 /// A stretch of one item takes at most 2·L comparisons at L levels, for the runner-up, its end and the
 /// replay. That is L − 1 more than are promised for the item, and the cascade takes one less for each of its
-/// items. So the first look is made up for by `LOOK`·L items; twice as many pay for what the cascade splits,
-/// too.
-const ITEMS_PER_LEVEL: usize = 2 * LOOK;
+/// items. So a look at s stretches is made up for by s·L items; twice as many pay for what the cascade
+/// splits, too.
+const ITEMS_PER_STEP: usize = 2;
 
 /// What a stretch costs, in steps of a lane: so many, and so many for each level of the tournament.
 const STEPS: usize = 40;
 const STEPS_PER_LEVEL: usize = 13;
 
 /// Merges for as long as a winner wins many times in a row: searches for the end of its stretch and takes
-/// that at once. Returns how many items those were: none where there are few.
+/// that at once. Returns how many items those were.
 ///
 /// Without it a merge of runs that win 64 times in a row takes 2.4 times as long at K = 16 and 3.3 times at
 /// K = 64 (`cargo bench --bench runs -- --filter concat_sort/runs`).
@@ -30,14 +34,19 @@ where
     S: Sink<T>,
 {
     let levels = runs.len().next_power_of_two().ilog2() as usize;
-    if runs.iter().map(|run| run.len()).sum::<usize>() < ITEMS_PER_LEVEL * levels {
-        return (0, sink);
-    }
+    let items: usize = runs.iter().map(|run| run.len()).sum();
+    let look = LOOK.min(items / (ITEMS_PER_STEP * levels).max(1));
+    // The cascade would take as many steps as there are levels, for each item.
+    let is_worth =
+        |items: usize, stretches: usize| items * levels > stretches * (STEPS + STEPS_PER_LEVEL * levels);
     let mut merged = 0;
     let mut tree = LoserTree::new(ByRef(order), runs.iter().map(|run| run.first()));
     'long: loop {
         let before = merged;
-        for _ in 0..LOOK {
+        for stretches in 0..look {
+            if stretches == GLANCE && !is_worth(2 * (merged - before), GLANCE) {
+                break 'long;
+            }
             let Some((winner, _)) = tree.winner() else { break 'long };
             let next = tree.runner_up().map(|(run, head)| (run, *head));
             let run = runs[winner];
@@ -53,8 +62,7 @@ where
             runs[winner] = rest;
             tree.set_head(winner, rest.first());
         }
-        // The cascade would take as many steps as there are levels, for each item.
-        if (merged - before) * levels < LOOK * (STEPS + STEPS_PER_LEVEL * levels) {
+        if !is_worth(merged - before, look) {
             break;
         }
     }
@@ -65,7 +73,7 @@ where
 
 /// Returns how many items at the beginning of `run`, of which the first is known to, come before something.
 #[inline]
-fn gallop<T>(run: &[T], mut is_before: impl FnMut(&T) -> bool) -> usize {
+pub(super) fn gallop<T>(run: &[T], mut is_before: impl FnMut(&T) -> bool) -> usize {
     let mut known = 1;
     let mut stride = 1;
     while run.get(known + stride - 1).is_some_and(&mut is_before) {
