@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use losertree::resource::BytePool;
-use losertree::response::ResponseSetOptions;
+use losertree::response::{ResponseSet, ResponseSetOptions};
 use losertree::{Labels, LeakLedger, Source};
 
 #[path = "../../examples/store_gateway/block/mod.rs"]

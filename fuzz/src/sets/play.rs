@@ -74,8 +74,11 @@ impl<'a> Play<'a> {
             .iter()
             .enumerate()
             .map(|(index, script)| Store::opened(format!("store-{index}"), stage.source(script.clone())));
-        let mut builder =
-            ProxyQuery::builder().stores(stores).response_sets(sets).partial_response(plan.strategy()).ledger(&ledger);
+        let mut builder = ProxyQuery::builder()
+            .stores(stores)
+            .response_sets(sets)
+            .partial_response(plan.strategy())
+            .ledger(&ledger);
         if let Some(limit) = plan.limit {
             builder = builder.limit(limit.into());
         }
