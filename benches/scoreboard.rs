@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The workloads, the fan-ins, and who takes part. The naive heap is the first of each list.
 fn fill(board: &mut Board) {
-    let (few, fan_ins) = (&[4, 16, 64], &[2, 4, 16, 64]);
+    let (few, fan_ins, label_fan_ins) = (&[4, 16, 64], &[2, 4, 16, 64], &[2, 4, 8, 16, 64]);
     board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::reading_ahead());
     // Beyond the caches.
     for sources in [64, 256, 1024] {
@@ -92,8 +92,8 @@ fn fill(board: &mut Board) {
     board.merges("u64", &SKEWED, few, &sync::all());
     board.merges("u64", &DISJOINT, few, &sync::all());
     board.merges("bytes", &STRINGS, fan_ins, &sync::all());
-    board.merges("labels", &LABELS, fan_ins, &sync::all());
-    board.merges("labels", &REPLICAS, fan_ins, &sync::all());
+    board.merges("labels", &LABELS, label_fan_ins, &sync::all());
+    board.merges("labels", &REPLICAS, label_fan_ins, &sync::all());
     board.merges("labels", &PAIRS, fan_ins, &sync::packing());
     board.merges("labels", &CODED, few, &sync::handing_in());
     board.merges("records", &RECORDS_64, &[16], &sync::all());

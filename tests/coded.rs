@@ -183,7 +183,7 @@ fn label_runs(sources: usize) -> Vec<Vec<Counted>> {
 /// P10: one comparison with the key before for each item, and never more than one a match.
 #[test]
 fn most_matches_read_no_key() {
-    for sources in [9, 16, 64] {
+    for sources in [5, 8, 9, 16, 64] {
         let runs = label_runs(sources);
         let levels = sources.next_power_of_two().ilog2() as usize;
         // For the first matches, codes against nothing are made of bytes, too.

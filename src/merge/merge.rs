@@ -18,7 +18,7 @@ use crate::key::{By, ByKey, Natural, OffsetCode, Order, SortKey};
 /// and `O(K)` memory. Orders with exact codes compare no items at all. A source that has won several times in a row is
 /// passed through, at one comparison for each item, for as long as its items come before all others.
 ///
-/// With more than eight sources and keys that are [strings of bytes](SortKey::PARTS), each item is compared once with the one
+/// With more than four sources and keys that are [strings of bytes](SortKey::PARTS), each item is compared once with the one
 /// before it of its source, and that is one comparison more; then most others are of codes. See [`key`](crate::key).
 ///
 /// # Panics

@@ -32,7 +32,7 @@ use crate::key::Order;
 /// (n + 1)·⌈log2 K⌉ together. `O(K)` memory; nothing is allocated after construction
 /// save by [`push`](Self::push), which doubles the tree when it is full, without a comparison.
 ///
-/// With more than eight sources and keys that are [strings of bytes](crate::key::SortKey::PARTS), a head is also compared
+/// With more than four sources and keys that are [strings of bytes](crate::key::SortKey::PARTS), a head is also compared
 /// once with the winner that was taken from its source, which makes one comparison more; of the others most are of codes.
 /// Then a question after another head than the winner's has changed, or after a source has gone backwards, costs K − 1. The
 /// key that was taken last is copied, into memory that is allocated again only for a longer one.

@@ -31,9 +31,10 @@ impl Default for Offsets {
 impl<T, O: Order<T>> LoserTree<T, O> {
     pub(super) const HAS_OFFSETS: bool = !O::EXACT && O::PARTS > 0 && O::PARTS <= MOST_PARTS;
 
-    /// Up to how many leaves the bytes of keys are compared right away. For eight, that takes 0.9 of the time; for
-    /// 16 it takes 1.2 times as long (bench `scoreboard`, `labels/unique`).
-    const FEW_LEAVES: usize = if O::IS_CODED { 0 } else { 8 };
+    /// Up to how many leaves the bytes of keys are compared right away. By offset-value codes, label sets take 1.4 times as
+    /// long with two sources, 1.1 times with four, 0.8 times with eight (1.05 if each is in two sources) and 0.7 times with 16
+    /// (bench `scoreboard`, `labels`, with other values of this).
+    const FEW_LEAVES: usize = if O::IS_CODED { 0 } else { 4 };
 
     /// Whether nodes have offset-value codes.
     #[allow(clippy::inline_always)]
