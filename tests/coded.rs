@@ -13,8 +13,8 @@ use futures::{TryStreamExt, stream};
 use losertree::key::{ByOffsetCode, Coded, OffsetCode};
 use losertree::tree::LoserTree;
 use losertree::{
-    Labels, ProxyResponseLoserTree, SortKey, from_stream, merge, merge_by_key, merge_coded, merge_with,
-    try_merge_with,
+    Labels, ProxyResponseLoserTree, SortKey, from_stream, merge, merge_by_key, merge_coded, merge_runs_with,
+    merge_with, try_merge_with,
 };
 use losertree_testkit::{Item, Random, Runs, TestKey, assert_merged, inputs, merged};
 use quickcheck::QuickCheck;
@@ -212,4 +212,25 @@ fn a_head_that_comes_before_the_last_winner_wins() {
     assert_eq!(tree.pop(), Some((3, vec![b'a'; 19])));
     assert_eq!(tree.pop(), Some((source, vec![b'a'; 20])));
     assert_eq!(tree.pop(), Some((1, vec![b'c'; 20])));
+}
+
+/// Runs in memory are merged with leaps, so codes that are against the item before cannot be trusted there.
+#[test]
+fn runs_of_coded_items_are_merged_in_order() {
+    let mut random = Random::seed(17);
+    for round in 0..60 {
+        let runs = Runs::<String>::random(&mut random, if round % 2 == 0 { 3000 } else { 40 });
+        let mut out = Vec::new();
+        merge_runs_with(&with_codes(&runs), ByOffsetCode, &mut out);
+        assert_merged(&out.into_iter().map(|coded| coded.item).collect::<Vec<_>>(), runs.as_slice());
+    }
+    // Long stretches.
+    let run =
+        |from: usize| (from..4000).step_by(1000).flat_map(|at| (at..at + 100).map(|n| format!("{n:0>40}")));
+    for sources in 2..12 {
+        let runs = Runs::from_keys((0..sources).map(|source| run(source * 90).collect()).collect());
+        let mut out = Vec::new();
+        merge_runs_with(&with_codes(&runs), ByOffsetCode, &mut out);
+        assert_merged(&out.into_iter().map(|coded| coded.item).collect::<Vec<_>>(), runs.as_slice());
+    }
 }

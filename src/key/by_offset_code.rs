@@ -9,6 +9,9 @@ use super::{Coded, OffsetCode, Order, SortKey};
 ///
 /// By the items, whose keys are strings of bytes. The codes are trusted: where one is wrong, the order of the output is
 /// unspecified, but no item is lost or repeated.
+///
+/// Merges of [runs in memory](crate::merge::runs) make no use of codes. They leave those of the runs as they are, which say
+/// nothing of the output.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ByOffsetCode;
 

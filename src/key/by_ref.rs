@@ -12,8 +12,8 @@ impl<O> Sealed for ByRef<'_, O> {}
 impl<T, O: Order<T>> Order<&T> for ByRef<'_, O> {
     const EXACT: bool = O::EXACT;
     const HAS_CODES: bool = O::HAS_CODES;
-    const PARTS: usize = O::PARTS;
-    const IS_CODED: bool = O::IS_CODED;
+    // References are taken with leaps, but codes are against the item before, and cannot be handed on.
+    const PARTS: usize = if O::IS_CODED { 0 } else { O::PARTS };
 
     #[inline]
     fn code(&mut self, item: &&T) -> u64 {
@@ -28,11 +28,6 @@ impl<T, O: Order<T>> Order<&T> for ByRef<'_, O> {
     #[inline]
     fn first_code(&mut self, item: &&T) -> OffsetCode {
         self.0.first_code(item)
-    }
-
-    #[inline]
-    fn handed_code(&mut self, item: &&T) -> Option<OffsetCode> {
-        self.0.handed_code(item)
     }
 
     #[inline]
