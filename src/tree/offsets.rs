@@ -29,7 +29,8 @@ impl Default for Offsets {
 }
 
 impl<T, O: Order<T>> LoserTree<T, O> {
-    pub(super) const HAS_OFFSETS: bool = !O::EXACT && O::PARTS > 0 && O::PARTS <= MOST_PARTS;
+    /// Whether there are offset-value codes in this order. Where codes tell any two items apart, there is no use for them.
+    pub(crate) const HAS_OFFSETS: bool = !O::EXACT && O::PARTS > 0 && O::PARTS <= MOST_PARTS;
 
     /// Up to how many leaves the bytes of keys are compared right away. For eight, that takes 0.9 of the time; for
     /// 16 it takes 1.2 times as long (bench `scoreboard`, `labels/unique`).
@@ -103,10 +104,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Keeps the key of an item that has won without having been in a leaf.
     #[inline]
     pub(super) fn keep_ahead(&mut self, item: &mut T, code: u64) {
+        // As in `keep_winner`.
+        let due = std::mem::replace(&mut self.due, Due::Everything);
         self.winner.code = code;
         self.offsets.taken = OffsetCode(code);
         self.order.keep(&mut self.offsets.before, item, self.offsets.taken);
         self.order.hand_on(item, self.offsets.taken);
+        self.due = due;
     }
 
     /// The code of an item that comes after the head that was taken last; `None` if it comes before that, or is not known.
