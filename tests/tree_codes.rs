@@ -108,7 +108,7 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
 
     fn smallest(&self, without: Option<usize>) -> Option<Item<K>> {
         let heads = self.model.iter().flatten().filter(|head| Some(head.source) != without);
-        heads.min_by(|a, b| a.compare(b)).cloned()
+        heads.min_by(SortKey::compare).cloned()
     }
 
     fn assert_is(&self, found: Option<(usize, (usize, usize))>, without: Option<usize>) {

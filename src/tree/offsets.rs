@@ -104,13 +104,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Keeps the key of an item that has won without having been in a leaf.
     #[inline]
     pub(super) fn keep_ahead(&mut self, item: &mut T, code: u64) {
-        // As in `keep_winner`.
-        let due = std::mem::replace(&mut self.due, Due::Everything);
         self.winner.code = code;
         self.offsets.taken = OffsetCode(code);
         self.order.keep(&mut self.offsets.before, item, self.offsets.taken);
         self.order.hand_on(item, self.offsets.taken);
-        self.due = due;
     }
 
     /// The code of an item that comes after the head that was taken last; `None` if it comes before that, or is not known.
