@@ -247,7 +247,7 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// ```
     ///
     /// ```compile_fail
-    /// let coded = losertree::merge([vec![[0; 8]], vec![[1; 8]]]).coded();
+    /// let coded = losertree::merge([vec![[0_u8; 8]], vec![[1_u8; 8]]]).coded();
     /// ```
     pub fn coded(mut self) -> CodedMerge<I, O> {
         const {
