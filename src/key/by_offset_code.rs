@@ -9,6 +9,8 @@ use super::{Coded, OffsetCode, Order, SortKey};
 ///
 /// By the items, whose keys are strings of bytes. The codes are trusted: where one is wrong, the order of the output is
 /// unspecified, but no item is lost or repeated.
+///
+/// [`merge_runs_with`](crate::merge_runs_with) does not take it: it leaps over items, whose codes would be missing then.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ByOffsetCode;
 

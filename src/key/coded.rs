@@ -1,4 +1,4 @@
-use super::{OffsetCode, SortKey};
+use super::{MOST_PARTS, OffsetCode, SortKey};
 
 /// An item that knows its [code](OffsetCode) against the item before it.
 ///
@@ -38,6 +38,7 @@ impl<T: SortKey> Coded<T> {
         I: IntoIterator<Item = T>,
         T: Clone,
     {
+        const { assert!(has_codes::<T>(), "only keys that are strings of bytes have offset-value codes") };
         let mut before: Option<T> = None;
         items.into_iter().map(move |item| {
             let code = before.as_ref().and_then(|before| OffsetCode::after(before, &item));
@@ -46,4 +47,9 @@ impl<T: SortKey> Coded<T> {
             Self { item, code }
         })
     }
+}
+
+/// Whether keys of this type have offset-value codes.
+pub(crate) const fn has_codes<K: SortKey>() -> bool {
+    K::PARTS > 0 && K::PARTS <= MOST_PARTS
 }

@@ -56,6 +56,7 @@ pub use by_key::ByKey;
 pub use by_offset_code::ByOffsetCode;
 pub(crate) use by_ref::ByRef;
 pub use coded::Coded;
+pub(crate) use coded::has_codes;
 pub(crate) use key_buffer::KeyBuffer;
 pub use natural::Natural;
 pub(crate) use offset_code::MOST_PARTS;

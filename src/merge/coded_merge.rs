@@ -3,7 +3,7 @@ use std::iter::FusedIterator;
 
 use super::merge::merge_with;
 use super::{Merge, Undrained};
-use crate::key::{ByOffsetCode, Coded, Order, SortKey};
+use crate::key::{ByOffsetCode, Coded, Order, SortKey, has_codes};
 
 /// A merge that yields its items with their [offset-value codes](crate::key::OffsetCode): what each has in common with
 /// the one before.
@@ -35,6 +35,8 @@ impl<I: Iterator, O: Order<I::Item>> CodedMerge<I, O> {
 /// No item is compared with its predecessor. So a merge of merges, or of blocks that store prefixes once, compares
 /// only the bytes behind what its sources have in common.
 ///
+/// Does not compile for keys that are not [strings of bytes](SortKey::PARTS).
+///
 /// # Examples
 ///
 /// ```
@@ -51,6 +53,7 @@ where
     S: IntoIterator<Item: IntoIterator<Item = Coded<T>>>,
     T: SortKey,
 {
+    const { assert!(has_codes::<T>(), "only keys that are strings of bytes have offset-value codes") };
     merge_with(sources, ByOffsetCode)
 }
 

@@ -6,6 +6,7 @@ use std::iter::FusedIterator;
 use super::engine::Engine;
 use super::{Coalesce, CodedMerge, Combine, KeepFirst, KeepFirstBy, Staged, Undrained};
 use crate::key::{By, ByKey, Natural, OffsetCode, Order, SortKey};
+use crate::tree::LoserTree;
 
 /// An iterator that merges sorted iterators into one.
 ///
@@ -238,13 +239,24 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// That of the first is [unknown](OffsetCode::UNKNOWN). If items have been taken before, this pulls the successor of the
     /// last one.
     ///
-    /// Does not compile for other keys, nor for [`Reversed`](crate::key::Reversed) orders and comparators:
+    /// Does not compile for other keys, nor for [`Reversed`](crate::key::Reversed) orders and comparators, nor for keys that
+    /// have an [exact code](SortKey::EXACT) instead, such as arrays of up to eight bytes:
     ///
     /// ```compile_fail
     /// let coded = losertree::merge([vec![1], vec![2]]).coded();
     /// ```
+    ///
+    /// ```compile_fail
+    /// let coded = losertree::merge([vec![[0_u8; 8]], vec![[1_u8; 8]]]).coded();
+    /// ```
     pub fn coded(mut self) -> CodedMerge<I, O> {
-        const { assert!(O::PARTS > 0, "only keys that are strings of bytes have offset-value codes") };
+        const {
+            let has_offsets = LoserTree::<I::Item, O>::HAS_OFFSETS;
+            assert!(
+                has_offsets,
+                "only keys that are strings of bytes have offset-value codes, if not exact ones"
+            );
+        }
         if self.engine.tree.popped().is_some() {
             let Ok(()) = self.engine.advance(pull);
         }

@@ -251,7 +251,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let Some(leaf) = self.heads.get_mut(source) else {
             return head;
         };
+        // A code that was handed in is against the head before of its source: that must be the one taken last.
+        let is_of_another = O::IS_CODED
+            && match self.due {
+                Due::Nothing => leaf.is_none(),
+                Due::Winner => leaf.is_some(),
+                _ => false,
+            };
         self.due = match self.due {
+            Due::Nothing | Due::Winner if has_offsets && is_of_another => Due::Everything,
             Due::Nothing | Due::Successor | Due::Winner if source == self.winner.source() => Due::Winner,
             // Codes are against the winner, and not against another one.
             Due::Nothing if has_offsets => Due::Everything,

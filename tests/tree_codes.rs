@@ -1,0 +1,246 @@
+//! The tournament by offset-value codes against a list of heads, by random operations: who wins, and what codes say.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Debug;
+
+use losertree::SortKey;
+use losertree::key::{ByOffsetCode, Coded, Natural, OffsetCode, Order};
+use losertree::tree::LoserTree;
+use losertree_testkit::{Domain, Item, Random, TestKey};
+
+/// What the tree is made of: items, with their codes or without.
+trait Head<K>: Clone + Debug {
+    fn make(item: Item<K>, code: OffsetCode) -> Self;
+    fn item(&self) -> &Item<K>;
+    fn code(&self) -> Option<OffsetCode>;
+}
+
+impl<K: TestKey> Head<K> for Item<K> {
+    fn make(item: Self, _code: OffsetCode) -> Self {
+        item
+    }
+
+    fn item(&self) -> &Self {
+        self
+    }
+
+    fn code(&self) -> Option<OffsetCode> {
+        None
+    }
+}
+
+impl<K: TestKey> Head<K> for Coded<Item<K>> {
+    fn make(item: Item<K>, code: OffsetCode) -> Self {
+        Self { item, code }
+    }
+
+    fn item(&self) -> &Item<K> {
+        &self.item
+    }
+
+    fn code(&self) -> Option<OffsetCode> {
+        Some(self.code)
+    }
+}
+
+struct Pair<K, T, O> {
+    tree: LoserTree<T, O>,
+    model: Vec<Option<Item<K>>>,
+    /// The last head that each source was given.
+    given: Vec<Option<Item<K>>>,
+    /// The head that was taken last.
+    taken: Option<Item<K>>,
+    /// Whether nothing has changed since the last question.
+    is_settled: bool,
+    made: usize,
+    random: Random,
+    domain: Domain,
+}
+
+impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
+    fn new(order: O, sources: usize, seed: u64) -> Self {
+        let mut random = Random::seed(seed);
+        let domain = Domain::ALL[random.below(3)];
+        Self {
+            tree: LoserTree::new(order, (0..sources).map(|_| None)),
+            model: vec![None; sources],
+            given: vec![None; sources],
+            taken: None,
+            is_settled: false,
+            made: 0,
+            random,
+            domain,
+        }
+    }
+
+    /// A head that mostly comes after the one before of its source, and its code against that.
+    fn head(&mut self, source: usize) -> Option<T> {
+        if self.random.chance(0.1) {
+            return None;
+        }
+        let mut key = K::generate(&mut self.random, self.domain);
+        let before = self.given.get(source).cloned().flatten();
+        if let Some(before) = &before {
+            if self.random.chance(0.3) {
+                key = before.key.clone();
+            }
+            // Close to it, if there is one.
+            for _ in 0..self.random.below(5) {
+                let other = K::generate(&mut self.random, self.domain);
+                let is_ahead = !other.compare(&before.key).is_lt();
+                if is_ahead && (key.compare(&before.key).is_lt() || other.compare(&key).is_lt()) {
+                    key = other;
+                }
+            }
+            if key.compare(&before.key).is_lt() && self.random.chance(0.9) {
+                key = before.key.clone();
+            }
+        }
+        self.made += 1;
+        let item = Item::new(key, source, self.made);
+        let code = before.and_then(|before| OffsetCode::after(&before, &item));
+        let code = code.filter(|_| self.random.chance(0.95)).unwrap_or(OffsetCode::UNKNOWN);
+        if source < self.given.len() {
+            self.given[source] = Some(item.clone());
+        }
+        Some(T::make(item, code))
+    }
+
+    fn smallest(&self, without: Option<usize>) -> Option<Item<K>> {
+        let heads = self.model.iter().flatten().filter(|head| Some(head.source) != without);
+        heads.min_by(SortKey::compare).cloned()
+    }
+
+    fn assert_is(&self, found: Option<(usize, (usize, usize))>, without: Option<usize>) {
+        let expected = self.smallest(without).map(|item| (item.source, item.identity()));
+        assert_eq!(found, expected, "{:?}", self.model);
+    }
+
+    fn note_taken(&mut self, head: &T) {
+        if let Some(code) = head.code() {
+            let expected = self.taken.as_ref().and_then(|taken| OffsetCode::after(taken, head.item()));
+            assert!(
+                code == OffsetCode::UNKNOWN || Some(code) == expected,
+                "{code:?} and not {expected:?}: {head:?} after {:?}",
+                self.taken
+            );
+        }
+        self.taken = Some(head.item().clone());
+    }
+
+    fn pop(&mut self) -> Option<usize> {
+        let popped = self.tree.pop();
+        self.assert_is(popped.as_ref().map(|(source, head)| (*source, head.item().identity())), None);
+        self.is_settled = false;
+        let (source, head) = popped?;
+        self.model[source] = None;
+        self.note_taken(&head);
+        Some(source)
+    }
+
+    fn set(&mut self, source: usize, head: Option<T>) {
+        let winner = self.smallest(None).map(|item| item.source);
+        let item = head.as_ref().map(|head| head.item().clone());
+        let old = self.tree.set_head(source, head);
+        let expected = std::mem::replace(&mut self.model[source], item);
+        assert_eq!(old.as_ref().map(|old| old.item().identity()), expected.map(|item| item.identity()));
+        if self.is_settled
+            && winner == Some(source)
+            && let Some(old) = old
+        {
+            self.note_taken(&old);
+        }
+        self.is_settled = false;
+    }
+
+    fn step(&mut self) {
+        match self.random.below(20) {
+            0 if self.model.len() < 80 => {
+                let source = self.model.len();
+                self.given.push(None);
+                let head = self.head(source);
+                self.model.push(head.as_ref().map(|head| head.item().clone()));
+                let is_live = head.is_some();
+                assert_eq!(self.tree.push(head), source);
+                self.is_settled &= !is_live;
+            }
+            1..=7 => {
+                for _ in 0..self.random.below(12) {
+                    let Some(source) = self.pop() else { return };
+                    let head = self.head(source);
+                    self.set(source, head);
+                }
+            }
+            8..=10 => {
+                let Some((source, head)) = self.tree.winner() else { return };
+                let identity = head.item().identity();
+                self.assert_is(Some((source, identity)), None);
+                self.is_settled = true;
+                let head = self.head(source);
+                self.set(source, head);
+            }
+            11 => {
+                if !self.model.is_empty() {
+                    let source = self.random.below(self.model.len());
+                    let head = self.head(source);
+                    self.set(source, head);
+                }
+            }
+            12 => drop(self.pop()),
+            13 => {
+                let runner_up = self.tree.runner_up().map(|(source, head)| (source, head.item().identity()));
+                let winner = self.smallest(None).map(|item| item.source);
+                self.assert_is(runner_up, winner);
+                self.is_settled = true;
+            }
+            14 => {
+                self.tree.settle();
+                self.is_settled = true;
+            }
+            15 => self.tree = self.tree.clone(),
+            16 if self.random.chance(0.1) => while self.pop().is_some() {},
+            _ => {
+                // One source wins many times in a row, with keys that are equal or grow slowly.
+                let Some(source) = self.pop() else { return };
+                for _ in 0..self.random.below(30) {
+                    let Some(taken) = self.taken.clone() else { return };
+                    self.made += 1;
+                    let item = Item::new(taken.key, source, self.made);
+                    let known = self.given[source].replace(item.clone());
+                    let code = known.and_then(|known| OffsetCode::after(&known, &item));
+                    self.set(source, Some(T::make(item, code.unwrap_or(OffsetCode::UNKNOWN))));
+                    if self.pop() != Some(source) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..100 {
+            self.step();
+            if self.random.chance(0.3) {
+                let winner = self.tree.winner().map(|(source, head)| (source, head.item().identity()));
+                self.assert_is(winner, None);
+                self.is_settled = true;
+            }
+        }
+        while self.pop().is_some() {}
+    }
+}
+
+fn check<K: TestKey>() {
+    for seed in 0..300 {
+        let sources = Random::seed(seed ^ 0x5555).below(40);
+        Pair::<K, Item<K>, _>::new(Natural, sources, seed).run();
+        Pair::<K, Coded<Item<K>>, _>::new(ByOffsetCode, sources, seed).run();
+    }
+}
+
+#[test]
+fn a_tree_by_codes_is_like_a_list_whose_smallest_is_looked_for() {
+    check::<String>();
+    check::<Vec<u8>>();
+    check::<(Vec<u8>, Option<String>)>();
+}
