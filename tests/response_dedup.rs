@@ -416,7 +416,7 @@ fn what_need_not_grow_allocates_nothing() {
 
     let some: Vec<_> = in_order.iter().skip(20).step_by(3).cloned().collect();
     let one = |index: usize| {
-        let chunks = if index % 2 == 0 { &in_order } else { &some };
+        let chunks = if index.is_multiple_of(2) { &in_order } else { &some };
         Ok::<Response, Infallible>(series(index / 2, chunks.clone()).into())
     };
     let mut stream = deduplicate(Fitful::steady((0..600).map(one)));
