@@ -5,8 +5,10 @@
 
 mod timed;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use losertree::response::{
     SeriesOrder, Store,
 };
 use losertree::{BoxSource, Chunk, Labels, LeakLedger, Response, Series, Source, Warning, closing};
+use losertree_testkit::{Driver, Log, Random, Script, Stage, Tasks};
+use quickcheck::QuickCheck;
 use tokio::time::Instant;
 
 type StoreSource = BoxSource<'static, Response, io::Error>;
@@ -292,4 +296,102 @@ async fn equal_series_are_one_whatever_comes_between_them() {
         assert_eq!(chunks, [1, 3, 3, 3, 3, 3, 3, 3, 3, 1]);
         assert_eq!((query.merged_series(), query.dropped_chunks()), (23 + 16 + 23, 46));
     }
+}
+
+/// A store's series, in order, some of them several times, with other frames in between.
+fn random_answer(random: &mut Random, store: usize) -> Vec<Response> {
+    let mut names: Vec<_> = (0..random.below(12)).map(|_| random.below(6)).collect();
+    names.sort_unstable();
+    let mut frames = Vec::new();
+    for (at, name) in names.into_iter().enumerate() {
+        let text = format!(r#"{{__name__="up", zone="{}"}}"#, "x".repeat(name));
+        let start = i64::try_from(if random.chance(0.5) { 0 } else { store * 100 + at }).unwrap();
+        let one = series(if name == 0 { "{}" } else { &text }, start);
+        match (random.below(6), frames.last_mut()) {
+            (0, _) => frames.push(Response::Batch(vec![one])),
+            (1, Some(Response::Batch(batch))) => batch.push(one),
+            (2, _) => frames.extend([Response::Hints(Bytes::new()), one.into()]),
+            (3, _) => frames.extend([Warning::new("slow").into(), one.into()]),
+            _ => frames.push(one.into()),
+        }
+    }
+    frames
+}
+
+/// Few stores or many, whole or cut off, in whatever order their frames come: each series is yielded once.
+#[test]
+fn a_query_yields_each_series_once() {
+    fn property(seed: u64) -> bool {
+        let mut random = Random::seed(seed);
+        let (stage, tasks) = (Stage::new(), Tasks::new(seed));
+        let mut expected = BTreeMap::<Labels, BTreeSet<Chunk>>::new();
+        let (mut most, mut others) = (0, 0);
+        let stores: Vec<_> = (0..random.below(24))
+            .map(|at| {
+                let frames = random_answer(&mut random, at);
+                for frame in &frames {
+                    let several = match frame {
+                        Response::Series(series) => slice::from_ref(series),
+                        Response::Batch(batch) => batch,
+                        _ => &[],
+                    };
+                    others += usize::from(several.is_empty());
+                    most += several.len() as u64;
+                    for series in several {
+                        expected.entry(series.labels.clone()).or_default().extend(series.chunks.clone());
+                    }
+                }
+                let mut script = Script::of(frames);
+                if random.chance(0.2) {
+                    others += 1;
+                    script = script.fail();
+                }
+                Store::opened("store", stage.source(script.with_pauses(&mut random, 0.2)))
+            })
+            .collect();
+        let orders = [SeriesOrder::Checked, SeriesOrder::Trusted, SeriesOrder::Sorted];
+        let mut options = ResponseSetOptions::new().order(*random.pick(&orders).unwrap());
+        if random.chance(0.3) {
+            options = options.retrieval(RetrievalStrategy::Eager);
+        }
+        if random.chance(0.5) {
+            let tasks = tasks.clone();
+            options = options.spawn_with(move |task| tasks.spawn(task)).buffer_frames(1 + random.below(3));
+        }
+        let limit = if random.chance(0.3) { random.below(7) } else { 100 };
+        let mut query = ProxyQuery::builder()
+            .stores(stores)
+            .response_sets(options)
+            .partial_response(PartialResponseStrategy::Warn)
+            .limit(limit as u64);
+        if random.chance(0.3) {
+            query = query.batches(1 + random.below(4), usize::MAX);
+        }
+        let mut query = query.build();
+        let mut stream = stream::poll_fn(|cx| tasks.poll(cx, |cx| query.poll_next_unpin(cx)));
+        // A log of no sources: a set need not poll a store that has woken.
+        let mut driver = Driver::new(stage.bell().clone(), Log::new(), Random::seed(seed));
+        let answer = driver.run(&mut stream).ok();
+        let mut yielded = Vec::new();
+        let mut met = 0;
+        for response in answer {
+            match response {
+                Response::Series(series) => yielded.push(series),
+                Response::Batch(batch) => yielded.extend(batch),
+                _ => met += 1,
+            }
+        }
+        let is_limited = limit <= expected.len();
+        let dropped = most - expected.len() as u64;
+        let expected: Vec<_> = expected
+            .into_iter()
+            .take(limit)
+            .map(|(labels, chunks)| Series::new(labels, chunks.into_iter().collect()))
+            .collect();
+        assert_eq!(yielded, expected);
+        assert!(is_limited || (met, query.merged_series()) == (others, dropped));
+        stage.log().assert_closed();
+        true
+    }
+    QuickCheck::new().tests(2_000).quickcheck(property as fn(u64) -> bool);
 }

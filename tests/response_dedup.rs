@@ -396,7 +396,8 @@ fn drain(stream: &mut (impl Stream<Item = Result<Response, Infallible>> + Unpin)
 }
 
 // P10
-/// Series alone, in order, cost no allocation; replicas with the same chunks, and chunks out of order, neither.
+/// Series alone, in order, cost no allocation; replicas with the same chunks or some of them, and chunks out of order,
+/// neither.
 #[test]
 fn what_need_not_grow_allocates_nothing() {
     let in_order: Vec<_> = (0..50).map(|at| chunk(at, at + 9, "x")).collect();
@@ -412,4 +413,15 @@ fn what_need_not_grow_allocates_nothing() {
         assert_eq!((count, counted.count_total), (600 / copies, 0), "{copies} copies: {counted:?}");
         assert_eq!(stream.dropped_chunks(), 50 * (600 - 600 / copies) as u64);
     }
+
+    let some: Vec<_> = in_order.iter().skip(20).step_by(3).cloned().collect();
+    let one = |index: usize| {
+        let chunks = if index.is_multiple_of(2) { &in_order } else { &some };
+        Ok::<Response, Infallible>(series(index / 2, chunks.clone()).into())
+    };
+    let mut stream = deduplicate(Fitful::steady((0..600).map(one)));
+    let mut count = 0;
+    let counted = measure(|| count = drain(&mut stream));
+    assert_eq!((count, counted.count_total), (300, 0), "{counted:?}");
+    assert_eq!(stream.dropped_chunks(), 300 * some.len() as u64);
 }

@@ -300,6 +300,27 @@ fn one_poll_takes_no_more_frames_than_it_may() {
     }
 }
 
+// F35
+/// Frames that give nothing are no way round the budget, whatever else is done to them.
+#[test]
+fn one_poll_takes_no_more_empty_batches_than_it_may() {
+    for order in [SeriesOrder::Trusted, SeriesOrder::Checked] {
+        let script = Script::of((0..1_000).map(|_| Response::Batch(vec![])));
+        let mut play = Play::new(&ResponseSetOptions::new().order(order), script, false, 1);
+        let mut most = 0;
+        let mut stream = stream::poll_fn(|cx| {
+            let before = play.stage.log().items();
+            let polled = Pin::new(&mut play.set).poll_next(cx);
+            most = most.max(play.stage.log().items() - before);
+            polled
+        });
+        assert!(play.driver.run(&mut stream).finished().is_empty());
+        assert!(most <= 128, "{most} frames in a poll: {order:?}");
+        assert_eq!(play.close(), Ok(()));
+        play.end();
+    }
+}
+
 /// What was held back is charged once, from when it is held until it was used up.
 #[test]
 fn series_that_were_held_back_stay_charged_and_are_charged_once() {

@@ -18,7 +18,7 @@ type Error<S> = ResponseSetError<<S as Source>::Error>;
 pub(super) struct Arranger<S: Source> {
     receiver: Receiver<S>,
     rules: Rules,
-    /// Whether all frames are passed on as they are.
+    /// Whether all frames are passed on as they are, save empty batches: whoever unpacks them has no budget.
     is_idle: bool,
     /// Whether series are held back from now on.
     holds: bool,
@@ -107,7 +107,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             let is_timed = *budget == POLL_BUDGET;
             *budget = left;
             match ready!(self.receiver.poll_frame(cx, frames, is_timed)) {
-                Some(Ok(())) if self.is_idle => return Poll::Ready(Some(Ok(()))),
+                Some(Ok(())) if self.is_idle && !is_last_empty(frames) => return Poll::Ready(Some(Ok(()))),
                 Some(Ok(())) => {
                     if self.arrange_last(frames) {
                         return Poll::Ready(Some(Ok(())));
@@ -289,4 +289,10 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             }
         }
     }
+}
+
+/// Whether the last frame is a batch without series.
+#[inline]
+fn is_last_empty(frames: &VecDeque<Frame>) -> bool {
+    matches!(frames.back(), Some(Frame { response: Response::Batch(batch), .. }) if batch.is_empty())
 }

@@ -283,7 +283,7 @@ fn add(chunks: &mut Vec<Chunk>, mut duplicates: Vec<Chunk>) -> u64 {
         }
     });
     let dropped = before - duplicates.len();
-    if duplicates.last() < chunks.first() {
+    if !duplicates.is_empty() && duplicates.last() < chunks.first() {
         mem::swap(chunks, &mut duplicates);
     }
     chunks.append(&mut duplicates);

@@ -39,7 +39,7 @@ pub type QueryError<E> = MergeError<ResponseSetError<E>>;
 ///
 /// # Complexity
 ///
-/// That of the merge, and one comparison of labels for each series to find duplicates. The memory is that of
+/// That of the merge, and at most one comparison of labels for each series to find duplicates. The memory is that of
 /// the [sets](super::ResponseSetOptions), one series of each store, one that is held back, and one batch.
 ///
 /// # Errors
