@@ -6,9 +6,9 @@ use super::{KeyBuffer, OffsetCode, Order, SortKey};
 
 /// The order of a key that a function takes out of each item.
 ///
-/// The function is called once for the code of each item, and twice for each comparison that the codes do
-/// not decide; once more for each item where keys are strings of bytes and sources are many. It cannot return a key that borrows from the item; for such keys implement [`SortKey`] for
-/// the item, or use a comparator with [`By`](super::By).
+/// The function is called once for the code of each item, and twice for each comparison that the codes do not decide;
+/// once more for each item where keys are strings of bytes and sources are many. It cannot return a key that borrows
+/// from the item; for such keys implement [`SortKey`] for the item, or use a comparator with [`By`](super::By).
 #[derive(Clone, Copy)]
 pub struct ByKey<F>(F);
 

@@ -26,11 +26,12 @@ use crate::key::Order;
 ///
 /// # Complexity
 ///
-/// For K sources, the first question costs K − 1 comparisons. A question after one head has changed costs at
-/// most ⌈log2 K⌉, after several have changed K − 1. Three sources are put in order at first, by at most three. Where a source keeps winning, a question can cost ⌈log2 K⌉ − 1 more to
-/// find the runner-up, and those after it cost one comparison each; n questions after one change each never cost more than
-/// (n + 1)·⌈log2 K⌉ together. `O(K)` memory; nothing is allocated after construction
-/// save by [`push`](Self::push), which doubles the tree when it is full, without a comparison.
+/// For K sources, the first question costs K − 1 comparisons; three sources are put in order then, by at most three.
+/// A question after one head has changed costs at most ⌈log2 K⌉, after several have changed K − 1. Where a source
+/// keeps winning, a question can cost ⌈log2 K⌉ − 1 more to find the runner-up, and those after it cost one comparison
+/// each; n questions after one change each never cost more than (n + 1)·⌈log2 K⌉ together. `O(K)` memory; nothing is
+/// allocated after construction save by [`push`](Self::push), which doubles the tree when it is full, without a
+/// comparison.
 ///
 /// With more than four sources and keys that are [strings of bytes](crate::key::SortKey::PARTS), a head is also compared
 /// once with the winner that was taken from its source, which makes one comparison more; of the others most are of codes.

@@ -22,8 +22,9 @@ const SHORTEST_PART_PER_RUN: usize = 1 << 8;
 ///
 /// # Complexity
 ///
-/// The comparisons of [`merge_runs`](super::merge_runs()), and for each part of the merge those that find
-/// where it begins: at most (K + 1)·(⌈log2 K⌉ + 1)·(⌈log2 (N / K)⌉ + 2), however the runs interleave. There are a few parts for each thread, each with its own room for entries.
+/// The comparisons of [`merge_runs`](super::merge_runs()), and for each part of the merge those that find where it
+/// begins: at most (K + 1)·(⌈log2 K⌉ + 1)·(⌈log2 (N / K)⌉ + 2), however the runs interleave. There are a few parts
+/// for each thread, each with its own room for entries.
 ///
 /// # Panics
 ///
