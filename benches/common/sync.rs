@@ -57,10 +57,11 @@ pub(crate) fn packing<K: Ingest>() -> Vec<Contender<K>> {
     all
 }
 
-/// Declares a peer by how it is opened.
-macro_rules! peer {
-    ($type:ident, $name:literal, $role:expr, $runs:ident => $open:expr) => {
-        struct $type;
+/// Declares a contender by how it is opened.
+macro_rules! merger {
+    ($(#[$doc:meta])* $vis:vis $type:ident, $name:literal, $role:expr, $runs:ident => $open:expr) => {
+        $(#[$doc])*
+        $vis struct $type;
 
         impl<K: Key> Merger<K> for $type {
             const NAME: &'static str = $name;
@@ -74,63 +75,41 @@ macro_rules! peer {
     };
 }
 
-peer!(Naive, "naive_heap", Role::Peer, runs => NaiveHeap::new(sources(runs)));
-peer!(Tuned, "tuned_heap", Role::Peer, runs => TunedHeap::new(sources(runs)));
-peer!(Plus, "binary_heap_plus", Role::Peer, runs => MinHeap::new(sources(runs)));
-peer!(Itertools, "itertools", Role::Peer, runs => itertools::kmerge(sources(runs)));
-peer!(ItertoolsBy, "itertools_by", Role::Peer, runs => itertools::kmerge_by(sources(runs), |a: &K, b: &K| a < b));
-peer!(Sort, "concat_sort", Role::Bulk, runs => {
+merger!(Naive, "naive_heap", Role::Peer, runs => NaiveHeap::new(sources(runs)));
+merger!(Tuned, "tuned_heap", Role::Peer, runs => TunedHeap::new(sources(runs)));
+merger!(Plus, "binary_heap_plus", Role::Peer, runs => MinHeap::new(sources(runs)));
+merger!(Itertools, "itertools", Role::Peer, runs => itertools::kmerge(sources(runs)));
+merger!(ItertoolsBy, "itertools_by", Role::Peer, runs => itertools::kmerge_by(sources(runs), |a: &K, b: &K| a < b));
+merger!(Sort, "concat_sort", Role::Bulk, runs => {
     let mut all = runs.concat();
     all.sort();
     all.into_iter()
 });
-peer!(SortUnstable, "concat_sort_unstable", Role::Bulk, runs => {
+merger!(SortUnstable, "concat_sort_unstable", Role::Bulk, runs => {
     let mut all = runs.concat();
     all.sort_unstable();
     all.into_iter()
 });
 
-/// This library, through plain `next`.
-pub(crate) struct Next;
-
-impl<K: Key> Merger<K> for Next {
-    const NAME: &'static str = "losertree";
-    const ROLE: Role = Role::Ours;
-
-    #[inline]
-    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
-        losertree::merge(sources(runs))
-    }
-}
+merger!(
+    /// This library, through plain `next`.
+    pub(crate) Next, "losertree", Role::Ours, runs => losertree::merge(sources(runs))
+);
 
 /// How many items are read ahead, or are in a block.
 pub(crate) const AHEAD: usize = 32;
 
-/// This library, with items of each source read ahead.
-struct Staged;
+merger!(
+    /// This library, with items of each source read ahead.
+    Staged, "losertree_staged", Role::Ours, runs => losertree::merge(sources(runs)).staged(AHEAD)
+);
 
-impl<K: Key> Merger<K> for Staged {
-    const NAME: &'static str = "losertree_staged";
-    const ROLE: Role = Role::Ours;
-
-    #[inline]
-    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
-        losertree::merge(sources(runs)).staged(AHEAD)
-    }
-}
-
-/// This library over sources that give blocks, each of which is allocated.
-struct Blocks;
-
-impl<K: Key> Merger<K> for Blocks {
-    const NAME: &'static str = "losertree_blocks";
-    const ROLE: Role = Role::Ours;
-
-    #[inline]
-    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+merger!(
+    /// This library over sources that give blocks, each of which is allocated.
+    Blocks, "losertree_blocks", Role::Ours, runs => {
         losertree::merge(runs.iter().map(|run| run.chunks(AHEAD).flat_map(<[K]>::to_vec)))
     }
-}
+);
 
 struct Fold;
 
@@ -140,7 +119,7 @@ impl<K: Key> Merger<K> for Fold {
 
     #[inline]
     fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
-        losertree::merge(sources(runs))
+        Next::open(runs)
     }
 
     #[inline]
@@ -157,7 +136,7 @@ impl<K: Key> Merger<K> for NextBlock {
 
     #[inline]
     fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
-        losertree::merge(sources(runs))
+        Next::open(runs)
     }
 
     #[inline]
@@ -172,33 +151,19 @@ impl<K: Key> Merger<K> for NextBlock {
     }
 }
 
-/// This library, on runs that are in memory.
-struct Runs;
-
-impl<K: Key> Merger<K> for Runs {
-    const NAME: &'static str = "losertree_runs";
-    const ROLE: Role = Role::OursInBulk;
-
-    #[inline]
-    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+merger!(
+    /// This library, on runs that are in memory.
+    Runs, "losertree_runs", Role::OursInBulk, runs => {
         let mut all = Vec::new();
         losertree::merge_runs(runs, &mut all);
         all.into_iter()
     }
-}
+);
 
-/// This library with a comparator: without codes.
-struct By;
-
-impl<K: Key> Merger<K> for By {
-    const NAME: &'static str = "losertree_by";
-    const ROLE: Role = Role::Reference;
-
-    #[inline]
-    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
-        losertree::merge_by(sources(runs), K::cmp)
-    }
-}
+merger!(
+    /// This library with a comparator: without codes.
+    By, "losertree_by", Role::Reference, runs => losertree::merge_by(sources(runs), K::cmp)
+);
 
 /// Packs the pairs that its sources refer to, where a peer clones them.
 struct Packing;

@@ -4,6 +4,8 @@
 //! they can be compared. The loser of a match then has a code against the winner of that match: its old one, or where
 //! both were equal a new one, which comparing them gives. See [`OffsetCode`].
 
+use std::cmp::Ordering;
+
 use super::LoserTree;
 use super::loser_tree::Due;
 use super::node::Node;
@@ -32,9 +34,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Whether there are offset-value codes in this order. Where codes tell any two items apart, there is no use for them.
     pub(crate) const HAS_OFFSETS: bool = !O::EXACT && O::PARTS > 0 && O::PARTS <= MOST_PARTS;
 
-    /// Up to how many leaves the bytes of keys are compared right away. By offset-value codes, label sets take 1.4 times as
-    /// long with two sources, 1.1 times with four, 0.8 times with eight (1.05 if each is in two sources) and 0.7 times with 16
-    /// (bench `scoreboard`, `labels`, with other values of this).
+    /// Up to how many leaves the bytes of keys are compared right away. By offset-value codes, label sets take 1.1 times as
+    /// long or more with two sources, about as long with four, 0.8 times with eight and 0.7 times with 16 (bench
+    /// `scoreboard`, `labels/labels` and `labels/replicas`, with 1 and 64 here).
     const FEW_LEAVES: usize = if O::IS_CODED { 0 } else { 4 };
 
     /// Whether nodes have offset-value codes.
@@ -167,7 +169,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let code = OffsetCode(holder.code);
         let (order, code) = match (head(holder), head(challenger)) {
             (Some(a), Some(b)) if !code.is_equal() => self.order.compare_coded(code, a, b),
-            _ => (std::cmp::Ordering::Equal, code),
+            _ => (Ordering::Equal, code),
         };
         let holder_wins = order.then(holder.rank.cmp(&challenger.rank)).is_lt();
         let (winner, loser) = if holder_wins { (holder, challenger) } else { (challenger, holder) };
