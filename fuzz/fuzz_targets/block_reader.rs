@@ -9,7 +9,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use losertree::resource::BytePool;
 use losertree::response::{ResponseSet, ResponseSetOptions};
-use losertree::{Labels, LeakLedger, Source};
+use losertree::{Labels, LeakLedger, Series, Source};
 
 #[path = "../../examples/store_gateway/block/mod.rs"]
 #[allow(dead_code, unused_imports)]
@@ -61,12 +61,51 @@ fuzz_target!(|input: Input<'_>| {
         && input.series.iter().all(|written| written.lie.is_none() && fits(written))
         && input.series.is_sorted_by(|a, b| labels(a) < labels(b));
 
-    let read = open(index, chunks).map(|files| read(files, &input));
+    let read = open(&index, &chunks).map(|files| read(files, Unread::new(&index, &chunks), &input));
     assert!(!is_whole || matches!(read, Ok(true)));
 });
 
+/// What of the two files has not come out of the reader yet.
+struct Unread<'a> {
+    index: &'a [u8],
+    chunks: &'a [u8],
+    chunk_offset: u64,
+}
+
+impl<'a> Unread<'a> {
+    /// The bodies of files, whose headers are right.
+    fn new(index: &'a [u8], chunks: &'a [u8]) -> Self {
+        let body = |file: &'a [u8]| file.get(HEADER_BYTES..).unwrap_or_default();
+        Self { index: body(index), chunks: body(chunks), chunk_offset: HEADER_BYTES as u64 }
+    }
+
+    /// Takes off what a series is written as. Panics if something else stands there.
+    ///
+    /// That is all that can be said of changed files: a length that lies, or the chance of a fuzzer that looks at
+    /// comparisons, can hit upon a right checksum (that of four bytes of 255 is four bytes of 255).
+    fn take(&mut self, series: &Series) {
+        let [chunk] = &series.chunks[..] else { panic!("a series of {} chunks", series.chunks.len()) };
+        let entry = Entry {
+            labels_len: len(series.labels.packed()),
+            chunk_len: len(&chunk.data),
+            chunk_offset: self.chunk_offset,
+            min_time_ms: chunk.min_time_ms,
+            max_time_ms: chunk.max_time_ms,
+        };
+        self.index =
+            self.index.strip_prefix(&*entry.encode(series.labels.packed())).expect("an entry is another");
+        let frame = seal(chunk.data.to_vec());
+        self.chunks = self.chunks.strip_prefix(&*frame).expect("a chunk is another");
+        self.chunk_offset += frame.len() as u64;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.index.is_empty() && self.chunks.is_empty()
+    }
+}
+
 /// Reads the block, and judges what comes out. Returns whether that ended as it should.
-fn read(files: BlockFiles, input: &Input<'_>) -> bool {
+fn read(files: BlockFiles, mut unread: Unread<'_>, input: &Input<'_>) -> bool {
     let ledger = LeakLedger::sites();
     let pool = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES).ledger(&ledger).build();
     let pool = pool.expect("the sizes fit");
@@ -84,16 +123,11 @@ fn read(files: BlockFiles, input: &Input<'_>) -> bool {
             // It has woken itself: there is memory enough.
             Poll::Pending => {}
             Poll::Ready(Some(Ok(response))) => {
-                let series = response.as_series().expect("a block gives nothing else");
-                let written = &input.series[given];
-                assert_eq!(series.labels, labels(written));
-                // An index that lies under a right checksum may name an empty chunk where zeros are.
-                let data = &series.chunks[0].data;
-                assert!(written.chunk == data || (written.lie.is_some() && data.is_empty()));
+                unread.take(response.as_series().expect("a block gives nothing else"));
                 given += 1;
             }
             Poll::Ready(None) => {
-                assert_eq!(given, input.series.len());
+                assert!(unread.is_empty());
                 break true;
             }
             Poll::Ready(Some(Err(_))) => break false,
@@ -125,14 +159,18 @@ impl<T> IsReadyAnd<T> for Poll<T> {
     }
 }
 
-fn open(index: Vec<u8>, chunks: Vec<u8>) -> Result<BlockFiles, BlockError> {
-    let index = BlockFile::from_bytes("index", index, INDEX_MAGIC)?;
-    let chunks = BlockFile::from_bytes("chunks", chunks, CHUNKS_MAGIC)?;
+fn open(index: &[u8], chunks: &[u8]) -> Result<BlockFiles, BlockError> {
+    let index = BlockFile::from_bytes("index", index.to_vec(), INDEX_MAGIC)?;
+    let chunks = BlockFile::from_bytes("chunks", chunks.to_vec(), CHUNKS_MAGIC)?;
     BlockFiles::new(FileName { block: 0, generation: 1 }, index, chunks)
 }
 
 fn labels(written: &Written<'_>) -> Labels {
     Labels::from_pairs([("name", written.labels)]).expect("one name")
+}
+
+fn len(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("inputs are short")
 }
 
 /// Whether a series is within the limits of the format.
@@ -144,8 +182,8 @@ fn fits(written: &Written<'_>) -> bool {
 fn write(written: &Written<'_>, index: &mut Vec<u8>, chunks: &mut Vec<u8>) {
     let labels = labels(written);
     let mut entry = Entry {
-        labels_len: u32::try_from(labels.packed().len()).expect("inputs are short"),
-        chunk_len: u32::try_from(written.chunk.len()).expect("inputs are short"),
+        labels_len: len(labels.packed()),
+        chunk_len: len(written.chunk),
         chunk_offset: (HEADER_BYTES + chunks.len()) as u64,
         min_time_ms: 0,
         max_time_ms: 0,
