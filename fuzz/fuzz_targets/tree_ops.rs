@@ -117,7 +117,7 @@ struct Play<K, O, F> {
     compare: Option<F>,
     changed: Changed,
     comparisons: Comparisons,
-    /// How many of the comparisons that were promised have not been made: looks for a runner-up are paid for by them.
+    /// How many of the comparisons that were promised have not been made: changes of the favourite are paid for by them.
     left: usize,
     /// How many items were made.
     items: usize,
@@ -208,7 +208,7 @@ where
             }
             Op::Winner => drop(self.winner()),
             Op::RunnerUp => {
-                let spare = levels(self.model.len()).saturating_sub(1);
+                let spare = levels(self.model.len());
                 let asked =
                     self.ask(spare, |tree| tree.runner_up().map(|(source, head)| (source, head.clone())));
                 let Some(found) = asked else { return };
@@ -300,11 +300,11 @@ where
             Changed::All if self.model.len() == 3 => spare + 3,
             Changed::All => spare + self.model.len().saturating_sub(1),
         };
-        // A question that looks for a runner-up takes more, paid for by those before it.
+        // A question after which there is another favourite takes more, paid for by those before it.
         let path = levels(self.model.len());
-        let may_look = !O::EXACT && matches!(self.changed, Changed::One(_));
-        let look = if may_look { self.left.min(path.saturating_sub(1)) } else { 0 };
-        assert!(count <= most + look, "{count} comparisons, {most} promised after {:?}", self.changed);
+        let is_on_credit = !O::EXACT && matches!(self.changed, Changed::One(_));
+        let credit = if is_on_credit { self.left.min(2 * path.saturating_sub(1)) } else { 0 };
+        assert!(count <= most + credit, "{count} comparisons, {most} promised after {:?}", self.changed);
         self.left = self.left + most - count;
         // What a panic has interrupted is played again from the beginning.
         self.changed = if answer.is_some() { Changed::None } else { Changed::All };

@@ -11,9 +11,9 @@
 use std::mem;
 
 use super::LoserTree;
+use super::favourite::NOBODY;
 use super::node::Node;
 use super::replay::is_before;
-use super::streak::NOBODY;
 use crate::key::Order;
 
 impl<T, O: Order<T>> LoserTree<T, O> {
@@ -24,11 +24,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.losers.len() == 4 && (O::EXACT || (self.heads.len() == 3 && !self.has_offsets()))
     }
 
-    /// Has a challenger for the winner take its place in the line, and returns the new winner.
+    /// Has a challenger for the winner take its place in the line, and returns the new winner. The challenger may be known
+    /// to come after the first one.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn climb_in_line(&mut self, challenger: Node) -> Node {
-        let Self { order, heads, losers, rival, .. } = self;
+    pub(super) fn climb_in_line(&mut self, challenger: Node, is_behind: bool) -> Node {
+        let Self { order, heads, losers, .. } = self;
         let Some([_, first, second, third]) = losers.first_chunk_mut() else { return challenger };
         let (a, b, c) = (*first, *second, *third);
         if O::EXACT {
@@ -39,12 +40,14 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             *third = Node::select(before_c, c, challenger);
             return Node::select(before_a, challenger, a);
         }
-        let head_of = |node: Node| heads.get(node.source()).and_then(Option::as_ref);
-        let head = head_of(challenger);
-        // A rival has been compared with it, and comes first.
-        let before_a = *rival == NOBODY && is_before(order, (challenger, head), (a, head_of(a)));
+        let head = challenger.head(heads);
+        let mut is_before = |other: Node| match (head, other.head(heads)) {
+            (Some(head), Some(opponent)) => is_before(order, (challenger, head), (other, opponent)),
+            _ => challenger.is_before(other),
+        };
+        let before_a = !is_behind && is_before(a);
         // Nor does it matter what an order that is none says then: each keeps one place.
-        let before_b = is_before(order, (challenger, head), (b, head_of(b))) | before_a;
+        let before_b = is_before(b) | before_a;
         *first = Node::select(before_a, a, Node::select(before_b, challenger, b));
         *second = Node::select(before_b, b, challenger);
         Node::select(before_a, challenger, a)
@@ -78,7 +81,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         // The first two sources meet in node 2, and the better of them meets the third in node 1.
         let is_second_first = self.winner.source() != 2 && a.source() != 2;
         (self.losers[1], self.losers[2]) = if is_second_first { (b, a) } else { (a, b) };
-        (self.bound, self.rival) = (Node::FIRST, NOBODY);
+        self.favourite = NOBODY;
         // To line up three takes one comparison more than to play two matches.
         self.credit = self.credit.saturating_sub(1);
     }

@@ -1,8 +1,8 @@
 use std::{fmt, mem};
 
+use super::favourite::{NOBODY, long_streak};
 use super::node::Node;
 use super::offsets::Offsets;
-use super::streak::{NOBODY, long_streak};
 use crate::key::Order;
 
 /// A tournament over the heads of many sources, which says whose head is the smallest.
@@ -28,9 +28,9 @@ use crate::key::Order;
 ///
 /// For K sources, the first question costs K − 1 comparisons; three sources are put in order then, by at most three.
 /// A question after one head has changed costs at most ⌈log2 K⌉, after several have changed K − 1. Where a source
-/// keeps winning, a question can cost ⌈log2 K⌉ − 1 more to find the runner-up, and those after it cost one comparison
-/// each; n questions after one change each never cost more than (n + 1)·⌈log2 K⌉ together. `O(K)` memory; nothing is
-/// allocated after construction save by [`push`](Self::push), which doubles the tree when it is full, without a
+/// keeps winning, its items cost one comparison each, and a question after which that begins or ends can cost
+/// 2·(⌈log2 K⌉ − 1) more; n questions after one change each never cost more than (n + 1)·⌈log2 K⌉ together. `O(K)` memory;
+/// nothing is allocated after construction save by [`push`](Self::push), which doubles the tree when it is full, without a
 /// comparison.
 ///
 /// With more than four sources and keys that are [strings of bytes](crate::key::SortKey::PARTS), a head is also compared
@@ -62,29 +62,31 @@ pub struct LoserTree<T, O> {
     pub(super) order: O,
     /// The leaves: the head of each source.
     pub(super) heads: Vec<Option<T>>,
-    /// The losers, node i above the nodes 2i and 2i + 1; node 0 is not used. The length is the number of
-    /// leaves, a power of two: padding leaves belong to sources that do not exist and so are exhausted.
+    /// The losers, node i above the nodes 2i and 2i + 1; node 0 has the loser of the final, if there is a
+    /// [favourite](super::favourite). The length is the number of leaves, a power of two: padding leaves belong to sources
+    /// that do not exist and so are exhausted.
     pub(super) losers: Vec<Node>,
+    /// How many matches a leaf is away from the root.
+    pub(super) levels: u32,
     pub(super) winner: Node,
     pub(super) due: Due,
-    /// How often in a row the winner has come from the source of the winner before.
+    /// How often in a row the winner has come from the source of the winner before; not counted for the favourite.
     pub(super) streak: u32,
     /// How long a streak must be to be taken for more than chance.
     pub(super) long_streak: u32,
-    /// The source whose streak has saved a replay. It is taken up again as soon as the source wins again: where one of
-    /// four sources has nine items in ten, that takes 0.65 of the time (bench `scoreboard`, `u64/skewed`).
+    /// The source that plays in the final only.
     pub(super) favourite: usize,
-    /// A head from the winner's source that comes before this one wins without a replay. Nothing does if no
-    /// streak is on.
-    ///
-    /// If codes are not exact, the rank is 0 where the code alone is the bound, and that of the rival and one more where
-    /// the rival's head must be compared if codes are equal.
-    pub(super) bound: Node,
-    /// The best of the losers on the winner's path up to the node `known`, if codes are not exact; [`NOBODY`] if that
-    /// has not been looked for.
-    pub(super) rival: usize,
-    pub(super) known: usize,
-    /// How many comparisons of items may be spent on looking for a rival.
+    /// The one before, or [`NOBODY`].
+    pub(super) former_favourite: usize,
+    /// Whether the favourite has been the favourite before, and nobody else in between: then it is worth waiting for.
+    pub(super) comes_back: bool,
+    /// Who waits for the favourite in the final, if it is the winner.
+    pub(super) opponent: Node,
+    /// How many finals the favourite has won that are not counted below.
+    pub(super) wins: u64,
+    /// How many others have won since the favourite has.
+    pub(super) others_won: u32,
+    /// How many comparisons of items the favourite may cost.
     pub(super) credit: u64,
     pub(super) offsets: Offsets,
 }
@@ -111,14 +113,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             order,
             heads,
             losers: vec![Node::exhausted(0); width],
+            levels: width.ilog2(),
             winner: Node::exhausted(0),
             due: Due::Everything,
             streak: 0,
             long_streak: long_streak(width),
             favourite: NOBODY,
-            bound: Node::FIRST,
-            rival: NOBODY,
-            known: 0,
+            former_favourite: NOBODY,
+            comes_back: false,
+            opponent: Node::exhausted(0),
+            wins: 0,
+            others_won: 0,
             credit: u64::from(width.ilog2()),
             offsets: Offsets::default(),
         };
@@ -147,18 +152,25 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     ///
     /// # Complexity
     ///
-    /// At most ⌈log2 K⌉ − 1 comparisons: the runner-up has lost to nobody but the winner.
+    /// At most ⌈log2 K⌉ comparisons: the runner-up has lost to nobody but the winner.
     pub fn runner_up(&mut self) -> Option<(usize, &T)> {
         self.settle();
+        let winner = self.winner.source();
         let mut best = Node::exhausted(self.losers.len());
-        let mut node = self.parent(self.winner.source());
+        let mut node = self.parent(winner);
+        if self.favourite != NOBODY && !self.is_runner_up_known() {
+            best = self.losers[0];
+            if winner == self.favourite {
+                node = 0;
+            }
+        }
         while node > 0 {
             let loser = self.losers[node];
             let is_better = self.is_before(loser, best);
             best = Node::select(is_better, loser, best);
             node /= 2;
         }
-        let head = self.heads.get(best.source())?.as_ref()?;
+        let head = best.head(&self.heads)?;
         Some((best.source(), head))
     }
 
@@ -169,13 +181,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline]
     pub fn pop(&mut self) -> Option<(usize, T)> {
         let source = self.settled();
-        self.take_head_of_winner(source)
+        self.pop_settled(source)
     }
 
-    /// Pops where nothing is due.
+    /// Pops where nothing is due, and `source` is that of the winner.
+    // What is called for it returns the source and not the item: a result of calls is in memory, and would be copied from
+    // there where nothing is called.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn take_head_of_winner(&mut self, source: usize) -> Option<(usize, T)> {
+    pub(crate) fn pop_settled(&mut self, source: usize) -> Option<(usize, T)> {
         if self.has_offsets() {
             self.keep_winner(source);
         }
@@ -199,42 +213,23 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     pub(crate) fn replace_popped(&mut self, head: T) -> Option<(usize, T)> {
         let source = self.winner.source();
+        if source == self.favourite {
+            return self.replace_favourite(head);
+        }
         let leaf = self.heads.get_mut(source)?;
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
         let head = leaf.insert(head);
         let code = if Self::HAS_OFFSETS && self.offsets.is_on {
-            let Some(code) = Self::offset_of_next(&mut self.order, &self.offsets, head) else {
-                return self.pop();
-            };
-            code
+            Self::offset_of_next(&mut self.order, &self.offsets, head)
         } else {
-            self.order.code(head)
+            Some(self.order.code(head))
         };
-        let challenger = Node::live(code, source);
-        if self.is_still_first(challenger) {
-            // The rank stays as it is: were it stored, the load of the next call would wait for that.
-            self.winner.code = code;
-            self.note_saved(source);
-            return self.take_head_of_winner(source);
-        }
-        let winner = self.climb(source, challenger);
-        self.take_head_of_winner(winner.source())
-    }
-
-    /// As [`replace_popped`](Self::replace_popped), for a head that ends a streak: it is not [ahead](Self::is_ahead).
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn replace_popped_behind(&mut self, head: T) -> Option<(usize, T)> {
-        if self.has_offsets() {
-            return self.replace_popped(head);
-        }
-        let source = self.winner.source();
-        let leaf = self.heads.get_mut(source)?;
-        self.due = Due::Everything;
-        let code = self.order.code(leaf.insert(head));
-        let winner = self.climb(source, Node::live(code, source));
-        self.take_head_of_winner(winner.source())
+        let winner = match code {
+            Some(code) => self.climb(source, Node::live(code, source)),
+            None => self.replay_all(),
+        };
+        self.pop_settled(winner.source())
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.

@@ -46,10 +46,10 @@
 //!   leaves from when they come in until they are taken out.
 //! - For exact codes a match is decided by two integer comparisons and conditional moves; which of the two
 //!   wins is what a processor could not predict.
-//! - A source that keeps winning needs no replay. The players that it has beaten stay where they are, so the next
-//!   head wins if it comes before the best of theirs: one comparison, on runs, skewed or disjoint sources, and
-//!   for the last source that is left. When that pays is found out by counting wins in a row. Where items must be compared
-//!   to find the best, the comparisons that streaks save pay for it.
+//! - A source that keeps winning becomes the *favourite*: it plays in the final only, against the winner of all others. That
+//!   is one comparison for each of its items, in runs, with skew, for disjoint sources, and for the last one that is
+//!   left. When it pays is found out by counting wins in a row. Where items must be compared, what it costs to become the
+//!   favourite is paid for by what that saves.
 //! - Strings of bytes are compared by *offset-value codes* where sources are many. The losers on the winner's path have codes
 //!   against the winner, and so has its successor when it comes; of codes against one key the smaller is that of the
 //!   smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code against
@@ -64,7 +64,8 @@
 //!   abc against b     place 1 against place 0: abc has more in common with aab, so it is smaller, and wins
 //!   abc against c     likewise; b and c need no new codes, since these are also theirs against abc
 //!   ```
-//! - Three or four sources need no tree: their losers stand in a line, and a challenger is compared with all at once.
+//! - Three sources need no tree, nor do four with exact codes: their losers stand in a line, and a challenger is compared with
+//!   all at once.
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
 //!   code is `u64::MAX` still beats an exhausted source.
 //!
@@ -76,11 +77,12 @@
 //! (codes against the winner). The layout, a complete tree in an array with the leaves implied,
 //! is that of the Go package `pkg/losertree` of thanos-io/thanos and of `bboreham/go-loser`.
 
+mod favourite;
 mod line;
 mod loser_tree;
 mod node;
 mod offsets;
 mod replay;
-mod streak;
 
+pub(crate) use favourite::Held;
 pub use loser_tree::LoserTree;

@@ -14,9 +14,6 @@ pub(crate) struct Node {
 impl Node {
     const EXHAUSTED: u64 = 1 << 63;
 
-    /// Nobody comes before this one.
-    pub(super) const FIRST: Self = Self::live(0, 0);
-
     #[inline]
     pub(super) const fn live(code: u64, source: usize) -> Self {
         Self { code, rank: source as u64 }
@@ -37,6 +34,14 @@ impl Node {
     #[inline]
     pub(super) const fn source(self) -> usize {
         (self.rank & !Self::EXHAUSTED) as usize
+    }
+
+    /// The head of the source, unless the player is exhausted: the leaf of a [favourite](super::favourite) is empty to all
+    /// but the favourite.
+    #[inline]
+    pub(super) fn head<T>(self, heads: &[Option<T>]) -> Option<&T> {
+        // The bit of an exhausted one makes the rank greater than any index.
+        heads.get(usize::try_from(self.rank).ok()?)?.as_ref()
     }
 
     /// Whether this player comes before `other` by code and rank alone.

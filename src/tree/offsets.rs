@@ -139,17 +139,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
     }
 
-    /// The matches of a challenger up to the root.
-    #[inline]
-    pub(super) fn climb_by_offset(&mut self, source: usize, mut challenger: Node) -> Node {
-        let mut node = self.parent(source);
-        while node > 0 {
-            challenger = self.play_by_offset(node, challenger);
-            node /= 2;
-        }
-        challenger
-    }
-
     /// Plays the match at `node`, as `play` does.
     #[inline]
     pub(super) fn play_by_offset(&mut self, node: usize, challenger: Node) -> Node {
@@ -165,9 +154,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Plays a match between two that have one code: by their bytes, and equal ones by rank.
     fn play_out(&mut self, node: usize, challenger: Node) -> Node {
         let holder = self.losers[node];
-        let head = |node: Node| self.heads.get(node.source()).and_then(Option::as_ref);
         let code = OffsetCode(holder.code);
-        let (order, code) = match (head(holder), head(challenger)) {
+        let (order, code) = match (holder.head(&self.heads), challenger.head(&self.heads)) {
             (Some(a), Some(b)) if !code.is_equal() => self.order.compare_coded(code, a, b),
             _ => (Ordering::Equal, code),
         };

@@ -4,9 +4,9 @@ use std::hint::select_unpredictable;
 use std::mem;
 
 use super::LoserTree;
+use super::favourite::{NOBODY, long_streak};
 use super::loser_tree::Due;
 use super::node::Node;
-use super::streak::{NOBODY, long_streak};
 use crate::key::Order;
 
 impl<T, O: Order<T>> LoserTree<T, O> {
@@ -15,7 +15,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// From a register: read back from the tree, it would wait for its own store at every item.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn settled(&mut self) -> usize {
+    pub(crate) fn settled(&mut self) -> usize {
         let winner = match self.due {
             Due::Nothing => self.winner,
             Due::Successor | Due::Winner => self.replay_winner(),
@@ -38,12 +38,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else {
             self.player(source)
         };
-        if self.is_still_first(challenger) {
-            // As in `replace_popped`.
-            self.winner.code = challenger.code;
-            self.note_saved(source);
-            self.due = Due::Nothing;
-            return challenger;
+        if source == self.favourite {
+            return self.replay_favourite(challenger);
         }
         self.climb(source, challenger)
     }
@@ -53,45 +49,50 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(never)]
     fn replay(&mut self, source: usize) -> Node {
         self.due = Due::Everything;
+        self.leave_final();
         let challenger = self.player(source);
         if self.is_line() {
             self.make_winner_of_line(source);
         } else {
-            self.make_winner(source);
+            self.sink(source, self.levels + 1, self.winner);
         }
-        self.rival = NOBODY;
         self.climb(source, challenger)
     }
 
     /// Plays the matches of a challenger that comes for the winner, and returns the new one.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn climb(&mut self, source: usize, mut challenger: Node) -> Node {
-        if self.is_line() {
-            challenger = self.climb_in_line(challenger);
-        } else if O::EXACT {
-            let mut node = self.parent(source);
-            while node > 0 {
-                challenger = self.play(node, challenger);
-                node /= 2;
-            }
-        } else if self.has_offsets() {
-            challenger = self.climb_by_offset(source, challenger);
+    pub(super) fn climb(&mut self, source: usize, challenger: Node) -> Node {
+        if self.favourite != NOBODY {
+            return self.climb_to_final(source, challenger);
+        }
+        let winner = if self.is_line() {
+            self.climb_in_line(challenger, false)
         } else {
-            challenger = self.climb_with_head(source, challenger);
-        }
-        self.winner = challenger;
-        self.bound = Node::FIRST;
-        let winner = challenger.source();
-        self.streak = select_unpredictable(winner == source, self.streak + 1, 0);
-        if !O::EXACT {
-            self.rival = select_unpredictable(winner == source, self.rival, NOBODY);
-        }
-        if self.streak >= self.long_streak || winner == self.favourite {
-            self.look_for_rival(winner);
+            self.climb_to(0, source, challenger)
+        };
+        self.winner = winner;
+        self.streak = select_unpredictable(winner.source() == source, self.streak + 1, 0);
+        if self.streak >= self.long_streak {
+            self.make_favourite();
         }
         self.due = Due::Nothing;
-        challenger
+        winner
+    }
+
+    /// Plays the matches of a challenger from the leaf of `source` up to below a node, and returns who comes there.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn climb_to(&mut self, end: usize, source: usize, mut challenger: Node) -> Node {
+        let mut node = self.parent(source);
+        if O::EXACT || self.has_offsets() {
+            while node > end {
+                challenger = self.play_any(node, challenger);
+                node /= 2;
+            }
+            return challenger;
+        }
+        self.climb_with_head(node, end, challenger)
     }
 
     /// The matches of a challenger whose head may have to be compared. It goes along by reference: looked up
@@ -99,32 +100,37 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// `losertree_by`).
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn climb_with_head(&mut self, source: usize, mut challenger: Node) -> Node {
-        let mut node = self.parent(source);
-        if self.rival != NOBODY {
-            (node, challenger) = self.pass_rival(source, challenger);
-        }
+    fn climb_with_head(&mut self, mut node: usize, end: usize, mut challenger: Node) -> Node {
         let Self { order, heads, losers, .. } = self;
-        let head_of = |node: Node| heads.get(node.source())?.as_ref();
-        let mut head = head_of(challenger);
-        while node > 0 {
+        while node > end && !challenger.is_live() {
+            if losers[node].is_before(challenger) {
+                mem::swap(&mut losers[node], &mut challenger);
+            }
+            node /= 2;
+        }
+        let Some(mut head) = challenger.head(heads) else { return challenger };
+        while node > end {
             let holder = losers[node];
-            let opponent = head_of(holder);
-            let holder_wins = is_before(order, (holder, opponent), (challenger, head));
-            if O::PARTS > 0 {
-                // A branch here: to compare strings takes long, and what is guessed meanwhile is the next source, whose
-                // item is on its way then. With replicas, where guessing is easy, the moves below take 1.15 times as long
-                // at K = 2 and 1.2 times at K = 4, without 0.97 times (bench `scoreboard`, `labels/replicas`,
-                // `labels/labels`).
-                if holder_wins {
-                    losers[node] = challenger;
-                    challenger = holder;
-                    head = opponent;
+            // Without an opponent the challenger goes on.
+            if let Some(opponent) = holder.head(heads) {
+                let holder_wins = is_before(order, (holder, opponent), (challenger, head));
+                if O::PARTS > 0 {
+                    // A branch here: to compare strings takes long, and what is guessed meanwhile is the next source, whose
+                    // item is on its way then. With replicas, where guessing is easy, the moves below take 1.15 times as
+                    // long at K = 2 and 1.2 times at K = 4, without 0.97 times (bench `scoreboard`, `labels/replicas`,
+                    // `labels/labels`).
+                    if holder_wins {
+                        (losers[node], challenger, head) = (challenger, holder, opponent);
+                    }
+                } else {
+                    if O::HAS_CODES {
+                        losers[node].code = select_unpredictable(holder_wins, challenger.code, holder.code);
+                        challenger.code = select_unpredictable(holder_wins, holder.code, challenger.code);
+                    }
+                    losers[node].rank = select_unpredictable(holder_wins, challenger.rank, holder.rank);
+                    challenger.rank = select_unpredictable(holder_wins, holder.rank, challenger.rank);
+                    head = select_unpredictable(holder_wins, opponent, head);
                 }
-            } else {
-                losers[node] = Node::select(holder_wins, challenger, holder);
-                challenger = Node::select(holder_wins, holder, challenger);
-                head = select_unpredictable(holder_wins, opponent, head);
             }
             node /= 2;
         }
@@ -141,10 +147,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// `first/uniform/1000`).
     #[cold]
     #[inline(never)]
-    fn replay_all(&mut self) -> Node {
+    pub(super) fn replay_all(&mut self) -> Node {
         self.due = Due::Everything;
-        self.bound = Node::FIRST;
-        self.rival = NOBODY;
+        self.settle_wins();
+        self.favourite = NOBODY;
         if self.is_line() {
             self.winner = self.line_up();
             self.due = Due::Nothing;
@@ -158,10 +164,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
                 break;
             }
             let challenger = self.first_player(has_offsets, source + 1);
-            let mut player = self.first_match(has_offsets, node, challenger);
+            let mut player = self.play_any(node, challenger);
             node /= 2;
             for _ in 0..(source / 2).trailing_ones() {
-                player = self.first_match(has_offsets, node, player);
+                player = self.play_any(node, player);
                 node /= 2;
             }
             self.losers[node] = player;
@@ -174,12 +180,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline]
     fn first_player(&mut self, has_offsets: bool, source: usize) -> Node {
         if has_offsets { self.first_player_by_offset(source) } else { self.player(source) }
-    }
-
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    fn first_match(&mut self, has_offsets: bool, node: usize, challenger: Node) -> Node {
-        if has_offsets { self.play_by_offset(node, challenger) } else { self.play(node, challenger) }
     }
 
     /// Returns the node above the leaf of `source`.
@@ -207,29 +207,46 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Node::select(holder_wins, holder, challenger)
     }
 
-    #[inline]
-    pub(super) fn is_before(&mut self, a: Node, b: Node) -> bool {
-        let head = |node: Node| self.heads.get(node.source()).and_then(Option::as_ref);
-        is_before(&mut self.order, (a, head(a)), (b, head(b)))
+    /// Plays a match by the codes that there are.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn play_any(&mut self, node: usize, challenger: Node) -> Node {
+        if self.has_offsets() { self.play_by_offset(node, challenger) } else { self.play(node, challenger) }
     }
 
-    /// Rearranges the losers as if the leaf of `source` had won every match, without playing one.
+    /// Returns whether `a` comes before `b`.
+    #[inline]
+    pub(super) fn is_before(&mut self, a: Node, b: Node) -> bool {
+        if O::EXACT {
+            return a.is_before(b);
+        }
+        match (a.head(&self.heads), b.head(&self.heads)) {
+            (Some(x), Some(y)) => is_before(&mut self.order, (a, x), (b, y)),
+            // Exhausted ones have the greatest codes and ranks.
+            _ => a.is_before(b),
+        }
+    }
+
+    /// Rearranges the losers on the way of `source`, below the node of a height, as if its leaf had won all matches up to
+    /// there, and `passing` had not; without playing one.
     ///
     /// On the way down, the winner of the subtree at hand is known, and so is whether it or the loser of the
     /// node came up from the child to go to next. The other one is the opponent to be met at this node.
-    fn make_winner(&mut self, source: usize) {
+    pub(super) fn sink(&mut self, source: usize, height: u32, mut passing: Node) {
+        let has_offsets = self.has_offsets();
         let leaf = self.losers.len() + source;
-        let depth = leaf.ilog2();
-        let mut passing = self.winner;
-        for height in (1..=depth).rev() {
-            let node = leaf >> height;
-            let child = leaf >> (height - 1);
+        for height in (1..height).rev() {
+            let (node, child) = (leaf >> height, leaf >> (height - 1));
             let other = (self.losers.len() + self.losers[node].source()) >> (height - 1);
+            if has_offsets {
+                // Its code is against the one passing, whose code is against the winner, and so both are now: of two
+                // differences, the one that comes first.
+                self.losers[node].code = self.losers[node].code.max(passing.code);
+            }
             if other == child {
                 mem::swap(&mut passing, &mut self.losers[node]);
             }
         }
-        self.winner = passing;
     }
 
     /// Doubles the number of leaves. The old tree becomes the left subtree of the new root; on the right
@@ -240,11 +257,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             // Codes are exact, so to play all matches takes no comparison.
             self.due = Due::Everything;
         }
+        self.settle_wins();
+        if self.is_runner_up_known() {
+            self.favourite = NOBODY;
+        }
         let old = mem::replace(&mut self.losers, vec![Node::exhausted(0); 2 * width]);
         self.long_streak = long_streak(2 * width);
+        self.levels += 1;
         self.credit += 1;
-        self.bound = Node::FIRST;
-        self.rival = NOBODY;
+        self.losers[0] = old[0];
         for node in 1..2 * width {
             let level = 1 << node.ilog2();
             let offset = node - level;
@@ -266,20 +287,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 }
 
-/// A player and the head that it plays for, which is only looked at where codes do not decide.
-pub(super) type Player<'a, T> = (Node, Option<&'a T>);
+/// A live player and the head that it plays for, which is only looked at where codes do not decide.
+pub(super) type Player<'a, T> = (Node, &'a T);
 
 /// Returns whether `a` comes before `b`.
 #[allow(clippy::inline_always)]
 #[inline(always)]
 pub(super) fn is_before<T, O: Order<T>>(order: &mut O, a: Player<'_, T>, b: Player<'_, T>) -> bool {
     let ((a, head_a), (b, head_b)) = (a, b);
-    if O::EXACT || a.code != b.code {
+    if O::EXACT || O::HAS_CODES && a.code != b.code {
         return a.is_before(b);
     }
-    match (head_a, head_b) {
-        // As numbers, less is -1 and equal is 0: a `match` here would branch on what cannot be predicted.
-        (Some(x), Some(y)) => (order.compare(x, y) as i8) < i8::from(a.rank < b.rank),
-        _ => a.rank < b.rank,
-    }
+    // As numbers, less is -1 and equal is 0: a `match` here would branch on what cannot be predicted.
+    (order.compare(head_a, head_b) as i8) < i8::from(a.rank < b.rank)
 }
