@@ -181,6 +181,24 @@ fn a_streak_takes_one_comparison_for_an_item() {
     }
 }
 
+/// One source has nine items in ten; the others come in between, one by one.
+#[test]
+fn a_source_that_comes_back_keeps_its_place() {
+    const ITEMS: usize = 20_000;
+    let comparisons = Comparisons::new();
+    for sources in [3, 4, 5, 8, 16, 33, 64] {
+        for seed in 0..30 {
+            let counted = uncoded(&comparisons, &inputs::skewed(seed, sources, ITEMS));
+            // Nine of one comparison, and one that plays on all levels and in the final, in which another one is played.
+            let levels = sources.next_power_of_two().ilog2() as usize;
+            assert!(
+                counted < ITEMS * (9 + levels + 2) / 10 * 21 / 20,
+                "K = {sources}, seed {seed}: {counted}"
+            );
+        }
+    }
+}
+
 /// A number whose code says it all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Exact(u64);

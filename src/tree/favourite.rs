@@ -1,7 +1,7 @@
 //! The favourite: a source that keeps winning plays in the final only.
 //!
 //! A source that has won several times in a row becomes the favourite. Its leaf is left empty, and the tournament goes on
-//! among the others; the one who wins that meets the favourite in the *final*, at node 0:
+//! among the others; the one who wins that meets the favourite in the *final*:
 //!
 //! ```text
 //!       winner                             winner
@@ -17,28 +17,30 @@
 //!
 //! So an item of the favourite costs one match, whoever else is there, and those of the others one more than they do
 //! without. That pays for as long as the favourite gives a good share of the items: in runs, with skew, for sources that
-//! follow each other, and for the last one that is left. Once as many others have won in a row as there are levels,
-//! or one of them as often as it takes to be a favourite itself, it goes back to its leaf.
+//! follow each other, and for the last one that is left. Once more others have won than there are levels, or one of
+//! them as often as it takes to be a favourite itself, it goes back to its leaf; and at once if it has not been the
+//! favourite twice in a row, for then it is more likely that another run begins.
 //!
-//! Where the best of the losers is known anyway, with two sources and in a [line](super::line), it is a copy of that that
+//! Where the best of the losers is known anyway, with two sources and in a [line](super::line), it is that which
 //! waits in the final, and nobody moves.
 //!
 //! # Comparisons
 //!
 //! Exact codes are no comparisons. Otherwise a question may take no more than L = ⌈log2 K⌉ of them on average, so what
-//! the favourite saves is counted as a credit, which pays for what else it costs:
+//! the favourite saves is counted as a credit, which pays for what else it costs. Where there is little, the favourite rises
+//! by steps, each paid for by the one before: its *seat* is above a node of its path, where it plays against the winner of
+//! all others below that node, and goes on from there like anybody else. The final is the seat at height L.
 //!
-//! - It becomes the favourite: the others play what matches it leaves open, L − 1 from the credit.
-//! - An item of the favourite takes one match, the final: L − 1 go to the credit.
-//! - An item of another source may take L + 1: one from the credit.
-//! - The favourite goes back to its leaf. If it is the winner, that takes no match. If not, it plays those below the node at
-//!   which it meets the winner, whom it has lost to: L − 1 from the credit. So it goes back before there is less, and
-//!   there are L whenever somebody else has won.
+//! - The favourite rises by one level: the one whom it has beaten at its seat plays against the loser of the node above.
+//!   One comparison from the credit; none at first, where it has beaten nobody.
+//! - An item of the favourite at height h takes L − h + 1 matches: h − 1 go to the credit.
+//! - An item of another source that comes by the seat may take L + 1: one from the credit.
+//! - The favourite goes back to its leaf. If it has won at its seat, that takes no match. If not, it plays those below the
+//!   node at which it meets the one who has: at most h − 1 from the credit. So it goes back before there is less, and
+//!   there are h whenever it has lost there.
 //! - The credit starts with L. The first item takes the K − 1 comparisons of the first question alone, and none of its L.
 //!
-//! So N items take at most (K − 1) + N·L comparisons less the credit, which never falls below zero. Streaks by chance
-//! would use it up, and runs that come after them would find none: so there must be enough for two favourites, or a streak
-//! that is none by chance.
+//! So N items take at most (K − 1) + N·L comparisons less the credit, which never falls below zero.
 
 use std::mem;
 
@@ -51,24 +53,28 @@ use crate::key::Order;
 /// No source.
 pub(super) const NOBODY: usize = usize::MAX;
 
-/// The node of the final.
-const FINAL: usize = 0;
+/// The node of the seat, wherever that is: its loser is the favourite or whom it has beaten.
+const SEAT: usize = 0;
 
-/// How long a streak must be where there is little credit.
-const VERY_LONG_STREAK: u32 = 16;
+/// How many times as long a streak must be where there is little credit: streaks by chance would use that up.
+const PATIENCE: u32 = 4;
 
-/// An item of the favourite that has lost the final, as a player; `None` if it has no code.
+/// After how many wins in the final the one who beats the favourite is taken for the next one.
+const LONG_RUN: u64 = 8;
+
+/// An item of the finalist that has lost the final, as a player; `None` if it has no code.
 pub(crate) struct Behind(Option<Node>);
 
+/// The ways of an item.
 impl<T, O: Order<T>> LoserTree<T, O> {
-    /// Returns the source of the head that was popped, if that is the favourite: it may be asked for items as long as they
-    /// are [ahead](Self::ahead).
+    /// Returns the source of the head that was popped, if that waits in the final: it may be asked for items as long as
+    /// they are [ahead](Self::ahead).
     #[inline]
     pub(crate) fn streak(&self) -> Option<usize> {
-        self.popped().filter(|source| *source == self.favourite)
+        self.popped().filter(|source| *source == self.finalist)
     }
 
-    /// Finds out whether `item` wins as the successor of the favourite's head, which was popped. The item is in no leaf, so
+    /// Finds out whether `item` wins as the successor of the finalist's head, which was popped. The item is in no leaf, so
     /// it is lost if the order panics.
     #[allow(clippy::inline_always)]
     #[inline(always)]
@@ -78,7 +84,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else {
             self.order.code(item)
         };
-        let player = Node::live(code, self.favourite);
+        let player = Node::live(code, self.finalist);
         if !self.wins_final(player, Some(item)) {
             return Err(Behind(Some(player)));
         }
@@ -89,25 +95,25 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Ok(())
     }
 
-    /// Brings the successor of the favourite's head, which was popped, and pops.
+    /// Brings the successor of the finalist's head, which was popped, and pops.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn replace_favourite(&mut self, head: T) -> Option<(usize, T)> {
-        let source = self.favourite;
+    pub(super) fn replace_finalist(&mut self, head: T) -> Option<(usize, T)> {
+        let source = self.finalist;
         let (item, outcome) = Held::new(self, head).ahead()?;
         let Err(behind) = outcome else { return Some((source, item)) };
         let winner = self.bring_behind(item, behind);
         self.pop_settled(winner)
     }
 
-    /// Brings the successor of the favourite's head, which was popped and has turned out not to be
+    /// Brings the successor of the finalist's head, which was popped and has turned out not to be
     /// [ahead](Self::ahead). Returns the source of the winner.
     #[cold]
     #[inline(never)]
     pub(crate) fn bring_behind(&mut self, head: T, Behind(player): Behind) -> usize {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
-        if let Some(leaf) = self.heads.get_mut(self.favourite) {
+        if let Some(leaf) = self.heads.get_mut(self.finalist) {
             *leaf = Some(head);
         }
         let winner = match player {
@@ -117,10 +123,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         winner.source()
     }
 
-    /// Plays the final for the favourite, who is the winner, and whose head is in its leaf.
+    /// Plays the final for the finalist, who is the winner, and whose head is in its leaf.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn replay_favourite(&mut self, player: Node) -> Node {
+    pub(super) fn replay_finalist(&mut self, player: Node) -> Node {
         if player.is_live() && self.wins_final(player, None) {
             // The rank stays as it is: were it stored, the load of the next call would wait for that.
             self.winner.code = player.code;
@@ -131,75 +137,189 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.lose_final(player)
     }
 
-    /// Plays the matches of a challenger that is not the favourite's, while there is one, up to the final.
+    /// Returns whether the finalist wins with this head; `None` is that in its leaf. By offset-value codes, it does not if
+    /// they are equal, which is left open then.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn wins_final(&mut self, finalist: Node, head: Option<&T>) -> bool {
+        let opponent = self.opponent;
+        if O::EXACT {
+            return finalist.is_before(opponent);
+        }
+        if self.has_offsets() {
+            return finalist.code < opponent.code;
+        }
+        match (head.or_else(|| finalist.head(&self.heads)), opponent.head(&self.heads)) {
+            (Some(head), Some(other)) => is_before(&mut self.order, (finalist, head), (opponent, other)),
+            _ => finalist.is_before(opponent),
+        }
+    }
+
+    /// Has the finalist lose, or play the final if offset-value codes have left that open.
     #[cold]
     #[inline(never)]
-    pub(super) fn climb_to_final(&mut self, source: usize, challenger: Node) -> Node {
-        self.winner = if self.is_line() {
-            self.climb_in_line(challenger, false)
+    fn lose_final(&mut self, player: Node) -> Node {
+        let wins = self.settle_wins();
+        let source = player.source();
+        if self.is_line() {
+            self.winner = self.climb_in_line(player, true);
+        } else if self.has_offsets() || !player.is_live() {
+            self.winner = self.climb_by_seat(source, player);
         } else {
-            self.climb_to(0, source, challenger)
-        };
-        if !self.is_runner_up_known() {
-            if !O::EXACT {
-                self.credit -= 1;
-            }
-            self.winner = self.play_any(FINAL, self.winner);
+            self.add_credit(1);
+            // Who waits there has won.
+            let node = if self.is_runner_up_known() { 1 } else { SEAT };
+            self.winner = self.losers.get_mut(node).map_or(player, |opponent| mem::replace(opponent, player));
         }
-        self.streak = if self.winner.source() == source { self.streak + 1 } else { 0 };
-        self.note_final();
+        self.note_item(player);
+        if wins >= LONG_RUN && self.favourite == NOBODY {
+            self.make_favourite();
+        }
         self.due = Due::Nothing;
         self.winner
     }
 
-    /// Makes the winner the favourite, whose source has won often in a row, if that can be paid for.
+    /// Plays the matches of a challenger that comes for the winner, while there is a favourite, and returns the new one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn replay_by_seat(&mut self, source: usize, challenger: Node) -> Node {
+        self.winner = if self.is_line() {
+            self.climb_in_line(challenger, false)
+        } else {
+            self.climb_by_seat(source, challenger)
+        };
+        self.note_item(challenger);
+        self.due = Due::Nothing;
+        self.winner
+    }
+
+    /// The matches of a challenger, with that at the seat if it comes by it.
+    fn climb_by_seat(&mut self, source: usize, mut challenger: Node) -> Node {
+        let mut node = self.parent(source);
+        if self.comes_by_seat(source) {
+            let above = self.seat() / 2;
+            if source == self.favourite {
+                self.add_credit(1);
+            } else {
+                challenger = self.play_up(node, above, challenger);
+                if !O::EXACT {
+                    self.credit -= 1;
+                }
+            }
+            challenger = if source == self.favourite && !challenger.is_live() {
+                // The leaf is empty, and there will be no seat any more.
+                self.losers[SEAT]
+            } else {
+                self.play_any(SEAT, challenger)
+            };
+            node = above;
+        }
+        self.play_up(node, 0, challenger)
+    }
+
+    /// Notes who has won after the challenger, and has the favourite rise, or go back if it pays no more.
+    fn note_item(&mut self, challenger: Node) {
+        let is_own = challenger.source() == self.favourite;
+        if is_own && !challenger.is_live() {
+            self.forget_favourite();
+        } else if self.winner.source() == self.favourite {
+            if is_own {
+                self.note_win();
+            }
+            self.streak = 0;
+            self.rise();
+        } else {
+            let is_repeat = self.winner.source() == challenger.source();
+            self.streak = if is_repeat { self.streak + 1 } else { 0 };
+            self.others_won += 1;
+            let most = if self.comes_back { self.levels } else { 0 };
+            let is_beaten = self.others_won > most || self.streak >= self.long_streak;
+            if is_beaten || !O::EXACT && self.credit < u64::from(self.height) {
+                self.leave_seat();
+            }
+        }
+    }
+}
+
+/// The favourite and its seat.
+impl<T, O: Order<T>> LoserTree<T, O> {
+    /// Makes the winner the favourite, whose source has won often in a row, if there is something to pay with.
     #[cold]
     #[inline(never)]
     pub(super) fn make_favourite(&mut self) {
-        let source = self.winner.source();
+        if self.is_poor() {
+            // Twice as long with each comparison less that there is to try it, so that there is one for long runs to come.
+            let missing = u64::from(self.levels).saturating_sub(self.credit).min(16);
+            if self.streak < (PATIENCE * self.long_streak) << missing {
+                return;
+            }
+        }
+        self.streak = 0;
         if !self.winner.is_live() {
-            self.streak = 0;
             return;
         }
-        if !self.is_runner_up_known() {
-            if !O::EXACT {
-                let price = u64::from(self.levels) - 1;
-                let is_very_long = self.streak >= VERY_LONG_STREAK;
-                if self.credit < if is_very_long { price } else { 2 * price + 2 } {
-                    self.streak = self.streak.min(VERY_LONG_STREAK);
-                    return;
-                }
-                self.credit -= price;
-            }
-            self.losers[FINAL] = self.climb_to(0, source, Node::exhausted(source));
-        }
-        self.meet_opponent();
-        self.comes_back = source == self.former_favourite;
-        self.favourite = source;
-        self.former_favourite = source;
+        self.favourite = self.winner.source();
+        self.comes_back = self.favourite == self.former_favourite;
         self.others_won = 0;
-        self.streak = 0;
+        self.height = 0;
+        self.losers[SEAT] = Node::exhausted(self.favourite);
+        self.rise();
+    }
+
+    /// Raises the favourite, who is the winner, as far as that can be paid for, and has it see whom it meets in the final.
+    fn rise(&mut self) {
+        let node = if self.is_runner_up_known() {
+            1
+        } else {
+            let mut steps = if self.is_poor() { self.credit.min(1) } else { u64::MAX };
+            while self.height < self.levels {
+                if !O::EXACT && self.height > 0 {
+                    if steps == 0 {
+                        return;
+                    }
+                    steps -= 1;
+                    self.credit -= 1;
+                }
+                self.height += 1;
+                self.losers[SEAT] = self.play_any(self.seat(), self.losers[SEAT]);
+            }
+            SEAT
+        };
+        self.finalist = self.favourite;
+        self.opponent = self.losers.get(node).copied().unwrap_or(Node::exhausted(0));
     }
 
     /// Puts the favourite back into its leaf, if there is one.
-    pub(super) fn leave_final(&mut self) {
-        self.settle_wins();
-        let favourite = mem::replace(&mut self.favourite, NOBODY);
+    pub(super) fn leave_seat(&mut self) {
+        let favourite = self.favourite;
+        self.forget_favourite();
         if favourite == NOBODY || self.is_runner_up_known() {
             return;
         }
-        if self.winner.source() == favourite {
-            self.sink(favourite, self.levels + 1, self.losers[FINAL]);
+        let (leaf, player) = (self.losers.len() + favourite, self.losers[SEAT]);
+        if player.source() != favourite || !player.is_live() {
+            // It has won at its seat, and so it would have below.
+            self.sink(favourite, self.height + 1, player);
             return;
         }
-        // It has lost to the winner, so it stays below the node where they meet.
-        let height = usize::BITS - (favourite ^ self.winner.source()).leading_zeros();
-        let meeting = (self.losers.len() + favourite) >> height;
+        // Who has won there is the winner, or has lost further up.
+        let seat = leaf >> self.height;
+        let comes_by = |player: &Node| (self.losers.len() + player.source()) >> self.height == seat;
+        let mut above = (1..=seat.ilog2()).map(|levels| self.losers[seat >> levels]);
+        let champion = above.find(comes_by).unwrap_or(self.winner);
+        let height = usize::BITS - (favourite ^ champion.source()).leading_zeros();
+        let meeting = leaf >> height;
         self.sink(favourite, height, self.losers[meeting]);
         if !O::EXACT {
             self.credit -= u64::from(height) - 1;
         }
-        self.losers[meeting] = self.climb_to(meeting, favourite, self.losers[FINAL]);
+        self.losers[meeting] = self.play_up(leaf / 2, meeting, player);
+    }
+
+    /// Does without a favourite from now on, whatever is in the nodes.
+    pub(super) fn forget_favourite(&mut self) {
+        self.settle_wins();
+        (self.favourite, self.finalist) = (NOBODY, NOBODY);
     }
 
     /// Whether node 1 holds the runner-up.
@@ -208,90 +328,47 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.levels <= 1 || self.is_line()
     }
 
-    /// Returns whether the favourite wins the final with this head; `None` is that in its leaf. By offset-value codes, it
-    /// does not if they are equal, which is left open then.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    fn wins_final(&mut self, favourite: Node, head: Option<&T>) -> bool {
-        let opponent = self.opponent;
-        if O::EXACT {
-            return favourite.is_before(opponent);
-        }
-        if self.has_offsets() {
-            return favourite.code < opponent.code;
-        }
-        match (head.or_else(|| favourite.head(&self.heads)), opponent.head(&self.heads)) {
-            (Some(head), Some(other)) => is_before(&mut self.order, (favourite, head), (opponent, other)),
-            _ => favourite.is_before(opponent),
-        }
+    /// Whether there is a favourite with a seat, and the way of `source` leads by it.
+    pub(super) fn comes_by_seat(&self, source: usize) -> bool {
+        let is_seated = self.favourite != NOBODY && !self.is_runner_up_known();
+        is_seated && (self.losers.len() + source) >> self.height == self.seat()
     }
 
-    /// Has the favourite lose the final, or play it if offset-value codes have left that open.
-    #[cold]
-    #[inline(never)]
-    fn lose_final(&mut self, player: Node) -> Node {
-        self.settle_wins();
-        let has_offsets = self.has_offsets();
-        self.winner = if self.is_line() {
-            self.climb_in_line(player, true)
-        } else if self.levels <= 1 {
-            let runner_up = self.losers.get_mut(1).filter(|_| !has_offsets);
-            match runner_up {
-                Some(runner_up) => mem::replace(runner_up, player),
-                None => self.climb_to(0, self.favourite, player),
-            }
-        } else {
-            self.add_credit(1);
-            let finalist = &mut self.losers[FINAL];
-            if has_offsets { self.play_by_offset(FINAL, player) } else { mem::replace(finalist, player) }
-        };
-        self.streak = 0;
-        if player.is_live() {
-            self.note_final();
-        } else {
-            self.leave_final();
-        }
-        self.due = Due::Nothing;
-        self.winner
+    /// The node that the seat is above.
+    pub(super) const fn seat(&self) -> usize {
+        (self.losers.len() + self.favourite) >> self.height
     }
 
-    /// Adds up what the favourite has saved since it was asked for last.
-    pub(super) fn settle_wins(&mut self) {
+    /// Whether there is so little credit that only what is won in a row can be spent.
+    fn is_poor(&self) -> bool {
+        !O::EXACT && !self.is_runner_up_known() && self.credit < 2 * u64::from(self.levels)
+    }
+
+    /// Adds up what the finalist has saved, and returns how often it has won.
+    pub(super) fn settle_wins(&mut self) -> u64 {
         let wins = mem::take(&mut self.wins);
         if wins > 0 {
-            self.others_won = 0;
+            self.note_win();
             self.add_credit(wins);
         }
+        wins
     }
 
-    /// Adds what items of the favourite save, which take one match and not one at each level.
+    /// Notes that the favourite has won by an item of its own.
+    const fn note_win(&mut self) {
+        self.others_won = 0;
+        self.former_favourite = self.favourite;
+    }
+
+    /// Adds what items of the favourite save.
     fn add_credit(&mut self, items: u64) {
-        self.credit += items * u64::from(self.levels.saturating_sub(1));
-    }
-
-    /// Notes who has won the final, and has the favourite go back if it pays no more.
-    fn note_final(&mut self) {
-        if self.winner.source() == self.favourite {
-            self.meet_opponent();
-            return;
+        if !O::EXACT {
+            self.credit += items * u64::from(self.height.saturating_sub(1));
         }
-        self.others_won += 1;
-        let is_poor = !O::EXACT && self.credit < u64::from(self.levels);
-        let most = if self.comes_back { self.levels } else { 0 };
-        let is_beaten = self.others_won > most || self.streak >= self.long_streak;
-        if is_poor || is_beaten {
-            self.leave_final();
-        }
-    }
-
-    /// Looks up who waits in the final for the favourite.
-    fn meet_opponent(&mut self) {
-        let node = if self.is_runner_up_known() { 1 } else { FINAL };
-        self.opponent = self.losers.get(node).copied().unwrap_or(Node::exhausted(0));
     }
 }
 
-/// The next item of the favourite, which is in no leaf. It goes there if the order panics.
+/// The next item of the finalist, which is in no leaf. It goes there if the order panics.
 pub(crate) struct Held<'a, T, O: Order<T>> {
     tree: &'a mut LoserTree<T, O>,
     item: Option<T>,
@@ -316,7 +393,7 @@ impl<T, O: Order<T>> Drop for Held<'_, T, O> {
     #[inline]
     fn drop(&mut self) {
         if let Some(item) = self.item.take() {
-            let source = self.tree.favourite;
+            let source = self.tree.finalist;
             self.tree.set_head(source, Some(item));
         }
     }

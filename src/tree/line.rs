@@ -11,7 +11,6 @@
 use std::mem;
 
 use super::LoserTree;
-use super::favourite::NOBODY;
 use super::node::Node;
 use super::replay::is_before;
 use crate::key::Order;
@@ -81,7 +80,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         // The first two sources meet in node 2, and the better of them meets the third in node 1.
         let is_second_first = self.winner.source() != 2 && a.source() != 2;
         (self.losers[1], self.losers[2]) = if is_second_first { (b, a) } else { (a, b) };
-        self.favourite = NOBODY;
+        self.leave_seat();
         // To line up three takes one comparison more than to play two matches.
         self.credit = self.credit.saturating_sub(1);
     }

@@ -62,7 +62,7 @@ pub struct LoserTree<T, O> {
     pub(super) order: O,
     /// The leaves: the head of each source.
     pub(super) heads: Vec<Option<T>>,
-    /// The losers, node i above the nodes 2i and 2i + 1; node 0 has the loser of the final, if there is a
+    /// The losers, node i above the nodes 2i and 2i + 1; node 0 has the loser at the seat, if there is a
     /// [favourite](super::favourite). The length is the number of leaves, a power of two: padding leaves belong to sources
     /// that do not exist and so are exhausted.
     pub(super) losers: Vec<Node>,
@@ -74,18 +74,22 @@ pub struct LoserTree<T, O> {
     pub(super) streak: u32,
     /// How long a streak must be to be taken for more than chance.
     pub(super) long_streak: u32,
-    /// The source that plays in the final only.
+    /// The source whose leaf is empty, since it plays from its seat; see [`favourite`](super::favourite).
     pub(super) favourite: usize,
-    /// The one before, or [`NOBODY`].
-    pub(super) former_favourite: usize,
-    /// Whether the favourite has been the favourite before, and nobody else in between: then it is worth waiting for.
-    pub(super) comes_back: bool,
-    /// Who waits for the favourite in the final, if it is the winner.
+    /// How many levels above its leaf the seat is.
+    pub(super) height: u32,
+    /// The favourite, if it plays in the final only.
+    pub(super) finalist: usize,
+    /// Who waits for the finalist there, if that is the winner.
     pub(super) opponent: Node,
-    /// How many finals the favourite has won that are not counted below.
+    /// How many finals it has won that are not counted below.
     pub(super) wins: u64,
     /// How many others have won since the favourite has.
     pub(super) others_won: u32,
+    /// The last favourite that has won as one.
+    pub(super) former_favourite: usize,
+    /// Whether the favourite was that before too: then it is worth waiting for.
+    pub(super) comes_back: bool,
     /// How many comparisons of items the favourite may cost.
     pub(super) credit: u64,
     pub(super) offsets: Offsets,
@@ -119,11 +123,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             streak: 0,
             long_streak: long_streak(width),
             favourite: NOBODY,
-            former_favourite: NOBODY,
-            comes_back: false,
+            height: 0,
+            finalist: NOBODY,
             opponent: Node::exhausted(0),
             wins: 0,
             others_won: 0,
+            former_favourite: NOBODY,
+            comes_back: false,
             credit: u64::from(width.ilog2()),
             offsets: Offsets::default(),
         };
@@ -158,10 +164,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let winner = self.winner.source();
         let mut best = Node::exhausted(self.losers.len());
         let mut node = self.parent(winner);
-        if self.favourite != NOBODY && !self.is_runner_up_known() {
+        if self.comes_by_seat(winner) {
             best = self.losers[0];
             if winner == self.favourite {
-                node = 0;
+                node = self.seat() / 2;
             }
         }
         while node > 0 {
@@ -213,8 +219,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     pub(crate) fn replace_popped(&mut self, head: T) -> Option<(usize, T)> {
         let source = self.winner.source();
-        if source == self.favourite {
-            return self.replace_favourite(head);
+        if source == self.finalist {
+            return self.replace_finalist(head);
         }
         let leaf = self.heads.get_mut(source)?;
         // Should the order panic, the nodes are of no more use.

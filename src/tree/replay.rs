@@ -38,8 +38,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else {
             self.player(source)
         };
-        if source == self.favourite {
-            return self.replay_favourite(challenger);
+        if source == self.finalist {
+            return self.replay_finalist(challenger);
         }
         self.climb(source, challenger)
     }
@@ -49,7 +49,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(never)]
     fn replay(&mut self, source: usize) -> Node {
         self.due = Due::Everything;
-        self.leave_final();
+        self.leave_seat();
         let challenger = self.player(source);
         if self.is_line() {
             self.make_winner_of_line(source);
@@ -64,12 +64,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     pub(super) fn climb(&mut self, source: usize, challenger: Node) -> Node {
         if self.favourite != NOBODY {
-            return self.climb_to_final(source, challenger);
+            return self.replay_by_seat(source, challenger);
         }
         let winner = if self.is_line() {
             self.climb_in_line(challenger, false)
         } else {
-            self.climb_to(0, source, challenger)
+            self.play_up(self.parent(source), 0, challenger)
         };
         self.winner = winner;
         self.streak = select_unpredictable(winner.source() == source, self.streak + 1, 0);
@@ -80,11 +80,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         winner
     }
 
-    /// Plays the matches of a challenger from the leaf of `source` up to below a node, and returns who comes there.
+    /// Plays the matches of a challenger at a node and above, up to below `end`, and returns who comes there.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn climb_to(&mut self, end: usize, source: usize, mut challenger: Node) -> Node {
-        let mut node = self.parent(source);
+    pub(super) fn play_up(&mut self, mut node: usize, end: usize, mut challenger: Node) -> Node {
         if O::EXACT || self.has_offsets() {
             while node > end {
                 challenger = self.play_any(node, challenger);
@@ -92,7 +91,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             }
             return challenger;
         }
-        self.climb_with_head(node, end, challenger)
+        self.play_up_with_head(node, end, challenger)
     }
 
     /// The matches of a challenger whose head may have to be compared. It goes along by reference: looked up
@@ -100,7 +99,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// `losertree_by`).
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn climb_with_head(&mut self, mut node: usize, end: usize, mut challenger: Node) -> Node {
+    fn play_up_with_head(&mut self, mut node: usize, end: usize, mut challenger: Node) -> Node {
         let Self { order, heads, losers, .. } = self;
         while node > end && !challenger.is_live() {
             if losers[node].is_before(challenger) {
@@ -149,8 +148,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(never)]
     pub(super) fn replay_all(&mut self) -> Node {
         self.due = Due::Everything;
-        self.settle_wins();
-        self.favourite = NOBODY;
+        self.forget_favourite();
         if self.is_line() {
             self.winner = self.line_up();
             self.due = Due::Nothing;
@@ -257,10 +255,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             // Codes are exact, so to play all matches takes no comparison.
             self.due = Due::Everything;
         }
-        self.settle_wins();
         if self.is_runner_up_known() {
-            self.favourite = NOBODY;
+            self.leave_seat();
         }
+        // The seat stays where it is, below the new root.
+        self.settle_wins();
+        self.finalist = NOBODY;
         let old = mem::replace(&mut self.losers, vec![Node::exhausted(0); 2 * width]);
         self.long_streak = long_streak(2 * width);
         self.levels += 1;
