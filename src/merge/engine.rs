@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use crate::key::Order;
 use crate::tree::{Held, LoserTree};
 
@@ -14,6 +16,12 @@ pub(super) struct Engine<I, T, O> {
     sources: Vec<Option<I>>,
     /// How many sources have been asked for their first head.
     filled: usize,
+}
+
+/// Pulls from a source that cannot fail.
+#[inline]
+pub(super) fn pull<I: Iterator>(source: &mut I) -> Option<Result<I::Item, Infallible>> {
+    source.next().map(Ok)
 }
 
 impl<I, T, O: Order<T>> Engine<I, T, O> {
@@ -186,7 +194,7 @@ where
     /// The items of a streak do not touch the tournament, nor a leaf.
     pub(super) fn fold<B>(mut self, init: B, mut f: impl FnMut(B, T) -> B) -> B {
         let mut folded = init;
-        while let Ok(Some((_, item))) = self.next(super::merge::pull) {
+        while let Ok(Some((_, item))) = self.next(pull) {
             folded = f(folded, item);
             if let Some(source) = self.tree.streak() {
                 folded = self.fold_streak(source, folded, &mut f);

@@ -1,9 +1,8 @@
 use std::cmp::Ordering;
-use std::convert::Infallible;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::engine::Engine;
+use super::engine::{Engine, pull};
 use super::{Coalesce, CodedMerge, Combine, KeepFirst, KeepFirstBy, Staged, Undrained};
 use crate::key::{By, ByKey, Natural, OffsetCode, Order, SortKey};
 use crate::tree::LoserTree;
@@ -96,12 +95,6 @@ where
     O: Order<T>,
 {
     Merge { engine: Engine::new(sources.into_iter().map(IntoIterator::into_iter), order) }
-}
-
-/// Pulls from a source that cannot fail.
-#[inline]
-pub(super) fn pull<I: Iterator>(source: &mut I) -> Option<Result<I::Item, Infallible>> {
-    source.next().map(Ok)
 }
 
 impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
