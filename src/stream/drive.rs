@@ -38,7 +38,8 @@ where
         self.open = self.slots.iter().filter(|slot| slot.state != SlotState::Released).count();
         self.open -= usize::from(called.is_some());
         self.start_closing();
-        // The panic may have come between the end of a source and its first poll to close.
+        // For a panic in the stage of closing, which is not started again: a source may have ended, and not have been polled to
+        // close.
         self.close_open_sources();
         if let Some(slot) = called.and_then(|index| self.slots.get_mut(index)) {
             slot.release_panicked();
@@ -53,8 +54,8 @@ where
     /// `async_ready`).
     ///
     /// The winner's source is polled for the successor at once: its next request is then under way while the
-    /// consumer works. The item does not wait for it, and stays in its leaf until the source has returned, so
-    /// that a panic there does not cost it.
+    /// consumer works. The item does not wait for it. It stays in its leaf until the source has returned, and is dropped with
+    /// the source if that panics. Then the two are exchanged, which asks the order nothing, so that it can cost neither.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<S>>> {
@@ -311,7 +312,7 @@ where
             self.awaiting = 0;
             self.close_open_sources();
             for source in 0..self.slots.len() {
-                drop(self.tree.set_head(source, None));
+                drop(self.tree.take_head(source));
             }
         }
     }

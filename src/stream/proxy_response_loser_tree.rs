@@ -51,7 +51,10 @@ use crate::tree::LoserTree;
 /// Only where a source or the order panics. The panic unwinds through the poll that met it; a source that
 /// panicked is then dropped without another call, and the merge goes on by closing the others. Whoever catches
 /// the panic and goes on polling gets `None` when they are closed, which is then not the end of the data. The
-/// sources and the heads that are left can also be taken back with [`into_sources`](Self::into_sources).
+/// sources and the heads that are left can also be taken back with [`into_sources`](Self::into_sources), and no item is lost
+/// if it was the order that panicked. With a source that panicked its head is lost. That may be the item that was about to be
+/// yielded, since the source is asked for the successor before; [`next_block`](Self::next_block) asks after it has appended
+/// the item.
 ///
 /// # Cancel safety
 ///
