@@ -63,7 +63,7 @@ where
         if has_work && !self.work(cx) {
             return self.poll_rest(cx);
         }
-        let Some((source, head)) = self.tree.winner() else { return self.poll_end(cx) };
+        let Some((source, head)) = self.tree.winner() else { return self.poll_end(cx, has_work) };
         let is_counted = self.options.limit.is_some() && (self.options.limit_counts)(head);
         if let Some(checker) = &mut self.options.checker {
             checker.note(source, head);
@@ -78,7 +78,9 @@ where
         let Poll::Ready(Some(Ok(successor))) = successor else {
             return self.take_last_ready(source, is_counted, successor);
         };
-        let Some(item) = self.tree.replace_winner(source, successor) else { return self.poll_end(cx) };
+        let Some(item) = self.tree.replace_winner(source, successor) else {
+            return self.poll_end(cx, has_work);
+        };
         if let Some(checker) = &mut self.options.checker {
             checker.unchecked = Some(source);
         }
@@ -138,11 +140,14 @@ where
         polled
     }
 
-    /// A poll that finds all sources at their end; those that are still open are being closed.
+    /// A poll that finds all sources at their end; those that are still open are being closed. If it has driven them
+    /// already, they are not polled again: those that are due by now have yielded, or are beyond the budget.
     #[inline(never)]
-    pub(super) fn poll_end(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
+    pub(super) fn poll_end(&mut self, cx: &Context<'_>, has_driven: bool) -> Poll<Option<Item<S>>> {
         self.start_closing();
-        self.drive(cx);
+        if !has_driven {
+            self.drive(cx);
+        }
         self.poll_rest(cx)
     }
 
