@@ -85,6 +85,21 @@ fn what_is_known_to_be_shared_gives_the_same_code() {
     }
 }
 
+/// Beyond the last part there is nothing in which keys could differ.
+#[test]
+fn keys_that_share_all_parts_are_equal() {
+    let pair = ("cpu".to_owned(), b"idle".to_vec());
+    for beyond in [0, 1, usize::MAX - 2] {
+        for shared in [0, 1, usize::MAX] {
+            assert_eq!(OffsetCode::sharing(&pair, 2 + beyond, shared), OffsetCode::EQUAL);
+            assert_eq!(OffsetCode::sharing("cpu", 1 + beyond, shared), OffsetCode::EQUAL);
+            assert_eq!(OffsetCode::sharing(&7_u64, beyond, shared), OffsetCode::EQUAL);
+        }
+    }
+    assert_ne!(OffsetCode::sharing(&pair, 1, 3), OffsetCode::EQUAL);
+    assert_ne!(OffsetCode::sharing(&pair, 0, 3), OffsetCode::EQUAL);
+}
+
 #[test]
 fn coded_items_know_what_they_share_with_the_one_before() {
     let items = ["", "", "a", "ab", "ab", "a"];

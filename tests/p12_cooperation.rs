@@ -54,6 +54,50 @@ fn a_source_that_wakes_itself_is_polled_once_a_poll() {
     }
 }
 
+/// Sources that are empty, and yield to the executor when they are to be closed.
+struct ClosesSlowly(Arc<AtomicUsize>, usize);
+
+impl Source for ClosesSlowly {
+    type Item = u64;
+    type Error = Infallible;
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+        Poll::Ready(None)
+    }
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        self.1 += 1;
+        if self.1 > 3 {
+            return Poll::Ready(Ok(()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The poll that finds all sources at their end does not poll again those that have yielded in it.
+#[test]
+fn a_source_that_yields_while_closing_is_polled_once_a_poll() {
+    for (sources, blocks) in [(1, false), (BUDGET, false), (1, true), (BUDGET, true)] {
+        let closes = Arc::new(AtomicUsize::new(0));
+        let mut merge =
+            ProxyResponseLoserTree::new((0..sources).map(|_| ClosesSlowly(Arc::clone(&closes), 0)));
+        let task = CountingWaker::new();
+        let waker = task.waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut block = Vec::new();
+        for poll in 1..=4 {
+            let polled = if blocks {
+                merge.poll_next_block(&mut cx, &mut block, BUDGET).map(Result::unwrap).map(drop)
+            } else {
+                merge.poll_next_unpin(&mut cx).map(drop)
+            };
+            assert_eq!(polled.is_ready(), poll == 4);
+            assert_eq!(closes.load(Ordering::Relaxed), sources * poll);
+            assert!(poll == 4 || task.take() > 0, "the sources have woken it");
+        }
+    }
+}
+
 /// Counts how many polls of sources one poll of the merge makes, until it is done.
 fn most_polls_at_once(stage: &Stage, mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>) -> (usize, usize) {
     let task = CountingWaker::new();

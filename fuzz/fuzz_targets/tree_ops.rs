@@ -1,10 +1,13 @@
 //! Operations on a [`LoserTree`] against its model: a list of heads, of which the smallest is looked for.
 #![no_main]
 
+use std::cell::Cell;
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use losertree::SortKey;
 use losertree::key::{By, ByKey, Natural, Order, Reversed};
 use losertree::tree::LoserTree;
 use losertree_fuzz::{Key, Kind, let_scripted_panics_unwind, scripted_panic, unless_it_panics, with_keys};
@@ -32,6 +35,8 @@ enum OrderKind {
     Inconsistent(u8),
     /// A comparator that panics each time it has been called so often.
     Panicking(u8),
+    /// A key that panics each time it has been asked so often for its code, a part or a comparison.
+    PanickingKey(u8),
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -107,6 +112,49 @@ fn play<K: Key>(input: &Input) {
             });
             Play::new(order, Some(by_key), input).run(input);
         }
+        OrderKind::PanickingKey(period) => {
+            let calls = Rc::default();
+            let key = ByKey::new(move |item: &Item<K>| {
+                let (key, calls) = (item.key.clone(), Rc::clone(&calls));
+                PanickingKey { key, calls, period: usize::from(period.max(1)) }
+            });
+            Play::new(key, Some(by_key), input).run(input);
+        }
+    }
+}
+
+/// A key that panics each time it has been asked so often. What was copied of its parts by then stays so.
+struct PanickingKey<K> {
+    key: K,
+    calls: Rc<Cell<usize>>,
+    period: usize,
+}
+
+impl<K: Key> PanickingKey<K> {
+    fn ask(&self) -> &K {
+        self.calls.update(|calls| calls + 1);
+        if self.calls.get().is_multiple_of(self.period) {
+            scripted_panic("the key");
+        }
+        &self.key
+    }
+}
+
+impl<K: Key> SortKey for PanickingKey<K> {
+    const CODE_BITS: u32 = K::CODE_BITS;
+    const EXACT: bool = K::EXACT;
+    const PARTS: usize = K::PARTS;
+
+    fn code(&self) -> u64 {
+        self.ask().code()
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.ask().compare(&other.key)
+    }
+
+    fn part(&self, index: usize) -> &[u8] {
+        self.ask().part(index)
     }
 }
 

@@ -19,7 +19,6 @@
 //! | [`Natural`] over `String`, `(u64, u64)`, `Labels`, … | a prefix of the key | on equal prefixes |
 //! | [`By`] | none | always |
 //! | [`ByKey`] | that of the key | on equal codes, if inexact |
-//!
 //! | [`ByOffsetCode`] | an offset-value code that the source hands in | on equal codes, behind what they stand for |
 //!
 //! # Offset-value codes

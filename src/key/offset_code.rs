@@ -82,7 +82,8 @@ impl OffsetCode {
     }
 
     /// Returns the code of `key`, where it is known that it shares all parts before `part` with the key before, and
-    /// the first `shared_bytes` of that part but not the next one.
+    /// the first `shared_bytes` of that part but not the next one. With a `part` beyond the last it shares all, and is
+    /// [equal](Self::EQUAL).
     ///
     /// This is for sources whose items are stored by what they share, as in blocks with compressed prefixes: the key
     /// before is not read, and of this one a column.
@@ -101,7 +102,7 @@ impl OffsetCode {
     /// ```
     #[must_use]
     pub fn sharing<K: SortKey + ?Sized>(key: &K, part: usize, shared_bytes: usize) -> Self {
-        if part + 1 >= K::PARTS && shared_bytes >= key.part(part).len() {
+        if part >= K::PARTS || part == K::PARTS - 1 && shared_bytes >= key.part(part).len() {
             return Self::EQUAL;
         }
         Self::at(key, part, shared_bytes)

@@ -44,7 +44,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
             return Ok(self.tree.replace_popped(head));
         }
         let source = self.refill(pull)?;
-        Ok(self.tree.pop_settled(source))
+        Ok(self.tree.pop_decided(source))
     }
 
     /// Finds out whose item is next where none was taken before, or its source has ended.
@@ -52,7 +52,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
     #[inline(never)]
     fn refill<E>(&mut self, pull: impl FnMut(&mut I) -> Option<Result<T, E>>) -> Result<usize, (usize, E)> {
         self.fill(pull)?;
-        Ok(self.tree.settled())
+        Ok(self.tree.decided())
     }
 
     /// Appends the next items, at most `max`.

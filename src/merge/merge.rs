@@ -14,12 +14,13 @@ use crate::tree::LoserTree;
 ///
 /// # Complexity
 ///
-/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons, no allocation after construction,
-/// and `O(K)` memory. Orders with exact codes compare no items at all. A source that has won several times in a row is
+/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons, `O(K)` memory, and no allocation after construction
+/// but for the keys below. Orders with exact codes compare no items at all. A source that has won several times in a row is
 /// passed through, at one comparison for each item, for as long as its items come before all others.
 ///
 /// With more than four sources and keys that are [strings of bytes](SortKey::PARTS), each item is compared once with the one
 /// before it of its source, and that is one comparison more; then most others are of codes. See [`key`](crate::key).
+/// The key of the one before is copied, into memory that is allocated at the first item and again for a longer key.
 ///
 /// # Panics
 ///

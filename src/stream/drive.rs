@@ -38,7 +38,8 @@ where
         self.open = self.slots.iter().filter(|slot| slot.state != SlotState::Released).count();
         self.open -= usize::from(called.is_some());
         self.start_closing();
-        // The panic may have come between the end of a source and its first poll to close.
+        // For a panic in the stage of closing, which is not started again: a source may have ended, and not have been polled to
+        // close.
         self.close_open_sources();
         if let Some(slot) = called.and_then(|index| self.slots.get_mut(index)) {
             slot.release_panicked();
@@ -53,8 +54,8 @@ where
     /// `async_ready`).
     ///
     /// The winner's source is polled for the successor at once: its next request is then under way while the
-    /// consumer works. The item does not wait for it, and stays in its leaf until the source has returned, so
-    /// that a panic there does not cost it.
+    /// consumer works. The item does not wait for it. It stays in its leaf until the source has returned, and is dropped with
+    /// the source if that panics. Then the two are exchanged, which asks the order nothing, so that it can cost neither.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<S>>> {
@@ -62,7 +63,7 @@ where
         if has_work && !self.work(cx) {
             return self.poll_rest(cx);
         }
-        let Some((source, head)) = self.tree.winner() else { return self.poll_end(cx) };
+        let Some((source, head)) = self.tree.winner() else { return self.poll_end(cx, has_work) };
         let is_counted = self.options.limit.is_some() && (self.options.limit_counts)(head);
         if let Some(checker) = &mut self.options.checker {
             checker.note(source, head);
@@ -77,7 +78,9 @@ where
         let Poll::Ready(Some(Ok(successor))) = successor else {
             return self.take_last_ready(source, is_counted, successor);
         };
-        let Some(item) = self.tree.replace_winner(source, successor) else { return self.poll_end(cx) };
+        let Some(item) = self.tree.replace_winner(source, successor) else {
+            return self.poll_end(cx, has_work);
+        };
         if let Some(checker) = &mut self.options.checker {
             checker.unchecked = Some(source);
         }
@@ -137,11 +140,14 @@ where
         polled
     }
 
-    /// A poll that finds all sources at their end; those that are still open are being closed.
+    /// A poll that finds all sources at their end; those that are still open are being closed. If it has driven them
+    /// already, they are not polled again: those that are due by now have yielded, or are beyond the budget.
     #[inline(never)]
-    pub(super) fn poll_end(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
+    pub(super) fn poll_end(&mut self, cx: &Context<'_>, has_driven: bool) -> Poll<Option<Item<S>>> {
         self.start_closing();
-        self.drive(cx);
+        if !has_driven {
+            self.drive(cx);
+        }
         self.poll_rest(cx)
     }
 
@@ -311,7 +317,7 @@ where
             self.awaiting = 0;
             self.close_open_sources();
             for source in 0..self.slots.len() {
-                drop(self.tree.set_head(source, None));
+                drop(self.tree.take_head(source));
             }
         }
     }

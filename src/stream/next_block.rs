@@ -92,7 +92,7 @@ where
         }
         let taken = self.take_block(out, max.min(POLL_BUDGET));
         if taken == 0 {
-            return self.poll_end(cx).map(|end| append(end, out));
+            return self.poll_end(cx, has_work).map(|end| append(end, out));
         }
         self.is_entered = false;
         Poll::Ready(Ok(taken))

@@ -31,10 +31,14 @@ use crate::tree::LoserTree;
 ///
 /// # Complexity
 ///
-/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons and `O(K)` memory. After start-up
-/// nothing is allocated for an item. A source is polled once at first, once for each item that is taken from
-/// it, and whenever its own waker has fired; start-up costs `O(K)` polls however the sources wake. No source
-/// is asked for more than one item ahead of what was yielded from it.
+/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons and `O(K)` memory. With more than four sources and
+/// keys that are [strings of bytes](crate::SortKey::PARTS), each item is also compared once with the one before it of its
+/// source, of which the key is copied: into memory that is allocated at the first item and again for a longer key. Nothing
+/// else is allocated for an item after start-up.
+///
+/// A source is polled once at first, once for each item that is taken from it, and whenever its own waker has fired;
+/// start-up costs `O(K)` polls however the sources wake. No source is asked for more than one item ahead of what was yielded
+/// from it.
 ///
 /// One poll of the merge polls at most 128 sources. If more are due, it yields to the executor and has
 /// itself woken: the only time that it wakes itself. A block is at most 128 items, each of which polls its source.
@@ -51,7 +55,10 @@ use crate::tree::LoserTree;
 /// Only where a source or the order panics. The panic unwinds through the poll that met it; a source that
 /// panicked is then dropped without another call, and the merge goes on by closing the others. Whoever catches
 /// the panic and goes on polling gets `None` when they are closed, which is then not the end of the data. The
-/// sources and the heads that are left can also be taken back with [`into_sources`](Self::into_sources).
+/// sources and the heads that are left can also be taken back with [`into_sources`](Self::into_sources), and no item is lost
+/// if it was the order that panicked. With a source that panicked its head is lost. That may be the item that was about to be
+/// yielded, since the source is asked for the successor before; [`next_block`](Self::next_block) asks after it has appended
+/// the item.
 ///
 /// # Cancel safety
 ///

@@ -15,7 +15,7 @@ use crate::key::Order;
 ///
 /// Changing a head plays no matches. They are played when their outcome is asked for, by
 /// [`winner`](Self::winner), [`pop`](Self::pop), [`runner_up`](Self::runner_up) or
-/// [`settle`](Self::settle), and never while an item is on its way in or out. So a comparator that panics
+/// [`settle`](Self::settle), and never while an item is on its way in or out. So an order that panics
 /// cannot cost an item: all heads are in their leaves, and the next question plays the whole tournament
 /// again.
 ///
@@ -36,7 +36,7 @@ use crate::key::Order;
 /// With more than four sources and keys that are [strings of bytes](crate::key::SortKey::PARTS), a head is also compared
 /// once with the winner that was taken from its source, which makes one comparison more; of the others most are of codes.
 /// Then a question after another head than the winner's has changed, or after a source has gone backwards, costs K − 1. The
-/// key that was taken last is copied, into memory that is allocated again only for a longer one.
+/// key of the winner is copied, into memory that is allocated again only for a longer one.
 ///
 /// # Panics
 ///
@@ -142,14 +142,14 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub fn winner(&mut self) -> Option<(usize, &T)> {
-        let source = self.settled();
+        let source = self.decided();
         let head = self.heads.get(source)?.as_ref()?;
         Some((source, head))
     }
 
     /// Calls `ask` with the order and the smallest head.
     pub(crate) fn with_winner<R>(&mut self, ask: impl FnOnce(&mut O, &T) -> R) -> Option<R> {
-        let source = self.settled();
+        let source = self.decided();
         let head = self.heads.get(source)?.as_ref()?;
         Some(ask(&mut self.order, head))
     }
@@ -186,8 +186,18 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// costs another ⌈log2 K⌉ comparisons when the head comes.
     #[inline]
     pub fn pop(&mut self) -> Option<(usize, T)> {
-        let source = self.settled();
-        self.pop_settled(source)
+        let source = self.decided();
+        self.pop_decided(source)
+    }
+
+    /// Pops where no match is due, and `source` is that of the winner, whose key has not been kept.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn pop_settled(&mut self, source: usize) -> Option<(usize, T)> {
+        if self.has_offsets() {
+            self.keep_winner(source);
+        }
+        self.pop_decided(source)
     }
 
     /// Pops where nothing is due, and `source` is that of the winner.
@@ -195,10 +205,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     // there where nothing is called.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(crate) fn pop_settled(&mut self, source: usize) -> Option<(usize, T)> {
-        if self.has_offsets() {
-            self.keep_winner(source);
-        }
+    pub(crate) fn pop_decided(&mut self, source: usize) -> Option<(usize, T)> {
         let item = self.heads.get_mut(source)?.take()?;
         self.due = Due::Successor;
         Some((source, self.hand_on(item)))
@@ -247,9 +254,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     pub fn set_head(&mut self, source: usize, head: Option<T>) -> Option<T> {
         let has_offsets = self.has_offsets();
         let is_taken = has_offsets && self.due == Due::Nothing && source == self.winner.source();
-        if is_taken {
-            self.keep_winner(source);
-        }
         let Some(leaf) = self.heads.get_mut(source) else {
             return head;
         };
@@ -293,9 +297,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline]
     pub(crate) fn replace_winner(&mut self, source: usize, head: T) -> Option<T> {
         debug_assert_eq!((self.due, self.winner.source()), (Due::Nothing, source));
-        if self.has_offsets() {
-            self.keep_winner(source);
-        }
         self.due = Due::Winner;
         let head = self.heads.get_mut(source)?.replace(head)?;
         Some(self.hand_on(head))
@@ -329,7 +330,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// at ⌈log2 K⌉ comparisons.
     #[inline]
     pub fn settle(&mut self) {
-        self.settled();
+        self.decided();
     }
 }
 

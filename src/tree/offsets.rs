@@ -18,7 +18,7 @@ pub(super) struct Offsets {
     pub(super) is_on: bool,
     /// Whether the code of the winner is against nothing, since all matches have been played anew.
     is_fresh: bool,
-    /// The key of the head that was taken last, unless sources hand codes in.
+    /// The key of the head that was taken last, or, while nothing is due, of the winner; unless sources hand codes in.
     before: KeyBuffer,
     /// Its code against the one taken before it.
     taken: OffsetCode,
@@ -80,24 +80,39 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.offsets.taken
     }
 
-    /// Keeps the key of the winner, whose head is about to be taken.
+    /// Plays the matches that are due and keeps the key of the winner, so that taking its head asks the order nothing.
+    /// Returns the source of the winner.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn decided(&mut self) -> usize {
+        let is_decided = self.due == Due::Nothing;
+        let source = self.settled();
+        if self.has_offsets() && !is_decided {
+            self.keep_winner(source);
+        }
+        source
+    }
+
+    /// Keeps the key of the winner, while its head is in its leaf: on the way, it would be lost if the order panics.
     #[inline]
     pub(super) fn keep_winner(&mut self, source: usize) {
         let Some(Some(head)) = self.heads.get_mut(source) else { return };
         // Should the order panic, the nodes are of no more use.
         let due = std::mem::replace(&mut self.due, Due::Everything);
-        let code = OffsetCode(self.winner.code);
-        self.order.keep(&mut self.offsets.before, head, code);
-        self.offsets.taken = if self.offsets.is_fresh { OffsetCode::UNKNOWN } else { code };
-        self.offsets.is_fresh = false;
+        self.order.keep(&mut self.offsets.before, head, OffsetCode(self.winner.code));
         self.due = due;
     }
 
-    /// Tells a head that has been taken its code. In its leaf it would be copied before the store of the code is done, and
-    /// would wait for that.
+    /// Notes the code of the winner's head, which has been taken, and tells it that. In its leaf it would be copied before the
+    /// store of the code is done, and would wait for that.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn hand_on(&mut self, mut head: T) -> T {
+        if self.has_offsets() {
+            let code = OffsetCode(self.winner.code);
+            self.offsets.taken = if self.offsets.is_fresh { OffsetCode::UNKNOWN } else { code };
+            self.offsets.is_fresh = false;
+        }
         if O::IS_CODED {
             self.order.hand_on(&mut head, self.offsets.taken);
         }
@@ -109,7 +124,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     pub(super) fn keep_ahead(&mut self, item: &mut T, code: u64) {
         self.winner.code = code;
         self.offsets.taken = OffsetCode(code);
+        // Should the order panic, half of the key may be that of the item before.
+        let due = std::mem::replace(&mut self.due, Due::Everything);
         self.order.keep(&mut self.offsets.before, item, self.offsets.taken);
+        self.due = due;
         self.order.hand_on(item, self.offsets.taken);
     }
 

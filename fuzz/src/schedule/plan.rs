@@ -30,6 +30,8 @@ pub(super) enum OrderPlan {
     By,
     /// A comparator that panics in this call.
     Panicking(u8),
+    /// A key with offset-value codes that panics in this call.
+    PanickingKey(u8),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures::stream::FusedStream;
-use losertree::key::{By, Natural, Order};
+use losertree::key::{By, ByKey, Natural, Order};
 use losertree::stream::Yielded;
 use losertree::{LeakLedger, ProxyResponseLoserTree};
 use losertree_testkit::{Checked, Driver, End, Item, Random, Script, Stage, TestError};
@@ -41,6 +41,17 @@ pub fn play(plan: &Plan) {
                 compare(a, b)
             };
             Play::new(plan, By::new(order)).run();
+        }
+        OrderPlan::PanickingKey(call) => {
+            let mut calls = 0;
+            let key = move |item: &Item<u64>| {
+                calls += 1;
+                if calls == usize::from(call) {
+                    scripted_panic("the key");
+                }
+                item.key.to_be_bytes().to_vec()
+            };
+            Play::new(plan, ByKey::new(key)).run();
         }
     }
 }

@@ -12,8 +12,9 @@ use crate::merge::merge_with;
 ///
 /// # Complexity
 ///
-/// That of [`merge`](crate::merge()): at most (K − 1) + N·⌈log2 K⌉ comparisons. One allocation of N items,
-/// and `O(K)` beside it.
+/// That of [`Merge`](crate::Merge): at most (K − 1) + N·⌈log2 K⌉ comparisons, and one more for each item with more than
+/// four runs and keys that are [strings of bytes](SortKey::PARTS). One allocation of N items, and beside it `O(K)` and a copy
+/// of one such key.
 ///
 /// # Panics
 ///
