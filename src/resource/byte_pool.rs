@@ -19,9 +19,11 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// A lease is admitted for what it is charged, and charged for what it holds: the capacity of its buffer, not
 /// the length that was asked for. Memory that is not the pool's can be charged too: a [`Reservation`] is so many
-/// bytes without a buffer. What is charged never exceeds the budget. Neither does what is held: idle buffers are kept for the next lease, and dropped, the largest first, when something must be allocated that
-/// would not fit into the budget beside them. (The allocator may move a lease that
-/// [grows](ByteLease::try_resize), and then has both places for a moment.)
+/// bytes without a buffer. What is charged never exceeds the budget. Idle buffers are kept for the next lease, and
+/// dropped, the largest first, when something is charged that would not fit into the budget beside them. So what is
+/// held does not exceed it either, save for two moments: buffers that make room are freed right after the lock is
+/// released, when it is charged already what they make room for (a lease that is allocated comes after that); and the
+/// allocator may move a lease that [grows](ByteLease::try_resize), and then has both places.
 ///
 /// # Fairness
 ///
