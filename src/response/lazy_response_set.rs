@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
-use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken};
+use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken, wake_one};
 use super::producer::{Producer, Shared};
 use super::spawner::Spawner;
 use crate::resource::BytePool;
@@ -75,6 +75,8 @@ pub struct LazyResponseSet<S: Source> {
     used: Capacity,
     most_used: Capacity,
     is_closing: bool,
+    /// Whether it was said what closing came to.
+    is_closed: bool,
     is_abandoned: bool,
 }
 
@@ -119,6 +121,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             used: Capacity::default(),
             most_used,
             is_closing: false,
+            is_closed: false,
             is_abandoned: false,
         }
     }
@@ -153,7 +156,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         let producer = self.shared.buffer.release(used);
         // One that is inline is polled anyway when nothing is left.
         if let (Some(producer), Stage::Background) = (producer, &self.stage) {
-            producer.wake();
+            wake_one(producer);
         }
     }
 
@@ -190,7 +193,7 @@ impl<S: Source> LazyResponseSet<S> {
         drop(mem::take(&mut self.taken));
         let producer = self.shared.buffer.cancel(is_dropped);
         if let (Stage::Background, Some(producer)) = (&self.stage, producer) {
-            producer.wake();
+            wake_one(producer);
         }
     }
 }
@@ -220,6 +223,9 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
     }
 
     fn poll_close(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+        if self.is_closed {
+            return Poll::Ready(Ok(()));
+        }
         if !mem::replace(&mut self.is_closing, true) {
             self.cancel(false);
         }
@@ -233,6 +239,7 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
             ready!(self.shared.poll_pump(cx));
             stopped = ready!(self.shared.buffer.poll_stopped(cx.waker()));
         }
+        self.is_closed = true;
         Poll::Ready(match stopped {
             Stopped::Closed(closed) => closed,
             // A store that has panicked cannot be closed; that was said before, or is said now.
