@@ -271,6 +271,17 @@ impl BytePool {
         Ok(())
     }
 
+    /// Charges what a reservation grows by, if that is admitted, and returns whether it is. Nothing is refused.
+    pub(super) fn reserve_if_free(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let is_admitted = state.admits(bytes);
+        if is_admitted {
+            state.reserve(bytes);
+            Self::make_room(state);
+        }
+        is_admitted
+    }
+
     /// Charges what a reservation grows by, or takes a place in the queue.
     pub(super) fn reserve_or_enqueue(&self, bytes: usize, waker: &Waker) -> Result<(), u64> {
         let mut state = self.lock();

@@ -30,7 +30,8 @@ use crate::{Response, Series, Source};
 /// the pool, so that a set which nobody reads stands in nobody's way. A frame for which there is none is put off until
 /// some that the set holds are used up, then there may be some; when all are, it is let in uncharged, since the merge may
 /// be waiting for just this one. Until it is used up the store is not asked for another. So all sets with one pool together
-/// hold no more than its budget and one frame each.
+/// hold no more than its budget and one frame each. That there is none is how such a set is slowed down, and no
+/// [refusal](crate::resource::PoolSnapshot::refusals).
 ///
 /// Room and memory are given back when a quarter of the buffer is used up, or all of it.
 ///
