@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use losertree::resource::BytePool;
 use losertree::response::{
-    ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
+    ProxyQuery, ResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
 use losertree::{Chunk, Labels, Response, Series, Source, Warning};
 use losertree_testkit::{
@@ -206,8 +206,47 @@ fn a_set_that_nobody_reads_stands_in_nobodys_way() {
         tasks.run_until_idle();
         assert!(pool.lease(16).is_ok());
         assert_eq!((pool.snapshot().waiting, pool.snapshot().reserved_bytes), (0, 0));
+        // Nobody was told that there is no memory.
+        assert_eq!((pool.snapshot().refusals.count, pool.snapshot().refusals.bytes), (0, 0));
         drop(read);
         stage.log().assert_released();
+    }
+}
+
+/// A refusal is an error that somebody got: who looks at the figures looks for queries that fail.
+#[test]
+fn only_a_set_that_fails_for_want_of_memory_counts_as_refused() {
+    let one = Response::from(series(0, 0)).size_bytes();
+    for (strategy, order, refusals) in [
+        (RetrievalStrategy::Lazy, SeriesOrder::Checked, 0),
+        (RetrievalStrategy::Lazy, SeriesOrder::Sorted, 1),
+        (RetrievalStrategy::Eager, SeriesOrder::Checked, 1),
+    ] {
+        let pool = pool(9 * one);
+        let mut others = pool.reservation();
+        others.try_grow(8 * one).unwrap();
+        let (stage, tasks) = (Stage::new(), Tasks::new(1));
+        let options = ResponseSetOptions::new().pool(&pool).retrieval(strategy).order(order);
+        let script = Script::of((0..9).map(|pod| series(pod, 0).into()));
+        let store = Store::opened("store", stage.source(script));
+        let mut set = ResponseSet::new(store, &spawning(&options, &tasks));
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut came, mut failed) = (0, 0);
+        while failed == 0 {
+            match tasks.poll(&mut cx, |cx| Pin::new(&mut set).poll_next(cx)) {
+                Poll::Pending => panic!("it waits for nothing"),
+                Poll::Ready(Some(Ok(_))) => came += 1,
+                Poll::Ready(Some(Err(error))) => {
+                    assert!(matches!(error, ResponseSetError::Pool(_)), "{error:?}");
+                    failed += 1;
+                }
+                Poll::Ready(None) => break,
+            }
+        }
+        let refused = pool.snapshot().refusals;
+        assert_eq!((failed, refused.count), (refusals, refusals), "{strategy:?} {order:?}");
+        assert_eq!(refused.bytes, refusals * one as u64);
+        assert_eq!(came, if refusals > 0 { 1 } else { 9 }, "{strategy:?} {order:?}");
     }
 }
 

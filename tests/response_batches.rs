@@ -9,7 +9,7 @@ use frames::{Failed, Fitful, Frame, chunk, random_answer, random_frames, series}
 use futures::stream::{self, FusedStream};
 use futures::{Stream, StreamExt};
 use losertree::response::{batches, deduplicate};
-use losertree::{ProxyResponseLoserTree, Response, Series, Warning};
+use losertree::{Chunk, ProxyResponseLoserTree, Response, Series, Warning};
 use losertree_testkit::{CountingWaker, Random, Script, Stage, Wake, deduplicated};
 use quickcheck::QuickCheck;
 
@@ -180,6 +180,20 @@ fn a_prompt_batch_has_what_one_poll_takes() {
         [(); 4].map(|()| next()),
         [Some(BUDGET), Some(BUDGET), Some(300 - 2 * BUDGET), None].map(Poll::Ready)
     );
+}
+
+/// The series that ended the batch before is one of those that a poll takes.
+#[test]
+fn a_prompt_batch_counts_the_series_that_it_begins_with() {
+    let large = series(0, [Chunk::new(0, 9, vec![0; 1 << 20])]);
+    // There is no room for another beside it, and for all of the others together.
+    let max_bytes = large.size_bytes() + 1;
+    let frames = [large].into_iter().chain((1..300).map(|index| series(index, [])));
+    let frames = frames.map(|series| Ok::<_, Failed>(Response::from(series)));
+    let mut stream = batches(stream::iter(frames), NO_LIMIT, max_bytes).prompt();
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut next = || stream.poll_next_unpin(&mut cx).map(|frame| frame.map(|it| it.unwrap().series_count()));
+    assert_eq!([(); 2].map(|()| next()), [Some(1), Some(BUDGET)].map(Poll::Ready));
 }
 
 /// The batches depend on the series alone, unless they are to be prompt.

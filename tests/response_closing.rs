@@ -7,6 +7,7 @@ mod timed;
 
 use std::future::poll_fn;
 use std::io;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
@@ -429,6 +430,33 @@ async fn a_store_that_has_panicked_is_told_once_and_dropped_when_its_set_is_clos
     }
 }
 
+// P3
+#[tokio::test(start_paused = true)]
+async fn what_closing_came_to_is_told_once_and_then_the_set_is_closed() {
+    for strategy in STRATEGIES {
+        for fails in [false, true] {
+            for reads in 0..3 {
+                let cast = Cast::default();
+                let close_steps = if fails { vec![fail()] } else { vec![] };
+                let plan = Plan { answer: vec![frame(0)], close: close_steps, ..Plan::default() };
+                let options = ResponseSetOptions::new().retrieval(strategy);
+                let mut set = ResponseSet::new(cast.store(plan), &options);
+                for _ in 0..reads {
+                    next(&mut set).await.transpose().unwrap();
+                }
+                let told = close(&mut set).await;
+                // A store that was not opened yet need not be closed.
+                assert_eq!(told.is_err(), fails && reads > 0, "{strategy:?} {reads}: {told:?}");
+                for _ in 0..2 {
+                    let again = close(&mut set).await;
+                    assert!(again.is_ok(), "{strategy:?} {reads}: {again:?}");
+                }
+                cast.assert_released();
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_whose_drop_panics_in_the_background_is_told_and_leaves_nothing() {
     let stage = Stage::new();
@@ -570,6 +598,48 @@ fn a_task_that_never_runs_again_keeps_nothing_of_a_set_that_was_dropped() {
     assert_eq!(task.kept(), 0, "the waker of who waited for it");
     by_hand.run_once();
     assert_eq!(by_hand.tasks(), 0);
+}
+
+/// Panics when it is woken.
+struct Panicking;
+
+impl std::task::Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        resume_unwind(Box::new("as asked for"));
+    }
+}
+
+// F47
+#[test]
+fn a_waker_that_panics_keeps_nothing_open() {
+    let panicking = Waker::from(Arc::new(Panicking));
+    let frames = || (0..8).map(series).collect::<Vec<_>>();
+    for ends_by_drop in [true, false] {
+        let (by_hand, log) = (ByHand::default(), Log::new());
+        let options = by_hand.options().buffer_frames(2);
+        let mut set = ResponseSet::new(opened(&log, frames()), &options);
+        let mut cx = Context::from_waker(&panicking);
+        // The one who reads is woken by the task, and the task by the one who reads.
+        assert!(Pin::new(&mut set).poll_next(&mut cx).is_pending());
+        for index in 0..8 {
+            by_hand.run_with(&panicking);
+            let Poll::Ready(Some(Ok(next))) = Pin::new(&mut set).poll_next(&mut cx) else {
+                panic!("it is there")
+            };
+            assert_eq!(next, series(index));
+        }
+        assert!(Pin::new(&mut set).poll_next(&mut cx).is_pending());
+        by_hand.run_with(&panicking);
+        if ends_by_drop {
+            drop(set);
+            log.assert_released();
+        } else {
+            assert!(Pin::new(&mut set).poll_close(&mut cx).is_pending());
+            by_hand.run_with(&panicking);
+            assert!(matches!(Pin::new(&mut set).poll_close(&mut cx), Poll::Ready(Ok(()))));
+            log.assert_closed();
+        }
+    }
 }
 
 // P9

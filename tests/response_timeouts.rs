@@ -15,7 +15,7 @@ use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use losertree::resource::BytePool;
 use losertree::response::{
-    ResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store, Timeout,
+    ResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store, Timeout,
 };
 use losertree::stream::MergeError;
 use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
@@ -329,6 +329,10 @@ async fn time_without_memory_does_not_count_for_a_frame() {
 }
 
 // F6
+fn small_pool(budget_bytes: usize) -> BytePool {
+    BytePool::builder().smallest_bytes(16).largest_bytes(16).budget_bytes(budget_bytes).build().unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_timer_is_left_when_nothing_more_is_waited_for() {
     let limits = ResponseSetOptions::new()
@@ -354,6 +358,36 @@ async fn no_timer_is_left_when_nothing_more_is_waited_for() {
             drop(set);
             tokio::task::yield_now().await;
             assert_eq!(tasks(), 0);
+            cast.assert_released();
+        }
+
+        // It ends by an error of the set's own, while the alarm is set that was for a frame of the store.
+        let (sorted, one_and_a_half) =
+            (limits.clone().order(SeriesOrder::Sorted), series(0).size_bytes() * 3 / 2);
+        let held_back = [
+            sorted.clone().hold_limit_bytes(one_and_a_half),
+            sorted.clone().pool(&small_pool(one_and_a_half)),
+        ];
+        // An eager set looks at the order at the end, and this store has none.
+        let checked = (strategy == RetrievalStrategy::Lazy).then(|| limits.clone());
+        for options in held_back.into_iter().chain(checked) {
+            let cast = Cast::default();
+            let answer = vec![wait(1), frame(1), frame(0), Step::Stuck];
+            let plan = Plan { answer, close: vec![Step::Stuck], ..Plan::default() };
+            let mut set = ResponseSet::new(cast.store(plan), &options.retrieval(strategy));
+            assert_eq!(next(&mut set).await.unwrap().unwrap(), series(1));
+            assert_no_timer().await;
+            let error = next(&mut set).await.unwrap().unwrap_err();
+            let is_expected = matches!(
+                error,
+                ResponseSetError::TooLarge { .. }
+                    | ResponseSetError::OutOfOrder { .. }
+                    | ResponseSetError::Pool(_)
+            );
+            assert!(is_expected, "{error:?}");
+            assert_no_timer().await;
+            drop(set);
+            tokio::task::yield_now().await;
             cast.assert_released();
         }
 

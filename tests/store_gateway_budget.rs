@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use losertree::resource::BytePool;
 use losertree::{Labels, LeakLedger};
@@ -30,6 +31,8 @@ use query::{Kind, Outcome, Query};
 
 const BLOCKS: usize = 4;
 const SERIES: u64 = 300;
+/// On a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A block that has every series, each with a chunk that fills its lease.
 fn write(dir: &Path, name: FileName) {
@@ -49,7 +52,7 @@ fn gateway(dir: &Path, queries: usize) -> Arc<Gateway> {
     let budget = queries * Query::need_bytes(BLOCKS);
     let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
     let pool = sizes.budget_bytes(budget).ledger(&ledger).build().unwrap();
-    let gateway = Gateway::new(pool, ledger, dir.to_owned(), SERIES);
+    let gateway = Gateway::new(pool, ledger, dir.to_owned(), SERIES, PATIENCE);
     for block in 0..BLOCKS {
         gateway.open(FileName { block, generation: 1 }).unwrap();
     }

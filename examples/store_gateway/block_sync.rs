@@ -17,8 +17,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How many blocks may be waiting for their readers. Each keeps its files until then.
 const WAITING: usize = 8;
-/// How long the last blocks may take once all queries have ended. Nobody can be reading any more.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// What the sync has done.
 #[derive(Debug, Default)]
@@ -51,7 +49,8 @@ pub(crate) async fn run(gateway: Arc<Gateway>, mut rng: Rng, mut stop: oneshot::
             report.add(retired);
         }
     }
-    let end = tokio::time::Instant::now() + GRACE;
+    // All queries have ended: nobody can be reading the last blocks any more.
+    let end = tokio::time::Instant::now() + gateway.grace();
     while let Ok(Some(retired)) = tokio::time::timeout_at(end, waiting.join_next()).await {
         report.add(retired);
     }

@@ -46,13 +46,19 @@ pub(crate) struct Served {
 
 impl Gateway {
     /// Creates a gateway without blocks.
-    pub(crate) fn new(pool: BytePool, ledger: LeakLedger, dir: PathBuf, series: u64) -> Self {
+    pub(crate) fn new(
+        pool: BytePool,
+        ledger: LeakLedger,
+        dir: PathBuf,
+        series: u64,
+        frame_timeout: Duration,
+    ) -> Self {
         Self {
             pool,
             ledger,
             served: Served::default(),
             series,
-            frame_timeout: Duration::from_secs(3),
+            frame_timeout,
             leaks: false,
             dir,
             blocks: Mutex::default(),
@@ -120,6 +126,12 @@ impl Gateway {
     pub(crate) fn blocks(&self) -> Vec<Arc<Block>> {
         let blocks = self.lock();
         blocks.current.iter().chain(&blocks.replaced).cloned().collect()
+    }
+
+    /// How long to wait for what ends by itself once nobody needs it any more. It is waited out only where something is
+    /// left; where a close is forgotten that is known.
+    pub(crate) const fn grace(&self) -> Duration {
+        Duration::from_secs(if self.leaks { 1 } else { 10 })
     }
 
     /// How many readers are inside of blocks.

@@ -60,9 +60,6 @@ use query::{Outcome, Query};
 use report::{Outcomes, Report, say};
 use rng::Rng;
 
-/// How long tasks may take to end when nobody needs them any more.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// Why there is nothing to report.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -117,8 +114,7 @@ fn run(args: &Args) -> Result<Report, StartError> {
     let budget = args.budget_bytes();
     let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
     let pool = sizes.budget_bytes(budget).ledger(&ledger).build()?;
-    let mut gateway = Gateway::new(pool, ledger, dataset.dir, dataset.series);
-    gateway.frame_timeout = args.frame_timeout();
+    let mut gateway = Gateway::new(pool, ledger, dataset.dir, dataset.series, args.frame_timeout());
     gateway.leaks = args.leak;
     for name in names {
         gateway.open(name).map_err(DatasetError::from)?;
@@ -181,18 +177,18 @@ async fn serve(
     });
     helpers.shutdown().await;
     bar.finish_and_clear();
-    let tasks = tasks_left().await;
+    let tasks = tasks_left(gateway.grace()).await;
     Report::new(&gateway, outcomes, sync, tasks, time)
 }
 
 /// How many tasks are left of a run that is over. Those of cancelled queries end soon after them, not with them.
-async fn tasks_left() -> usize {
+async fn tasks_left(grace: Duration) -> usize {
     let runtime = Handle::current().metrics();
     let ended = async {
         while runtime.num_alive_tasks() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    drop(timeout(GRACE, ended).await);
+    drop(timeout(grace, ended).await);
     runtime.num_alive_tasks()
 }

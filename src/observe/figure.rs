@@ -98,7 +98,7 @@ figures! {
     POOL_PUTS: Counter, Count, "pool", "losertree_pool_puts_total", "Leases that came back.";
     POOL_PUT_BYTES: Counter, Bytes, "pool", "losertree_pool_put_bytes_total", "What came back.";
     POOL_REFUSALS: Counter, Count, "pool", "losertree_pool_refusals_total",
-        "Leases and growths refused for want of budget.";
+        "Leases and growths refused, for want of budget or because somebody waits.";
     POOL_REFUSED_BYTES: Counter, Bytes, "pool", "losertree_pool_refused_bytes_total", "What was refused.";
     POOL_WAITS: Counter, Count, "pool", "losertree_pool_waits_total",
         "Leases and growths of reservations that had to wait.";

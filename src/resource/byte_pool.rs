@@ -19,9 +19,11 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// A lease is admitted for what it is charged, and charged for what it holds: the capacity of its buffer, not
 /// the length that was asked for. Memory that is not the pool's can be charged too: a [`Reservation`] is so many
-/// bytes without a buffer. What is charged never exceeds the budget. Neither does what is held: idle buffers are kept for the next lease, and dropped, the largest first, when something must be allocated that
-/// would not fit into the budget beside them. (The allocator may move a lease that
-/// [grows](ByteLease::try_resize), and then has both places for a moment.)
+/// bytes without a buffer. What is charged never exceeds the budget. Idle buffers are kept for the next lease, and
+/// dropped, the largest first, when something is charged that would not fit into the budget beside them. So what is
+/// held does not exceed it either, save for two moments: buffers that make room are freed right after the lock is
+/// released, when it is charged already what they make room for (a lease that is allocated comes after that); and the
+/// allocator may move a lease that [grows](ByteLease::try_resize), and then has both places.
 ///
 /// # Fairness
 ///
@@ -267,6 +269,17 @@ impl BytePool {
         state.reserve(bytes);
         Self::make_room(state);
         Ok(())
+    }
+
+    /// Charges what a reservation grows by, if that is admitted, and returns whether it is. Nothing is refused.
+    pub(super) fn reserve_if_free(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let is_admitted = state.admits(bytes);
+        if is_admitted {
+            state.reserve(bytes);
+            Self::make_room(state);
+        }
+        is_admitted
     }
 
     /// Charges what a reservation grows by, or takes a place in the queue.

@@ -24,8 +24,9 @@ pub struct PoolSnapshot {
     pub gets: Flow,
     /// How many leases came back, or were granted and not taken, and what was given back in bytes.
     pub puts: Flow,
-    /// How many leases, and growths of a lease or reservation, were refused for want of budget, and what they
-    /// would have been charged in bytes. Those too large for the pool are not among them.
+    /// How many leases, and growths of a lease or reservation, were refused, because the budget did not allow them or
+    /// because somebody was waiting, and what they would have been charged in bytes. Each was an error that somebody
+    /// got: [`PoolError::Exhausted`](super::PoolError::Exhausted). Those too large for the pool are not among them.
     pub refusals: Flow,
     /// How many leases and growths of a reservation had to wait, and what they were or would have been charged
     /// in bytes.

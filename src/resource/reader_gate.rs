@@ -186,12 +186,15 @@ impl ReaderGate {
     /// Returns who is inside, in the order in which they came.
     #[must_use]
     pub fn readers(&self) -> Vec<PendingReader> {
+        let state = self.lock();
+        // One time for all, so that who came earlier is not younger.
+        let now = Instant::now();
         let pending = |reader: &Reader| PendingReader {
             name: reader.name.clone(),
             location: reader.location,
-            age: reader.since.elapsed(),
+            age: now.saturating_duration_since(reader.since),
         };
-        self.lock().readers.values().map(pending).collect()
+        state.readers.values().map(pending).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -284,7 +287,7 @@ impl fmt::Debug for ReaderGuard {
 }
 
 /// Waits for the last reader. Returned by [`ReaderGate::close`].
-#[must_use = "futures do nothing unless polled"]
+#[must_use = "the gate is closed, but nobody waits for its readers"]
 pub struct GateClose {
     gate: ReaderGate,
     /// The number under which the gate knows the waker.

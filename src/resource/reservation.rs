@@ -71,6 +71,16 @@ impl Reservation {
         Ok(())
     }
 
+    /// Holds so many bytes more if [`try_grow`](Self::try_grow) would allow it, and returns whether it does. Where it does
+    /// not, that is no refusal in the figures of the pool.
+    pub(crate) fn grow_if_free(&mut self, bytes: usize) -> bool {
+        let is_free = bytes == 0 || self.pool.reserve_if_free(bytes);
+        if is_free && bytes > 0 {
+            self.grown(bytes);
+        }
+        is_free
+    }
+
     /// Waits until it holds so many bytes more.
     ///
     /// It takes its place in the [queue](BytePool#fairness) of the pool at the first call. Call again with the

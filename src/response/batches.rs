@@ -149,7 +149,8 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        let mut budget = POLL_BUDGET;
+        // What was kept is one of those that this poll takes.
+        let mut budget = POLL_BUDGET - usize::from(this.next.is_some());
         let next = loop {
             let next = match this.next.take() {
                 None => match this.unpacked.as_mut().poll_next(cx, &mut budget) {

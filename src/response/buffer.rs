@@ -4,6 +4,7 @@ use std::task::{Poll, Waker};
 
 use super::ResponseSetError;
 use crate::Response;
+use crate::contain_panic::contain_panic;
 use crate::resource::Reservation;
 use crate::stream::Received;
 use crate::sync::{Mutex, MutexGuard};
@@ -356,6 +357,11 @@ fn register(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
 fn wake<T>(waker: Option<Waker>, lock: MutexGuard<'_, T>) {
     drop(lock);
     if let Some(waker) = waker {
-        waker.wake();
+        wake_one(waker);
     }
+}
+
+/// Wakes, even if that panics: what is to be done after it must not be left out.
+pub(super) fn wake_one(waker: Waker) {
+    contain_panic(|| waker.wake());
 }

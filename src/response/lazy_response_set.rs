@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::ResponseSetError;
 use super::arranger::Arranger;
-use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken};
+use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken, wake_one};
 use super::producer::{Producer, Shared};
 use super::spawner::Spawner;
 use crate::resource::BytePool;
@@ -30,7 +30,8 @@ use crate::{Response, Series, Source};
 /// the pool, so that a set which nobody reads stands in nobody's way. A frame for which there is none is put off until
 /// some that the set holds are used up, then there may be some; when all are, it is let in uncharged, since the merge may
 /// be waiting for just this one. Until it is used up the store is not asked for another. So all sets with one pool together
-/// hold no more than its budget and one frame each.
+/// hold no more than its budget and one frame each. That there is none is how such a set is slowed down, and no
+/// [refusal](crate::resource::PoolSnapshot::refusals).
 ///
 /// Room and memory are given back when a quarter of the buffer is used up, or all of it.
 ///
@@ -75,6 +76,8 @@ pub struct LazyResponseSet<S: Source> {
     used: Capacity,
     most_used: Capacity,
     is_closing: bool,
+    /// Whether it was said what closing came to.
+    is_closed: bool,
     is_abandoned: bool,
 }
 
@@ -119,6 +122,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             used: Capacity::default(),
             most_used,
             is_closing: false,
+            is_closed: false,
             is_abandoned: false,
         }
     }
@@ -153,7 +157,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         let producer = self.shared.buffer.release(used);
         // One that is inline is polled anyway when nothing is left.
         if let (Some(producer), Stage::Background) = (producer, &self.stage) {
-            producer.wake();
+            wake_one(producer);
         }
     }
 
@@ -190,7 +194,7 @@ impl<S: Source> LazyResponseSet<S> {
         drop(mem::take(&mut self.taken));
         let producer = self.shared.buffer.cancel(is_dropped);
         if let (Stage::Background, Some(producer)) = (&self.stage, producer) {
-            producer.wake();
+            wake_one(producer);
         }
     }
 }
@@ -220,6 +224,9 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
     }
 
     fn poll_close(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+        if self.is_closed {
+            return Poll::Ready(Ok(()));
+        }
         if !mem::replace(&mut self.is_closing, true) {
             self.cancel(false);
         }
@@ -233,6 +240,7 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
             ready!(self.shared.poll_pump(cx));
             stopped = ready!(self.shared.buffer.poll_stopped(cx.waker()));
         }
+        self.is_closed = true;
         Poll::Ready(match stopped {
             Stopped::Closed(closed) => closed,
             // A store that has panicked cannot be closed; that was said before, or is said now.

@@ -213,13 +213,14 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
     /// Charges a frame that was received to the pool. Returns whether it is, or need not be.
     ///
     /// It does not wait for memory: if nobody reads the set, those behind it in the queue of the pool would wait for ever.
+    /// That there is none is no refusal: nobody gets an error.
     fn charge(&mut self, bytes: usize) -> bool {
         if let Some(memory) = self.store.take_memory() {
             self.ready.charge(memory);
             return true;
         }
         let Some(pool) = &self.pool else { return true };
-        self.ready.memory.get_or_insert_with(|| pool.reservation()).try_grow(bytes).is_ok()
+        self.ready.memory.get_or_insert_with(|| pool.reservation()).grow_if_free(bytes)
     }
 }
 

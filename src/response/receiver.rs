@@ -103,6 +103,8 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         };
         if !mem::replace(&mut self.is_closing, true) {
             self.signal.reset();
+            // It may be closed while a frame is waited for, and for a frame that was answered an alarm may be set still.
+            self.timers.stop();
         }
         let closed = match self.signal.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
             Poll::Ready(closed) => closed.map_err(ResponseSetError::Store),

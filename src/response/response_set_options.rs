@@ -123,7 +123,7 @@ impl ResponseSetOptions {
     /// A set never waits for memory in turn with others: a [lazy](super::LazyResponseSet#buffer) one goes on with frame
     /// after frame while there is none, uncharged, so that all sets with the pool hold no more than its budget and one frame
     /// each. For series that are held back it is [an error](super::ResponseSetError::Pool) if there is none, or if others
-    /// wait for some. They stay charged until they are used up, those of an eager set until it is closed or dropped.
+    /// wait for some; only that counts as a [refusal](crate::resource::PoolSnapshot::refusals). They stay charged until they are used up, those of an eager set until it is closed or dropped.
     pub fn pool(mut self, pool: &BytePool) -> Self {
         self.rules.pool = Some(pool.clone());
         self
