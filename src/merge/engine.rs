@@ -38,13 +38,17 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         &mut self,
         mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
     ) -> Result<Option<(usize, T)>, (usize, E)> {
-        if let Some(source) = self.tree.popped()
+        let winner = if let Some(source) = self.tree.popped()
             && let Some(head) = self.ask(source, &mut pull)?
         {
-            return Ok(self.tree.replace_popped(head));
-        }
-        let source = self.refill(pull)?;
-        Ok(self.tree.pop_decided(source))
+            match self.tree.bring_successor(head) {
+                Ok(winner) => winner,
+                Err(item) => return Ok(Some((source, item))),
+            }
+        } else {
+            self.refill(pull)?
+        };
+        Ok(self.tree.pop_settled(winner))
     }
 
     /// Finds out whose item is next where none was taken before, or its source has ended.

@@ -96,15 +96,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Ok(())
     }
 
-    /// Brings the successor of the finalist's head, which was popped, and pops.
+    /// Brings the successor of the finalist's head, which was popped, and returns the source of the winner; or the item, if it
+    /// is [ahead](Self::ahead).
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn replace_finalist(&mut self, head: T) -> Option<(usize, T)> {
-        let source = self.finalist;
-        let (item, outcome) = Held::new(self, head).ahead()?;
-        let Err(behind) = outcome else { return Some((source, item)) };
-        let winner = self.bring_behind(item, behind);
-        self.pop_settled(winner)
+    pub(super) fn bring_to_final(&mut self, head: T) -> Result<usize, T> {
+        // The item is there until it is taken out.
+        let Some((item, outcome)) = Held::new(self, head).ahead() else { return Ok(self.finalist) };
+        match outcome {
+            Ok(()) => Err(item),
+            Err(behind) => Ok(self.bring_behind(item, behind)),
+        }
     }
 
     /// Brings the successor of the finalist's head, which was popped and has turned out not to be

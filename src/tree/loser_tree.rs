@@ -226,10 +226,22 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     pub(crate) fn replace_popped(&mut self, head: T) -> Option<(usize, T)> {
         let source = self.winner.source();
-        if source == self.finalist {
-            return self.replace_finalist(head);
+        match self.bring_successor(head) {
+            Ok(winner) => self.pop_settled(winner),
+            Err(item) => Some((source, item)),
         }
-        let leaf = self.heads.get_mut(source)?;
+    }
+
+    /// Brings the successor of the head that was [popped](Self::popped), and returns the source of the winner; or the item
+    /// itself, if it has won without having been in a leaf.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn bring_successor(&mut self, head: T) -> Result<usize, T> {
+        let source = self.winner.source();
+        if source == self.finalist {
+            return self.bring_to_final(head);
+        }
+        let Some(leaf) = self.heads.get_mut(source) else { return Err(head) };
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
         let head = leaf.insert(head);
@@ -242,7 +254,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Some(code) => self.climb(source, Node::live(code, source)),
             None => self.replay_all(),
         };
-        self.pop_settled(winner.source())
+        Ok(winner.source())
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.

@@ -84,9 +84,16 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn play_up(&mut self, mut node: usize, end: usize, mut challenger: Node) -> Node {
-        if O::EXACT || self.has_offsets() {
+        if O::EXACT {
             while node > end {
-                challenger = self.play_any(node, challenger);
+                challenger = self.play(node, challenger);
+                node /= 2;
+            }
+            return challenger;
+        }
+        if self.has_offsets() {
+            while node > end {
+                challenger = self.play_by_offset(node, challenger);
                 node /= 2;
             }
             return challenger;
