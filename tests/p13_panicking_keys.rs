@@ -2,21 +2,19 @@
 //! items come and go; none of these is lost or repeated.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod panics;
 mod probe;
 
 use std::cell::Cell;
 use std::cmp::Ordering;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Once;
 
 use futures::executor::block_on;
 use losertree::key::{ByKey, Coded, OffsetCode, Order};
 use losertree::tree::LoserTree;
 use losertree::{ProxyResponseLoserTree, SortKey, Source, merge_with};
 use losertree_testkit::{Item, Random, Runs, Script, Stage, assert_merged, merged};
+use panics::{caught, drained, quiet};
 use probe::assert_complete;
 
 type Items = Vec<Item<u64>>;
@@ -100,24 +98,6 @@ fn order(fuse: &Fuse) -> ByKey<impl FnMut(&Item<u64>) -> Key + use<>> {
         fuse.ask();
         Key::of(item, &fuse)
     })
-}
-
-/// Keeps the panics that are part of a test from being printed: there are thousands.
-fn quiet() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let print = take_hook();
-        set_hook(Box::new(move |info| {
-            let text = info.payload().downcast_ref::<String>();
-            if !text.is_some_and(|text| text.contains("panics as")) {
-                print(info);
-            }
-        }));
-    });
-}
-
-fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
 /// Takes until there is no more, and calls again after a panic.
@@ -237,19 +217,6 @@ fn a_tree_takes_and_brings_heads_without_asking_keys() {
             assert_complete(&out, runs.as_slice());
         }
     });
-}
-
-/// Takes what a source still has, and closes it.
-fn drained<S>(mut source: S) -> Items
-where
-    S: Source<Item = Item<u64>, Error: std::fmt::Debug> + Unpin,
-{
-    let mut items = Vec::new();
-    while let Some(item) = block_on(poll_fn(|cx| Pin::new(&mut source).poll_next(cx))) {
-        items.push(item.unwrap());
-    }
-    block_on(poll_fn(|cx| Pin::new(&mut source).poll_close(cx))).unwrap();
-    items
 }
 
 /// Merges until the key panics, or to the end; `None` is by single items. Returns what came until then.

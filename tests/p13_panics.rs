@@ -4,45 +4,24 @@
 // quickcheck hands over its inputs by value.
 #![allow(clippy::needless_pass_by_value)]
 
+mod panics;
 mod probe;
 
 use std::cmp::Ordering;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::pin::Pin;
-use std::sync::Once;
 
-use futures::executor::block_on;
 use losertree::key::By;
 use losertree::merge::Undrained;
 use losertree::stream::SourceEnd;
 use losertree::tree::LoserTree;
-use losertree::{ProxyResponseLoserTree, SortKey, Source, merge, merge_by, merge_by_key, try_merge_with};
+use losertree::{ProxyResponseLoserTree, SortKey, merge, merge_by, merge_by_key, try_merge_with};
 use losertree_testkit::{
     Comparisons, End, Item, Random, Runs, Script, Stage, assert_merged, inputs, merged, panic_at,
 };
+use panics::{caught, drained, quiet};
 use probe::{Books, Probe, assert_complete};
 use quickcheck::{Gen, QuickCheck};
 
 type Items = Vec<Item<u64>>;
-
-/// Keeps the panics that are part of a test from being printed: there are thousands.
-fn quiet() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let print = take_hook();
-        set_hook(Box::new(move |info| {
-            let text = info.payload().downcast_ref::<String>();
-            if !text.is_some_and(|text| text.contains("panics as asked")) {
-                print(info);
-            }
-        }));
-    });
-}
-
-fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(call)).ok()
-}
 
 fn natural(a: &Item<u64>, b: &Item<u64>) -> Ordering {
     a.compare(b)
@@ -250,19 +229,6 @@ fn a_merge_goes_on_after_a_source_panicked() {
         true
     }
     QuickCheck::new().rng(Gen::new(10)).tests(30).quickcheck(property as fn(Runs<u64>) -> bool);
-}
-
-/// Takes what a source still has, and closes it.
-fn drained<S>(mut source: S) -> Items
-where
-    S: Source<Item = Item<u64>, Error: std::fmt::Debug> + Unpin,
-{
-    let mut items = Vec::new();
-    while let Some(item) = block_on(poll_fn(|cx| Pin::new(&mut source).poll_next(cx))) {
-        items.push(item.unwrap());
-    }
-    block_on(poll_fn(|cx| Pin::new(&mut source).poll_close(cx))).unwrap();
-    items
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         } else {
             self.refill(pull)?
         };
-        Ok(self.tree.pop_settled(winner))
+        Ok(self.tree.pop_decided(winner))
     }
 
     /// Finds out whose item is next where none was taken before, or its source has ended.
@@ -100,7 +100,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
             let Some((item, outcome)) = Held::new(&mut self.tree, item).ahead() else { return Ok(()) };
             if let Err(behind) = outcome {
                 let winner = self.tree.bring_behind(item, behind);
-                out.extend(self.tree.pop_settled(winner).map(|(_, next)| next));
+                out.extend(self.tree.pop_decided(winner).map(|(_, next)| next));
                 return Ok(());
             }
             out.push(item);
@@ -218,7 +218,7 @@ where
             };
             if let Err(behind) = self.tree.ahead(&mut item) {
                 let winner = self.tree.bring_behind(item, behind);
-                return match self.tree.pop_settled(winner) {
+                return match self.tree.pop_decided(winner) {
                     Some((_, next)) => f(folded, next),
                     None => folded,
                 };

@@ -123,7 +123,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Some(player) => self.lose_final(player),
             None => self.replay_all(),
         };
-        winner.source()
+        self.decide(winner)
     }
 
     /// Plays the final for the finalist, who is the winner, and whose head is in its leaf.

@@ -190,16 +190,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.pop_decided(source)
     }
 
-    /// Pops where no match is due, and `source` is that of the winner, whose key has not been kept.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub(crate) fn pop_settled(&mut self, source: usize) -> Option<(usize, T)> {
-        if self.has_offsets() {
-            self.keep_winner(source);
-        }
-        self.pop_decided(source)
-    }
-
     /// Pops where nothing is due, and `source` is that of the winner.
     // What is called for it returns the source and not the item: a result of calls is in memory, and would be copied from
     // there where nothing is called.
@@ -227,7 +217,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     pub(crate) fn replace_popped(&mut self, head: T) -> Option<(usize, T)> {
         let source = self.winner.source();
         match self.bring_successor(head) {
-            Ok(winner) => self.pop_settled(winner),
+            Ok(winner) => self.pop_decided(winner),
             Err(item) => Some((source, item)),
         }
     }
@@ -254,7 +244,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Some(code) => self.climb(source, Node::live(code, source)),
             None => self.replay_all(),
         };
-        Ok(winner.source())
+        Ok(self.decide(winner))
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.

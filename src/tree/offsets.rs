@@ -85,9 +85,20 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn decided(&mut self) -> usize {
-        let is_decided = self.due == Due::Nothing;
-        let source = self.settled();
-        if self.has_offsets() && !is_decided {
+        if self.due == Due::Nothing {
+            self.winner.source()
+        } else {
+            let winner = self.settled();
+            self.decide(winner)
+        }
+    }
+
+    /// Keeps the key of the winner, which has just been found, and returns its source.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn decide(&mut self, winner: Node) -> usize {
+        let source = winner.source();
+        if self.has_offsets() {
             self.keep_winner(source);
         }
         source
@@ -95,7 +106,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Keeps the key of the winner, while its head is in its leaf: on the way, it would be lost if the order panics.
     #[inline]
-    pub(super) fn keep_winner(&mut self, source: usize) {
+    fn keep_winner(&mut self, source: usize) {
         let Some(Some(head)) = self.heads.get_mut(source) else { return };
         // Should the order panic, the nodes are of no more use.
         let due = std::mem::replace(&mut self.due, Due::Everything);

@@ -10,19 +10,18 @@ use super::node::Node;
 use crate::key::Order;
 
 impl<T, O: Order<T>> LoserTree<T, O> {
-    /// Plays the matches that are due, and returns the source of the winner.
+    /// Plays the matches that are due, and returns the winner.
     ///
     /// From a register: read back from the tree, it would wait for its own store at every item.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(crate) fn settled(&mut self) -> usize {
-        let winner = match self.due {
+    pub(super) fn settled(&mut self) -> Node {
+        match self.due {
             Due::Nothing => self.winner,
             Due::Successor | Due::Winner => self.replay_winner(),
             Due::Path(source) => self.replay(source),
             Due::Everything => self.replay_all(),
-        };
-        winner.source()
+        }
     }
 
     /// Plays the matches of the winner's source, and returns the new winner.
