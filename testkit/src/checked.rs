@@ -13,8 +13,8 @@ use crate::{Log, Outcome};
 /// What the merge does wrong is noted in the [`Log`]. A call that is never allowed does not reach the source:
 /// it is answered as if the source were at its end, or closed. A spurious poll does reach it.
 ///
-/// Which wake-ups have been used up is exact where wakers are woken on the thread that polls. For wakers
-/// woken elsewhere the checker gives the merge the benefit of the doubt once for each poll.
+/// Which wake-ups have been used up is exact where wakers are woken on the thread that polls next. A wake-up from
+/// another thread may come to the merge late: for each of those the checker allows one poll more.
 ///
 /// Every poll allocates its waker: do not count allocations through it.
 #[derive(Debug)]

@@ -14,12 +14,11 @@ pub(crate) struct Record {
     index: usize,
     figures: Figures,
     after: After,
-    /// Whether a waker has fired since the last poll began.
-    fired: bool,
-    /// Whether a waker has fired on another thread than that of the polls, and no poll was put down to it.
-    /// The merge may have seen such a wake-up after a poll that, to us, began after it.
-    fired_elsewhere: bool,
-    poller: Option<ThreadId>,
+    /// On which threads a waker has fired since the last poll began.
+    fired_on: Vec<ThreadId>,
+    /// How many wake-ups the merge may not have seen yet, though a poll came after them: they came from
+    /// another thread than that poll, and it may have been made for another reason.
+    in_doubt: usize,
     history: VecDeque<Event>,
 }
 
@@ -49,9 +48,8 @@ impl Record {
             index,
             figures: Figures { name, ..Figures::default() },
             after: After::Construction,
-            fired: false,
-            fired_elsewhere: false,
-            poller: None,
+            fired_on: Vec::new(),
+            in_doubt: 0,
             history: VecDeque::with_capacity(HISTORY),
         }
     }
@@ -87,9 +85,13 @@ impl Record {
     /// Uses up the wake-up that a poll may be put down to, and returns whether there was one.
     fn wake_up(&mut self) -> bool {
         let here = thread::current().id();
-        self.poller = Some(here);
-        let fired = std::mem::take(&mut self.fired);
-        fired || std::mem::take(&mut self.fired_elsewhere)
+        if self.fired_on.is_empty() {
+            let is_doubtful = self.in_doubt > 0;
+            self.in_doubt = self.in_doubt.saturating_sub(1);
+            return is_doubtful;
+        }
+        self.in_doubt += self.fired_on.drain(..).filter(|thread| *thread != here).count();
+        true
     }
 
     /// Ends a call.
@@ -121,8 +123,7 @@ impl Record {
 
     pub(crate) fn woken(&mut self) {
         self.figures.wakes += 1;
-        self.fired = true;
-        self.fired_elsewhere |= self.poller != Some(thread::current().id());
+        self.fired_on.push(thread::current().id());
         self.remember(Event::Woken);
     }
 
@@ -137,7 +138,9 @@ impl Record {
             return None;
         }
         let misuse = match self.after {
-            After::NextPending | After::ClosePending => self.fired.then_some(Misuse::MissedWake),
+            After::NextPending | After::ClosePending => {
+                (!self.fired_on.is_empty()).then_some(Misuse::MissedWake)
+            }
             After::End | After::Error => Some(Misuse::NotClosedAtOnce),
             After::Closed | After::Panic => Some(Misuse::NotDroppedAtOnce),
             After::Construction | After::Item => None,

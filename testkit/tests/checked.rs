@@ -222,6 +222,22 @@ fn a_wake_up_from_another_thread_is_not_put_down_to_the_wrong_poll() {
 }
 
 #[test]
+fn nor_is_one_after_which_the_merge_goes_on_on_another_thread() {
+    let mut hand = Hand::new(Script::new().pending(Wake::Later).close_pending(Wake::Later));
+    hand.next();
+    hand.ring();
+    let closing = std::thread::spawn(move || {
+        // The first may have come to be for another reason, before the merge saw the wake-up.
+        hand.close();
+        hand.close();
+        hand.assert_found(&[]);
+        hand.close();
+        hand.assert_found(&[Misuse::SpuriousClose]);
+    });
+    closing.join().unwrap();
+}
+
+#[test]
 fn a_missed_wake_up_is_seen_when_the_merge_is_idle() {
     let mut hand = Hand::new(Script::new().pending(Wake::Later));
     hand.next();
