@@ -5,6 +5,7 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use futures::StreamExt;
 use losertree::stream::{MergeError, OrderCheck, OutOfOrder, SourceEnd};
 use losertree::{Phase, ProxyResponseLoserTree, Response, Series, SourceId};
 use losertree_testkit::{
@@ -177,6 +178,53 @@ fn a_failing_source_is_replaced_by_a_warning() {
         ];
         let ends: Vec<_> = stats.sources.iter().map(|source| source.end).collect();
         assert_eq!(ends, expected.map(Some));
+    }
+}
+
+#[test]
+fn items_and_warnings_come_with_their_sources_however_those_before_were_asked_for() {
+    const WARNING: usize = 99;
+    for seed in 0..100 {
+        let stage = Stage::new();
+        let random = &mut Random::seed(seed);
+        let mut expected = 0;
+        let scripts: Vec<_> = (0..4)
+            .map(|source| {
+                let count = random.below(4);
+                expected += count;
+                let items = (0..count).map(|nth| Item::new(10 * nth + random.below(10), source, nth));
+                let script = Script::of(items);
+                let script = match random.below(3) {
+                    0 => script,
+                    1 => script.fail(),
+                    _ => script.close_fails(),
+                };
+                script.with_pauses(random, 0.3)
+            })
+            .collect();
+        let mut merge = ProxyResponseLoserTree::builder()
+            .sources(stage.sources(scripts))
+            .partial_response(|error| Item::new(WARNING, error.origin().index(), 0))
+            .build();
+        let mut driver = stage.driver(seed);
+        let (mut items, mut warnings) = (0, 0);
+        loop {
+            let next = if random.chance(0.5) {
+                driver.complete(merge.next()).unwrap()
+            } else {
+                let next = driver.complete(merge.next_with_source()).unwrap();
+                next.map(|next| {
+                    let (source, item) = next.unwrap();
+                    assert_eq!(source, item.source, "seed {seed}");
+                    Ok(item)
+                })
+            };
+            let Some(item) = next else { break };
+            *(if item.unwrap().key == WARNING { &mut warnings } else { &mut items }) += 1;
+        }
+        let failed = merge.stats().sources.iter().filter(|it| it.end == Some(SourceEnd::Failed)).count();
+        assert_eq!((items, warnings), (expected, failed), "seed {seed}");
+        stage.log().assert_closed();
     }
 }
 

@@ -234,8 +234,11 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Yielded<S::Item, S::Error>>> {
-        self.enter();
-        self.poll_item(cx)
+        self.reports.last = None;
+        let polled = Pin::new(&mut *self).poll_next(cx);
+        // The source is asked for afterwards: an item that came together with it would be copied twice more.
+        let source = || self.reports.last.unwrap_or_else(|| self.tree.last_winner());
+        polled.map(|next| next.map(|item| item.map(|item| (source(), item))))
     }
 
     /// Closes all sources that are left, concurrently, and waits until each is closed.
@@ -353,7 +356,8 @@ where
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_next_with_source(cx).map(|next| next.map(|item| item.map(|(_, item)| item)))
+        self.enter();
+        self.poll_item(cx)
     }
 }
 

@@ -196,9 +196,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn pop_decided(&mut self, source: usize) -> Option<(usize, T)> {
-        let item = self.heads.get_mut(source)?.take()?;
+        let mut item = self.heads.get_mut(source)?.take()?;
         self.due = Due::Successor;
-        Some((source, self.hand_on(item)))
+        self.hand_on(&mut item);
+        Some((source, item))
     }
 
     /// Returns the source whose head was popped, if nothing has happened since.
@@ -208,6 +209,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Due::Successor => Some(self.winner.source()),
             _ => None,
         }
+    }
+
+    /// Returns the source of the head that was taken last, if nothing has been asked since.
+    #[inline]
+    pub(crate) const fn last_winner(&self) -> usize {
+        self.winner.source()
     }
 
     /// Brings the successor of the head that was [popped](Self::popped), and pops: [`set_head`](Self::set_head) and
@@ -275,8 +282,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Due::Path(other) if other == source => Due::Path(source),
             _ => Due::Everything,
         };
-        let old = mem::replace(leaf, head);
-        if is_taken { old.map(|old| self.hand_on(old)) } else { old }
+        let mut old = mem::replace(leaf, head);
+        if is_taken && let Some(old) = &mut old {
+            self.hand_on(old);
+        }
+        old
     }
 
     /// Gives a source its first head: [`set_head`](Self::set_head) where everything is due.
@@ -295,13 +305,26 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 
     /// Takes the head of the winner, which is of `source`, and brings its successor: [`set_head`](Self::set_head) where
-    /// nothing is due.
+    /// nothing is due. Returns what `taken` makes of the head, which it gets before the successor is in the leaf, so that a
+    /// large one is copied right to where the caller wants it.
     #[inline]
-    pub(crate) fn replace_winner(&mut self, source: usize, head: T) -> Option<T> {
+    pub(crate) fn replace_winner<R>(
+        &mut self,
+        source: usize,
+        successor: T,
+        taken: impl FnOnce(T) -> R,
+    ) -> Option<R> {
         debug_assert_eq!((self.due, self.winner.source()), (Due::Nothing, source));
         self.due = Due::Winner;
-        let head = self.heads.get_mut(source)?.replace(head)?;
-        Some(self.hand_on(head))
+        self.note_taken();
+        let leaf = self.heads.get_mut(source)?;
+        let mut head = leaf.take()?;
+        if O::IS_CODED {
+            self.order.hand_on(&mut head, self.offsets.taken);
+        }
+        let taken = taken(head);
+        *leaf = Some(successor);
+        Some(taken)
     }
 
     /// Adds a source and returns its index, the next one.

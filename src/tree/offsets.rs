@@ -21,7 +21,7 @@ pub(super) struct Offsets {
     /// The key of the head that was taken last, or, while nothing is due, of the winner; unless sources hand codes in.
     before: KeyBuffer,
     /// Its code against the one taken before it.
-    taken: OffsetCode,
+    pub(super) taken: OffsetCode,
 }
 
 impl Default for Offsets {
@@ -114,20 +114,26 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.due = due;
     }
 
-    /// Notes the code of the winner's head, which has been taken, and tells it that. In its leaf it would be copied before the
-    /// store of the code is done, and would wait for that.
+    /// Notes the code of the winner's head, which is being taken.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn hand_on(&mut self, mut head: T) -> T {
+    pub(super) fn note_taken(&mut self) {
         if self.has_offsets() {
             let code = OffsetCode(self.winner.code);
             self.offsets.taken = if self.offsets.is_fresh { OffsetCode::UNKNOWN } else { code };
             self.offsets.is_fresh = false;
         }
+    }
+
+    /// Notes the code of the winner's head, which has been taken, and tells it that. In its leaf it would be copied before the
+    /// store of the code is done, and would wait for that.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn hand_on(&mut self, head: &mut T) {
+        self.note_taken();
         if O::IS_CODED {
-            self.order.hand_on(&mut head, self.offsets.taken);
+            self.order.hand_on(head, self.offsets.taken);
         }
-        head
     }
 
     /// Keeps the key of an item that has won without having been in a leaf.
