@@ -85,7 +85,7 @@ fn split(responses: &[Response]) -> (Vec<Series>, Vec<Response>) {
 
 /// The answers of stores without batches, with warnings and hints in between.
 fn answers(random: &mut Random) -> Vec<Vec<Response>> {
-    (0..random.below(6))
+    (0..random.below(10))
         .map(|_| {
             let length = random.below(30);
             let answer = random_answer(random, length, 20);
@@ -107,7 +107,9 @@ fn a_merge_of_replicas_gives_what_the_oracle_gives() {
         let answers = answers(&mut random);
         let stage = Stage::new();
         let sources = stage.sources_of(answers.clone(), &mut random, 0.3);
-        let mut stream = deduplicate(ProxyResponseLoserTree::new(sources));
+        let merge = ProxyResponseLoserTree::new(sources);
+        // Of the merge or of any stream.
+        let mut stream = if seed % 2 == 0 { merge.deduplicate() } else { deduplicate(merge) };
         let out = stage.driver(seed).run(&mut stream).ok();
         stage.log().assert_closed();
 
@@ -126,6 +128,30 @@ fn a_merge_of_replicas_gives_what_the_oracle_gives() {
         true
     }
     QuickCheck::new().tests(1_000).quickcheck(property as fn(u64) -> bool);
+}
+
+/// What the tournament knows of the last response is of no use once somebody else has taken that.
+#[test]
+fn responses_taken_out_by_others_do_not_confuse_it() {
+    let run = |seed, deduplicate: fn(Merge) -> ResponseDeduplicator<Merge>| {
+        let random = &mut Random::seed(seed);
+        let stage = Stage::new();
+        let answers = (0..8).map(|_| random_answer(random, 10, 40).into_iter().map(Response::from).collect());
+        let answers: Vec<Vec<_>> = answers.collect();
+        let mut stream = deduplicate(ProxyResponseLoserTree::new(stage.sources_of(answers, random, 0.0)));
+        let mut driver = stage.driver(seed);
+        let mut out = Vec::new();
+        loop {
+            if random.chance(0.3) {
+                driver.complete(stream.get_mut().next()).unwrap();
+            }
+            let Some(next) = driver.complete(stream.next()).unwrap() else { return out };
+            out.push(next.unwrap());
+        }
+    };
+    for seed in 0..300 {
+        assert_eq!(run(seed, Merge::deduplicate), run(seed, |merge| deduplicate(merge)), "seed {seed}");
+    }
 }
 
 // F20

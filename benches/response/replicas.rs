@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use futures::{Stream, StreamExt};
-use losertree::response::{ShardMatcher, batches, deduplicate};
+use futures::{Stream, StreamExt, TryStreamExt};
+use losertree::response::{ShardMatcher, batches};
 use losertree::stream::MergeError;
 use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series};
 use losertree_testkit::{deduplicated, inputs};
@@ -63,6 +63,15 @@ fn drain(stream: impl Stream<Item = Result<Response, MergeError<Infallible>>>) -
     block_on(stream.fold(0, async |count, response| count + black_box(response.unwrap()).series_count()))
 }
 
+/// Reads the chunks as well, as everything must that compares them by what is in them.
+fn read(merge: ProxyResponseLoserTree<Ready>) -> usize {
+    let sum = |chunk: &Chunk| chunk.data.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+    drain(merge.inspect_ok(|response| {
+        let chunks = response.as_series().map_or(&[][..], |series| &series.chunks);
+        black_box(chunks.iter().map(sum).sum::<usize>());
+    }))
+}
+
 /// Finds the series of a shard, without a merge.
 fn match_shards(shard: &ShardMatcher, answers: &Answers) -> Duration {
     let start = Instant::now();
@@ -74,17 +83,18 @@ fn match_shards(shard: &ShardMatcher, answers: &Answers) -> Duration {
 /// All but the last take series out of the same merge.
 fn contenders(answers: &Rc<Answers>) -> Vec<Contender> {
     let expected = deduplicated(answers.iter().flatten()).len();
-    assert_eq!(drain(deduplicate(merge(answers.to_vec()))), expected);
-    assert_eq!(drain(batches(deduplicate(merge(answers.to_vec())), BATCH, usize::MAX)), expected);
+    assert_eq!(drain(merge(answers.to_vec()).deduplicate()), expected);
+    assert_eq!(drain(batches(merge(answers.to_vec()).deduplicate(), BATCH, usize::MAX)), expected);
     let shard = ShardMatcher::without(["pod"], 0, 2).unwrap();
     let unmerged = Rc::clone(answers);
     vec![
         timed("merge", answers, |answers| drain(merge(answers))),
         timed("merge again", answers, |answers| drain(merge(answers))),
-        timed("deduplicated", answers, |answers| drain(deduplicate(merge(answers)))),
+        timed("merge, chunks read", answers, |answers| read(merge(answers))),
+        timed("deduplicated", answers, |answers| drain(merge(answers).deduplicate())),
         timed("batches", answers, |answers| drain(batches(merge(answers), BATCH, usize::MAX))),
         timed("deduplicated batches", answers, |answers| {
-            drain(batches(deduplicate(merge(answers)), BATCH, usize::MAX))
+            drain(batches(merge(answers).deduplicate(), BATCH, usize::MAX))
         }),
         ("shards matched", Box::new(move || match_shards(&shard, &unmerged))),
     ]

@@ -9,7 +9,6 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
-use crate::key::Order;
 use crate::{Chunk, ProxyResponseLoserTree, Response, Series, Source};
 
 pin_project! {
@@ -96,15 +95,26 @@ where
     ResponseDeduplicator { unpacked: Unpack::new(stream), run: Run::default(), is_repeat: |_| None }
 }
 
-/// As [`deduplicate`], for a merge, which may know from its tournament which series are equal.
-pub(super) fn deduplicate_merge<S, O>(
-    merge: ProxyResponseLoserTree<S, O>,
-) -> ResponseDeduplicator<ProxyResponseLoserTree<S, O>>
-where
-    S: Source<Item = Response> + Unpin,
-    O: Order<Response>,
-{
-    ResponseDeduplicator { is_repeat: ProxyResponseLoserTree::is_repeat, ..deduplicate(merge) }
+impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
+    /// Makes one series of those with equal labels: [`deduplicate`], with what the tournament knows. From five sources on it
+    /// has found out which series are equal to the one before, and their labels are not compared again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::executor::block_on;
+    /// use futures::{TryStreamExt, stream};
+    /// use losertree::{Labels, ProxyResponseLoserTree, Response, Series, from_stream};
+    ///
+    /// let up = Response::from(Series::new(Labels::from_pairs([("__name__", "up")]).unwrap(), vec![]));
+    /// let stores = (0..8).map(|_| from_stream(stream::iter([Ok::<_, std::io::Error>(up.clone())])));
+    /// let series: Vec<_> = block_on(ProxyResponseLoserTree::new(stores).deduplicate().try_collect())?;
+    /// assert_eq!(series, [up]);
+    /// # Ok::<_, losertree::stream::MergeError<std::io::Error>>(())
+    /// ```
+    pub fn deduplicate(self) -> ResponseDeduplicator<Self> {
+        ResponseDeduplicator { is_repeat: Self::is_repeat, ..deduplicate(self) }
+    }
 }
 
 impl<St> ResponseDeduplicator<St> {
@@ -117,6 +127,8 @@ impl<St> ResponseDeduplicator<St> {
     /// Returns the stream. Responses that are taken out of it are not seen from here.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut St {
+        // A merge that is asked whether its last response was a repeat may then mean another one.
+        self.run.is_last = false;
         self.unpacked.get_mut()
     }
 
@@ -215,7 +227,8 @@ impl<St: fmt::Debug> fmt::Debug for ResponseDeduplicator<St> {
 #[derive(Default)]
 struct Run {
     held: Option<Series>,
-    /// Whether the last response of all was a series by itself, and so is part of the one that is held.
+    /// Whether the last response of all was a series by itself, and so is part of the one that is held; not known to be so
+    /// after somebody else had the stream.
     is_last: bool,
     merged_series: u64,
     dropped_chunks: u64,

@@ -2,7 +2,6 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use super::deduplicator::deduplicate_merge;
 use super::limited::Limited;
 use super::{PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, Store};
 use crate::resource::LeakLedger;
@@ -118,11 +117,7 @@ where
         if self.strategy == PartialResponseStrategy::Warn {
             merge = merge.partial_response(Response::from);
         }
-        ProxyQuery::new(
-            Limited::new(deduplicate_merge(merge.build()), self.limit),
-            self.batch,
-            self.is_prompt,
-        )
+        ProxyQuery::new(Limited::new(merge.build().deduplicate(), self.limit), self.batch, self.is_prompt)
     }
 }
 
