@@ -181,6 +181,32 @@ fn a_streak_takes_one_comparison_for_an_item() {
     }
 }
 
+/// A head that is changed to be the smallest, as by a seek, is no win of its source: there is no streak to be tried, which
+/// would use up what a real one is paid for with.
+#[test]
+fn seeks_are_no_streak() {
+    const ITEMS: usize = 20_000;
+    for sources in [4_usize, 8, 16, 64] {
+        let comparisons = Comparisons::new();
+        let order = By::new(comparisons.counting(i64::cmp));
+        let mut tree = LoserTree::new(order, (0..sources).map(|_| Some(1)));
+        tree.settle();
+        for seek in 0..1_000 {
+            // Never the winner, and none of the sources twice in a row.
+            tree.set_head((seek + 1) % sources, Some(-i64::try_from(seek).unwrap()));
+            tree.settle();
+        }
+        comparisons.take();
+        for _ in 0..ITEMS {
+            let (source, item) = tree.pop().unwrap();
+            tree.set_head(source, Some(item));
+            tree.settle();
+        }
+        let counted = comparisons.take();
+        assert!(counted < ITEMS * 8 / 5, "K = {sources}: {counted}");
+    }
+}
+
 /// One source has nine items in ten; the others come in between, one by one.
 #[test]
 fn a_source_that_comes_back_keeps_its_place() {

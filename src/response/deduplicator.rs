@@ -43,7 +43,8 @@ pin_project! {
 /// # Complexity
 ///
 /// One series is held back, with its duplicates, until another one or the end comes. Each series costs a
-/// comparison of its labels to those of the one before and, if the chunks are in order, a pass over them; this
+/// comparison of its labels to those of the one before, which a merge's
+/// [own method](ProxyResponseLoserTree::deduplicate) can do without, and, if the chunks are in order, a pass over them; this
 /// allocates nothing. Duplicates cost a pass over the chunks of both, in which those that are there already are compared
 /// byte by byte; others are added, and if they do not come before or after all that were there, sorted in place.
 ///

@@ -40,7 +40,12 @@
 //!   there are h whenever it has lost there.
 //! - The credit starts with L. The first item takes the K − 1 comparisons of the first question alone, and none of its L.
 //!
-//! So N items take at most (K − 1) + N·L comparisons less the credit, which never falls below zero.
+//! So N items take at most (K − 1) + N·L comparisons less the credit, which never falls below zero. In a line of three, which
+//! the first question puts in order by three, that is one more, and within the bound since L are left then.
+//!
+//! A credit of zero is the end of all this, for then nothing can rise that could save something: the tournament goes on at L
+//! comparisons for each item. A trial that ends at once takes one from the credit, so the less there is, the longer a streak
+//! must be to be tried, and a favourite goes back while one is left.
 
 use std::mem;
 
@@ -59,7 +64,8 @@ const SEAT: usize = 0;
 /// How many times as long a streak must be where there is little credit: streaks by chance would use that up.
 const PATIENCE: u32 = 4;
 
-/// After how many wins in the final the one who beats the favourite is taken for the next one. Runs of 64 items then take 0.9
+/// After how many wins in the final the one who beats the favourite is taken for the next one, where there is enough credit.
+/// Runs of 64 items then take 0.9
 /// of the time through `next`, and 0.75 through `fold` (bench `scoreboard`, `u64/runs/16`).
 const LONG_RUN: u64 = 8;
 
@@ -169,7 +175,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else if self.has_offsets() || !player.is_live() {
             self.winner = self.climb_by_seat(source, player);
         } else {
-            self.add_credit(1);
             // Who waits there has won.
             let node = if self.is_runner_up_known() { 1 } else { SEAT };
             self.winner = self.losers.get_mut(node).map_or(player, |opponent| mem::replace(opponent, player));
@@ -201,9 +206,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let mut node = self.parent(source);
         if self.comes_by_seat(source) {
             let above = self.seat() / 2;
-            if source == self.favourite {
-                self.add_credit(1);
-            } else {
+            if source != self.favourite {
                 challenger = self.play_up(node, above, challenger);
                 if !O::EXACT {
                     self.credit -= 1;
@@ -223,6 +226,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Notes who has won after the challenger, and has the favourite rise, or go back if it pays no more.
     fn note_item(&mut self, challenger: Node) {
         let is_own = challenger.source() == self.favourite;
+        if is_own {
+            self.add_credit(1);
+        }
         if is_own && !challenger.is_live() {
             self.forget_favourite();
         } else if self.winner.source() == self.favourite {
@@ -237,7 +243,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             self.others_won += 1;
             let most = if self.comes_back { self.levels } else { 0 };
             let is_beaten = self.others_won > most || self.streak >= self.long_streak;
-            if is_beaten || !O::EXACT && self.credit < u64::from(self.height) {
+            // Before the last of the credit is used up.
+            if is_beaten || !O::EXACT && self.credit <= u64::from(self.height) {
                 self.leave_seat();
             }
         }

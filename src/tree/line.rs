@@ -24,7 +24,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 
     /// Has a challenger for the winner take its place in the line, and returns the new winner. The challenger may be known
-    /// to come after the first one.
+    /// not to come before the first one.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn climb_in_line(&mut self, challenger: Node, is_behind: bool) -> Node {

@@ -26,10 +26,12 @@ use crate::key::Order;
 ///
 /// # Complexity
 ///
-/// For K sources, the first question costs K − 1 comparisons; three sources are put in order then, by at most three.
-/// A question after one head has changed costs at most ⌈log2 K⌉, after several have changed K − 1. Where a source
+/// For K sources, the first question costs K − 1 comparisons, and so does one after several heads have changed; three sources
+/// are put in order then, by at most three. A question after one head has changed costs at most ⌈log2 K⌉. Where a source
 /// keeps winning, its items cost one comparison each, and a question after which that begins or ends can cost
-/// 2·(⌈log2 K⌉ − 1) more; n questions after one change each never cost more than (n + 1)·⌈log2 K⌉ together. `O(K)` memory;
+/// 2·(⌈log2 K⌉ − 1) more, which others have saved before: the first question and n after one change each never cost more than
+/// K − 1 + n·⌈log2 K⌉ together. Where very many runs end as soon as that was tried, there is nothing saved left to try it
+/// with, and each question costs ⌈log2 K⌉ from then on. `O(K)` memory;
 /// nothing is allocated after construction save by [`push`](Self::push), which doubles the tree when it is full, without a
 /// comparison.
 ///
@@ -74,7 +76,8 @@ pub struct LoserTree<T, O> {
     pub(super) streak: u32,
     /// How long a streak must be to be taken for more than chance.
     pub(super) long_streak: u32,
-    /// The source whose leaf is empty, since it plays from its seat; see [`favourite`](super::favourite).
+    /// The source that has won often in a row; see [`favourite`](super::favourite). With more than two sources that are not in
+    /// a line, it plays from its seat, and its leaf is empty.
     pub(super) favourite: usize,
     /// How many levels above its leaf the seat is.
     pub(super) height: u32,
@@ -82,7 +85,7 @@ pub struct LoserTree<T, O> {
     pub(super) finalist: usize,
     /// Who waits for the finalist there, if that is the winner.
     pub(super) opponent: Node,
-    /// How many finals it has won that are not counted below.
+    /// How many finals it has won that are not in the credit yet.
     pub(super) wins: u64,
     /// How many others have won since the favourite has.
     pub(super) others_won: u32,

@@ -55,7 +55,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else {
             self.sink(source, self.levels + 1, self.winner);
         }
-        self.climb(source, challenger)
+        self.winner = self.challenge(source, challenger);
+        // Who wins now has not done so in a row.
+        self.streak = 0;
+        self.due = Due::Nothing;
+        self.winner
     }
 
     /// Plays the matches of a challenger that comes for the winner, and returns the new one.
@@ -65,11 +69,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if self.favourite != NOBODY {
             return self.replay_by_seat(source, challenger);
         }
-        let winner = if self.is_line() {
-            self.climb_in_line(challenger, false)
-        } else {
-            self.play_up(self.parent(source), 0, challenger)
-        };
+        let winner = self.challenge(source, challenger);
         self.winner = winner;
         self.streak = select_unpredictable(winner.source() == source, self.streak + 1, 0);
         if self.streak >= self.long_streak {
@@ -77,6 +77,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         self.due = Due::Nothing;
         winner
+    }
+
+    /// The matches of a challenger where there is no favourite.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn challenge(&mut self, source: usize, challenger: Node) -> Node {
+        if self.is_line() {
+            self.climb_in_line(challenger, false)
+        } else {
+            self.play_up(self.parent(source), 0, challenger)
+        }
     }
 
     /// Plays the matches of a challenger at a node and above, up to below `end`, and returns who comes there.
@@ -155,6 +166,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     pub(super) fn replay_all(&mut self) -> Node {
         self.due = Due::Everything;
         self.forget_favourite();
+        self.streak = 0;
         if self.is_line() {
             self.winner = self.line_up();
             self.due = Due::Nothing;
