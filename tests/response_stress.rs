@@ -165,7 +165,7 @@ async fn busy_set(random: &mut Random) {
         let _ = &dropped_slowly;
         Ok::<_, io::Error>(series(0))
     });
-    let options = ResponseSetOptions::new().buffer_frames(1 << 20).buffer_bytes(1 << 30).pool(&pool);
+    let options = ResponseSetOptions::new().buffer_frames(1 << 16).buffer_bytes(1 << 30).pool(&pool);
     let mut set = ResponseSet::new(Store::opened("store", from_stream(stream)), &options);
     for _ in 0..random.below(50) {
         poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await.unwrap().unwrap();

@@ -105,8 +105,10 @@ fn books_are_balanced_and_files_are_used_again() {
 #[test]
 fn forgotten_close_is_named() {
     let dir = TempDir::new().unwrap();
+    // Enough for the budget to be used up, so that the run lasts until a block is replaced.
     let run =
-        run(dir.path(), &["--queries", "40", "--leak", "--budget-mib", "1", "--frame-timeout-ms", "300"]);
+        run(dir.path(), &["--queries", "80", "--leak", "--budget-mib", "1", "--frame-timeout-ms", "300"]);
+    assert_ne!(run.figure("pool waits"), "0");
     assert_eq!(run.code, Some(1), "{}{}", run.out, run.err);
     assert_ne!(run.figure("pool used"), "0");
     assert!(run.figure("pool gets, puts").contains('≠'));

@@ -20,7 +20,8 @@ fn figures<const N: usize>(data: &Path, queries: &str, titles: [&str; N]) -> [u6
     let output = Command::new(program::program("store_gateway"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
-        .args(["--no-progress", "--budget-mib", &BUDGET_MIB.to_string(), "--queries", queries, "--data"])
+        .args(["--no-progress", "--budget-mib", &BUDGET_MIB.to_string(), "--queries", queries])
+        .args(["--frame-timeout-ms", "60000", "--data"])
         .arg(data)
         .output()
         .unwrap();

@@ -22,7 +22,7 @@ fn gateway(data: &Path, address: &str, queries: &str) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .args(["--no-progress", "--blocks", "4", "--series", "2000", "--queries", queries])
-        .args(["--metrics", address, "--data"])
+        .args(["--frame-timeout-ms", "60000", "--metrics", address, "--data"])
         .arg(data);
     command
 }
