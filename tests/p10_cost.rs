@@ -225,6 +225,227 @@ fn a_source_that_comes_back_keeps_its_place() {
     }
 }
 
+/// Between the keys of the others, who win in turn, the first source has room for its own.
+const TURN: u64 = 1 << 20;
+
+/// What a tree has been asked, and what that may have taken.
+struct Account {
+    tree: LoserTree<u64, By<CountCompare>>,
+    comparisons: Comparisons,
+    sum: usize,
+    most: usize,
+}
+
+type CountCompare = Box<dyn FnMut(&u64, &u64) -> Ordering>;
+
+impl Account {
+    fn new(heads: impl ExactSizeIterator<Item = Option<u64>>) -> Self {
+        let comparisons = Comparisons::new();
+        let most = heads.len() - 1;
+        let count: CountCompare = Box::new(comparisons.counting(u64::cmp));
+        Self { tree: LoserTree::new(By::new(count), heads), comparisons, sum: 0, most }
+    }
+
+    /// Asks for the winner after one change, and returns how many comparisons that takes.
+    fn ask(&mut self) -> usize {
+        self.tree.settle();
+        let taken = self.comparisons.take();
+        self.sum += taken;
+        self.most += levels(self.tree.sources());
+        assert!(self.sum <= self.most, "K = {}: {}, not {}", self.tree.sources(), self.sum, self.most);
+        taken
+    }
+
+    /// Has the first source win until it has been seen to be the favourite, and then go on for a moment or be beaten at once.
+    /// So it saves as little as it can, and each time the others come by its seat as often as they may.
+    ///
+    /// With some probability, another head changes when that has just been seen.
+    fn beat_the_favourite(&mut self, random: &mut Random, others: usize, disturbed: f64) {
+        let levels = levels(self.tree.sources());
+        let mut last = 0;
+        for _ in 0..1_000 {
+            let taken = self.ask();
+            if taken != levels && random.chance(disturbed) {
+                // It goes back to its leaf, wherever its seat is, and has won there or not.
+                let source = random.below(self.tree.sources());
+                let head = self.tree.heads()[source];
+                self.tree.set_head(source, head);
+                self.ask();
+            }
+            let (source, key) = self.tree.pop().unwrap();
+            assert!(last <= key);
+            last = key;
+            let next = if source > 0 {
+                key + others as u64 * TURN
+            } else if taken == levels || random.chance(0.3) {
+                key + 1
+            } else {
+                (key / TURN + 1 + random.below(levels + 2) as u64) * TURN + 1
+            };
+            self.tree.set_head(source, Some(next));
+        }
+    }
+}
+
+#[test]
+fn a_favourite_that_is_beaten_as_soon_as_it_is_one() {
+    for sources in [4, 8, 16, 64] {
+        for (seed, disturbed) in (0..40).zip([0.0, 0.1, 0.5].into_iter().cycle()) {
+            // All others win in turn, or those of the other half, who play on all levels.
+            let others = if seed % 2 == 0 { sources - 1 } else { sources / 2 };
+            let heads = (0..sources).map(|source| match sources - source {
+                _ if source == 0 => Some(0),
+                turn if turn <= others => Some(turn as u64 * TURN),
+                _ => Some(u64::MAX),
+            });
+            Account::new(heads).beat_the_favourite(&mut Random::seed(seed), others, disturbed);
+        }
+    }
+}
+
+/// What it saves there is more for each item, but not for those that were before.
+#[test]
+fn a_favourite_in_a_tree_that_grows() {
+    for sources in [4, 8, 16, 32] {
+        for wins in 0..40 {
+            let mut account = Account::new((0..sources).map(|source| Some(source as u64 * TURN)));
+            let mut key = 0;
+            let mut win = |account: &mut Account| {
+                key += 1;
+                account.tree.set_head(0, Some(key));
+                account.ask()
+            };
+            account.ask();
+            while win(&mut account) > 1 {}
+            for _ in 0..wins {
+                assert_eq!(win(&mut account), 1);
+            }
+            // That the tree is larger takes nothing. The first question is one of a larger tree then.
+            assert_eq!(account.tree.push(None), sources);
+            account.most += 1;
+            win(&mut account);
+            assert_eq!(win(&mut account), 1);
+            account.tree.set_head(sources, Some(sources as u64 * TURN));
+            for source in sources + 1..2 * sources {
+                account.ask();
+                account.tree.push(Some(source as u64 * TURN));
+            }
+            account.beat_the_favourite(&mut Random::seed(wins), 2 * sources - 1, 0.0);
+        }
+    }
+}
+
+/// How many comparisons it takes to find each item, where sources that do not end win in this order.
+fn to_find_each(sources: usize, winners: &[usize]) -> Vec<usize> {
+    let comparisons = Comparisons::new();
+    let mut runs = vec![Vec::new(); sources];
+    for (key, winner) in winners.iter().enumerate() {
+        runs[*winner].push(key as u64);
+    }
+    let runs = runs.into_iter().map(|run| run.into_iter().chain([u64::MAX]));
+    let merge = merge_by(runs, comparisons.counting(u64::cmp));
+    merge.take(winners.len()).map(|_| comparisons.take()).collect()
+}
+
+/// When a source becomes the favourite, what that saves, and when it goes back to its leaf.
+#[test]
+fn what_items_take_while_favourites_come_and_go() {
+    let check = |sources: usize, story: &[(&[usize], &[usize])]| {
+        let winners: Vec<_> = story.iter().flat_map(|(winners, _)| *winners).copied().collect();
+        let mut taken = to_find_each(sources, &winners).into_iter();
+        for (chapter, (winners, expected)) in story.iter().enumerate() {
+            let taken: Vec<_> = taken.by_ref().take(winners.len()).collect();
+            assert_eq!(taken, *expected, "K = {sources}, chapter {chapter}");
+        }
+    };
+    check(
+        16,
+        &[
+            // As long as there is little to pay with, eight wins in a row are no chance; then it rises by steps.
+            (&[0; 12], &[15, 4, 4, 4, 4, 4, 4, 4, 5, 4, 3, 1]),
+            (&[0; 50], &[1; 50]),
+            // It goes back at once, and after such a long run the next one does not have to wait.
+            (&[9; 3], &[7, 1, 1]),
+            // After a short one, two wins in a row are no chance.
+            (&[0; 6], &[4, 4, 7, 1, 1, 1]),
+            // It was not the favourite before.
+            (&[12, 11, 10, 9], &[4; 4]),
+            (&[0; 3], &[4, 4, 7]),
+            // Now it was: as many others may win as there are levels, and one of them twice in a row.
+            (&[12, 12, 9, 9], &[1, 5, 5, 5]),
+            (&[0; 3], &[5, 1, 1]),
+            // But not three times, after which that one has won often enough to be the favourite itself.
+            (&[12; 9], &[1, 5, 8, 7, 1, 1, 1, 1, 1]),
+            (&[0; 12], &[4, 4, 7, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
+            // The next one has not won as the favourite, so it was still the other one before.
+            (&[9], &[7]),
+            (&[0; 6], &[4, 4, 7, 1, 1, 1]),
+            // Nor may more others win than there are levels.
+            (&[12, 11, 10, 9, 12], &[1, 5, 5, 5, 8]),
+            (&[0; 5], &[4, 4, 7, 1, 1]),
+            // Not even if it wins in between, unless by an item of its own.
+            (&[12, 11, 0, 12, 11, 0, 12], &[1, 5, 5, 1, 5, 5, 4]),
+        ],
+    );
+    // In a line, all that it takes is to have won often in a row.
+    check(3, &[(&[0; 12], &[2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1]), (&[1, 0, 1, 0], &[2, 2, 2, 2])]);
+}
+
+/// The favourite goes back when another head changes. What it has saved is not lost.
+#[test]
+fn what_a_favourite_has_saved_is_there_for_the_next_one() {
+    let comparisons = Comparisons::new();
+    let heads = (0..16).map(|source| Some(1_000 + source));
+    let mut tree = LoserTree::new(By::new(comparisons.counting(u64::cmp)), heads);
+    let win = |tree: &mut LoserTree<u64, _>, key| {
+        tree.set_head(0, Some(key));
+        tree.settle();
+        comparisons.take()
+    };
+    for key in 0..20 {
+        win(&mut tree, key);
+    }
+    assert_eq!(win(&mut tree, 20), 1);
+    tree.set_head(9, Some(2_000));
+    tree.settle();
+    assert_eq!(comparisons.take(), 4);
+    // It need not win eight times in a row to have that place again.
+    assert_eq!([21, 22, 23].map(|key| win(&mut tree, key)), [4, 7, 1]);
+}
+
+#[test]
+fn a_tree_that_has_grown_is_like_one_of_its_size() {
+    let taken = |pushed: usize| {
+        let comparisons = Comparisons::new();
+        let order = By::new(comparisons.counting(u64::cmp));
+        let mut tree = LoserTree::new(order, (pushed as u64..16).map(|head| Some(1_000 + head)));
+        for source in 0..pushed {
+            tree.push(Some(2_000 + source as u64));
+        }
+        let mut win = |key| {
+            tree.set_head(0, Some(key));
+            tree.settle();
+            comparisons.take()
+        };
+        (0..20).map(&mut win).collect::<Vec<_>>()
+    };
+    for pushed in [6, 8, 11, 12] {
+        assert_eq!(taken(pushed), taken(0));
+    }
+}
+
+/// To put three in a line may take a comparison more than their matches do, which is not there for a favourite then.
+#[test]
+fn a_favourite_in_a_tree_that_has_been_a_line() {
+    for seed in 0..40 {
+        let mut account = Account::new([0, 2, 1].map(|turn| Some(turn * TURN)).into_iter());
+        account.ask();
+        assert_eq!(account.sum, 3);
+        account.tree.push(Some(3 * TURN));
+        account.beat_the_favourite(&mut Random::seed(seed), 3, 0.0);
+    }
+}
+
 /// A number whose code says it all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Exact(u64);

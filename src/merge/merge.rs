@@ -16,8 +16,8 @@ use crate::tree::LoserTree;
 ///
 /// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons, `O(K)` memory, and no allocation after construction
 /// but for the keys below. Orders with exact codes compare no items at all. A source that has won several times in a row is
-/// passed through, at one comparison for each item, for as long as its items come before all others. To begin with that is paid
-/// for by comparisons that were saved before, so it is not begun again after very many runs that ended at once.
+/// passed through, at one comparison for each item, for as long as its items come before all others; but with comparators no
+/// more after very many runs that ended as soon as that was begun.
 ///
 /// With more than four sources and keys that are [strings of bytes](SortKey::PARTS), each item is compared once with the one
 /// before it of its source, and that is one comparison more; then most others are of codes. See [`key`](crate::key).

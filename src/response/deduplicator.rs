@@ -18,8 +18,9 @@ pin_project! {
         #[pin]
         unpacked: Unpack<St>,
         run: Run,
-        // Whether the response that the stream gave last is equal to the one before, if the stream knows.
-        is_repeat: fn(&St) -> Option<bool>,
+        // The number of the last item, if the stream is a merge and that was one of its tournament, and whether it is equal to
+        // the one before, if that is known.
+        last_item: fn(&St) -> Option<(u64, Option<bool>)>,
     }
 }
 
@@ -93,7 +94,7 @@ pub fn deduplicate<St, E>(stream: St) -> ResponseDeduplicator<St>
 where
     St: Stream<Item = Result<Response, E>>,
 {
-    ResponseDeduplicator { unpacked: Unpack::new(stream), run: Run::default(), is_repeat: |_| None }
+    ResponseDeduplicator { unpacked: Unpack::new(stream), run: Run::default(), last_item: |_| None }
 }
 
 impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
@@ -114,7 +115,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
     /// # Ok::<_, losertree::stream::MergeError<std::io::Error>>(())
     /// ```
     pub fn deduplicate(self) -> ResponseDeduplicator<Self> {
-        ResponseDeduplicator { is_repeat: Self::is_repeat, ..deduplicate(self) }
+        ResponseDeduplicator { last_item: Self::last_item, ..deduplicate(self) }
     }
 }
 
@@ -128,8 +129,8 @@ impl<St> ResponseDeduplicator<St> {
     /// Returns the stream. Responses that are taken out of it are not seen from here.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut St {
-        // A merge that is asked whether its last response was a repeat may then mean another one.
-        self.run.is_last = false;
+        // It may be another one afterwards.
+        self.run.last = None;
         self.unpacked.get_mut()
     }
 
@@ -177,12 +178,13 @@ where
             let done = match ready!(this.unpacked.as_mut().poll_next(cx, &mut budget)) {
                 Some(Ok(Response::Series(series))) => {
                     let is_single = !this.unpacked.is_from_batch();
-                    let is_repeat = if is_single { (this.is_repeat)(this.unpacked.get_ref()) } else { None };
-                    let Some(done) = this.run.push(series, is_repeat, is_single) else { continue };
+                    let item = if is_single { (this.last_item)(this.unpacked.get_ref()) } else { None };
+                    let is_repeat = this.run.note(item);
+                    let Some(done) = this.run.push(series, is_repeat) else { continue };
                     Some(done)
                 }
                 Some(Ok(other)) => {
-                    this.run.is_last = false;
+                    this.run.last = None;
                     return Poll::Ready(Some(Ok(other)));
                 }
                 Some(Err(error)) => {
@@ -228,20 +230,26 @@ impl<St: fmt::Debug> fmt::Debug for ResponseDeduplicator<St> {
 #[derive(Default)]
 struct Run {
     held: Option<Series>,
-    /// Whether the last response of all was a series by itself, and so is part of the one that is held; not known to be so
-    /// after somebody else had the stream.
-    is_last: bool,
+    /// The number of the merge's item that was the last response and is part of the one that is held.
+    last: Option<u64>,
     merged_series: u64,
     dropped_chunks: u64,
 }
 
 impl Run {
-    /// Takes the next series, which came by itself if it `is_single`. Returns the one before, if that is another one: they
-    /// are compared unless it is known whether this one `is_repeat` of the last response.
+    /// Notes which item of the merge the next series is. Returns whether it belongs to the one that is held, if that is known:
+    /// the merge says whether it is equal to the item before, and that has to be part of what is held.
     #[inline]
-    fn push(&mut self, series: Series, is_repeat: Option<bool>, is_single: bool) -> Option<Series> {
-        let is_repeat = is_repeat.filter(|_| self.is_last);
-        self.is_last = is_single;
+    fn note(&mut self, item: Option<(u64, Option<bool>)>) -> Option<bool> {
+        let last = mem::replace(&mut self.last, item.map(|(number, _)| number));
+        let (number, is_repeat) = item?;
+        is_repeat.filter(|_| last.is_some_and(|last| last + 1 == number))
+    }
+
+    /// Takes the next series. Returns the one before, if that is another one: they are compared unless it is known whether this
+    /// one `is_repeat`.
+    #[inline]
+    fn push(&mut self, series: Series, is_repeat: Option<bool>) -> Option<Series> {
         match &mut self.held {
             // The same block of labels, as of clones, is equal without being read; sets of different lengths
             // differ without being read.
@@ -265,7 +273,7 @@ impl Run {
     /// Drops what is held.
     fn clear(&mut self) {
         self.held = None;
-        self.is_last = false;
+        self.last = None;
     }
 
     /// Ends the run, and returns its one series.

@@ -30,7 +30,7 @@
 //! | take replica labels off | [`ResponseSetOptions::without_labels`], [`SeriesOrder`] |
 //! | leave out the series of other shards | [`ShardMatcher`] |
 //! | go on without stores that fail | [`PartialResponseStrategy::Warn`] |
-//! | make one series of its replicas | [`deduplicate`] |
+//! | make one series of its replicas | [`deduplicate`], or of a merge its [own method](crate::ProxyResponseLoserTree::deduplicate) |
 //! | pack series into frames | [`batches`](batches()) |
 //!
 //! # Sources

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
 use super::slot::SlotState;
 use super::watch::MergeEnd;
-use super::{CloseError, MergeError, OrderCheck, OutOfOrder, Source, SourceEnd};
+use super::{CloseError, MergeError, OrderCheck, OutOfOrder, Source, SourceEnd, Yielded};
 use crate::error::{Phase, SourceError};
 use crate::key::Order;
 
@@ -14,7 +14,7 @@ use crate::key::Order;
 /// small beside it.
 pub(super) const POLL_BUDGET: usize = 128;
 
-type Item<S> = Result<<S as Source>::Item, MergeError<<S as Source>::Error>>;
+type Item<S> = Yielded<<S as Source>::Item, <S as Source>::Error>;
 
 impl<S, O> ProxyResponseLoserTree<S, O>
 where
@@ -78,14 +78,13 @@ where
         let Poll::Ready(Some(Ok(successor))) = successor else {
             return self.take_last_ready(source, is_counted, successor);
         };
+        let ready = self.tree.replace_winner(source, successor, |item| Poll::Ready(Some(Ok((source, item)))));
+        let Some(ready) = ready else { return self.poll_end(cx, has_work) };
         if let Some(checker) = &mut self.options.checker {
             checker.unchecked = Some(source);
         }
         self.count(is_counted);
         self.is_entered = false;
-        let ready = self.tree.replace_winner(source, successor, |item| Poll::Ready(Some(Ok(item))));
-        // The winner has a head, so this is not the end.
-        let Some(ready) = ready else { return self.poll_end(cx, has_work) };
         ready
     }
 
@@ -129,6 +128,7 @@ where
     #[inline(never)]
     pub(super) fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
         let polled = if let Some(item) = self.reports.pop() {
+            self.reports.last_after = Some(self.items);
             Poll::Ready(Some(item))
         } else if self.is_closed() {
             Poll::Ready(None)
@@ -245,7 +245,7 @@ where
         }
         self.is_entered = false;
         // The winner has a head, so this is an item.
-        Poll::Ready(item.map(Ok))
+        Poll::Ready(item.map(|item| Ok((source, item))))
     }
 
     /// Notes that the winner's source has no successor ready, or none at all. Returns whether the merge must close.

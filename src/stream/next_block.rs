@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::drive::POLL_BUDGET;
-use super::{MergeError, ProxyResponseLoserTree, Source};
+use super::{MergeError, ProxyResponseLoserTree, Source, Yielded};
 use crate::key::Order;
 
 /// Waits for the next items. Returned by [`ProxyResponseLoserTree::next_block`].
@@ -151,9 +151,9 @@ where
 }
 
 /// Appends the item of a poll that took no winner, if it is one: a warning.
-fn append<T, E>(polled: Option<Result<T, E>>, out: &mut Vec<T>) -> Result<usize, E> {
+fn append<T, E>(polled: Option<Yielded<T, E>>, out: &mut Vec<T>) -> Result<usize, MergeError<E>> {
     polled.map_or(Ok(0), |item| {
-        out.push(item?);
+        out.push(item?.1);
         Ok(1)
     })
 }

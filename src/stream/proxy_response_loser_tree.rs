@@ -234,11 +234,8 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Yielded<S::Item, S::Error>>> {
-        self.reports.last = None;
-        let polled = Pin::new(&mut *self).poll_next(cx);
-        // The source is asked for afterwards: an item that came together with it would be copied twice more.
-        let source = || self.reports.last.unwrap_or_else(|| self.tree.last_winner());
-        polled.map(|next| next.map(|item| item.map(|item| (source(), item))))
+        self.enter();
+        self.poll_item(cx)
     }
 
     /// Closes all sources that are left, concurrently, and waits until each is closed.
@@ -263,10 +260,11 @@ where
         Close { merge: self }
     }
 
-    /// Returns whether the item that the tournament gave last is equal to the one before it, if that is known. Warnings of
-    /// the merge's own do not count.
-    pub(crate) fn is_repeat(&self) -> Option<bool> {
-        self.tree.is_taken_repeat()
+    /// Returns how many items the tournament has given, if what was yielded last is one, and whether that is equal to the one
+    /// before it, if that is known.
+    pub(crate) fn last_item(&self) -> Option<(u64, Option<bool>)> {
+        let is_of_tournament = self.reports.last_after != Some(self.items);
+        is_of_tournament.then(|| (self.items, self.tree.is_taken_repeat()))
     }
 
     /// Returns whether the merge has nothing more to yield but what goes wrong in closing: its sources are being closed,
@@ -356,8 +354,7 @@ where
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.enter();
-        self.poll_item(cx)
+        self.poll_next_with_source(cx).map(|next| next.map(|item| item.map(|(_, item)| item)))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::{ErrorPolicy, MergeError};
+use super::{ErrorPolicy, MergeError, Yielded};
 
 /// The errors that a merge has met, and which way they go: yielded, as errors or as warnings, or returned by
 /// `close`.
@@ -12,15 +12,22 @@ pub(super) struct Reports<T, E> {
     kept: Vec<MergeError<E>>,
     /// Whether errors are kept from now on: the one that ends the merge has been met, or `close` was called.
     keeps: bool,
-    /// The source of the one that was yielded last.
-    pub(super) last: Option<usize>,
+    /// After how many items of the tournament the last one was yielded.
+    pub(super) last_after: Option<u64>,
     /// Whether a source was replaced by a warning.
     pub(super) is_partial: bool,
 }
 
 impl<T, E> Reports<T, E> {
     pub(super) const fn new(policy: ErrorPolicy<T, E>) -> Self {
-        Self { policy, met: VecDeque::new(), kept: Vec::new(), keeps: false, last: None, is_partial: false }
+        Self {
+            policy,
+            met: VecDeque::new(),
+            kept: Vec::new(),
+            keeps: false,
+            last_after: None,
+            is_partial: false,
+        }
     }
 
     /// Does with an error what the policy says. Returns whether it ends the merge.
@@ -43,12 +50,11 @@ impl<T, E> Reports<T, E> {
 
     /// Returns what is to be yielded next. Warnings are made here and not before, so that errors which are
     /// not yielded any more are still errors.
-    pub(super) fn pop(&mut self) -> Option<Result<T, MergeError<E>>> {
+    pub(super) fn pop(&mut self) -> Option<Yielded<T, E>> {
         let error = self.met.pop_front()?;
-        self.last = Some(error.origin().index());
         Some(match &mut self.policy {
             ErrorPolicy::Abort => Err(error),
-            ErrorPolicy::PartialResponse(warning) => Ok(warning(error)),
+            ErrorPolicy::PartialResponse(warning) => Ok((error.origin().index(), warning(error))),
         })
     }
 
