@@ -78,11 +78,12 @@
 //! is that of the Go package `pkg/losertree` of thanos-io/thanos and of `bboreham/go-loser`.
 
 mod favourite;
+mod held;
 mod line;
 mod loser_tree;
 mod node;
 mod offsets;
 mod replay;
 
-pub(crate) use favourite::Held;
+pub(crate) use held::Held;
 pub use loser_tree::LoserTree;
