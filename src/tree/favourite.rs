@@ -40,12 +40,12 @@
 //!   there are h whenever it has lost there.
 //! - The credit starts with L. The first item takes the K − 1 comparisons of the first question alone, and none of its L.
 //!
-//! So N items take at most (K − 1) + N·L comparisons less the credit, which never falls below zero. In a line of three, which
-//! the first question puts in order by three, that is one more, and within the bound since L are left then.
+//! So N items take at most (K − 1) + N·L comparisons less the credit, which never falls below zero. To put three sources in a
+//! line can take one more, which comes off the credit when the line becomes a tree; until then, nothing is paid from it.
 //!
 //! A credit of zero is the end of all this, for then nothing can rise that could save something: the tournament goes on at L
 //! comparisons for each item. A trial that ends at once takes one from the credit, so the less there is, the longer a streak
-//! must be to be tried, and a favourite goes back while one is left.
+//! must be to be tried; and a favourite that waits while others win goes back while one is left.
 
 use std::mem;
 
@@ -66,8 +66,7 @@ const SEAT: usize = 0;
 const PATIENCE: u32 = 4;
 
 /// After how many wins in the final the one who beats the favourite is taken for the next one, where there is enough credit.
-/// Runs of 64 items then take 0.9
-/// of the time through `next`, and 0.75 through `fold` (bench `scoreboard`, `u64/runs/16`).
+/// Runs of 64 items then take 0.9 of the time through `next`, and 0.75 through `fold` (bench `scoreboard`, `u64/runs/16`).
 const LONG_RUN: u64 = 8;
 
 /// An item of the finalist that has lost the final, as a player; `None` if it has no code.
