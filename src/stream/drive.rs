@@ -15,7 +15,8 @@ use crate::key::Order;
 pub(super) const POLL_BUDGET: usize = 128;
 
 /// From how many bytes on a way with fewer copies is worth it. Records of 256 bytes take 0.8 of the time by that, and those of 64
-/// bytes 0.95; numbers would take 1.09 times as long (bench `scoreboard`, `async/records` and `async/u64`).
+/// bytes 0.95; numbers would take 1.09 times as long (bench `scoreboard`, `async/records` and `async/u64`, with 0 and
+/// `usize::MAX` here).
 const LARGE_ITEM: usize = 48;
 
 type Item<S> = Yielded<<S as Source>::Item, <S as Source>::Error>;
