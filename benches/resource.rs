@@ -11,6 +11,7 @@
 // Fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::mem;
@@ -202,7 +203,7 @@ impl Source for Ready {
         Poll::Ready(self.0.next().map(Ok))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
         Poll::Ready(Ok(()))
     }
 }

@@ -1,13 +1,19 @@
-//! Errors that more than one floor raises. Each operation has its own error type; there is no catch-all.
+//! Errors that more than one floor raises: [`SourceError`], why a source failed, and [`CloseError`], all that went wrong in
+//! closing. They are the same at every depth of a composition.
 
+use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
-use crate::SourceId;
+use crate::resource::PoolError;
+use crate::{SourceId, SourcePath};
 
-/// What the merge was doing when a source failed.
+/// What was being done when a source failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
+    /// Opening the source.
+    Opening,
     /// Waiting for the first item of the source.
     Filling,
     /// Waiting for a later item.
@@ -19,6 +25,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Opening => "while opening",
             Self::Filling => "before its first item",
             Self::Merging => "while merging",
             Self::Closing => "while closing",
@@ -26,44 +33,336 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The failure of one source, which it names.
+/// The failure of one source: where, when and why.
 ///
-/// The source's own error is the [`source`](std::error::Error::source) of this one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{origin} failed {phase}")]
+/// One type for every depth. A source raises it with a cause only, which is what `?` and [`From`] make of the source's own
+/// error. The merge that meets it adds which of its sources it was, and the phase if that is not known; and so does each merge
+/// above. So the [path](Self::path) begins with the source of the merge that gave the error, and ends where it happened.
+///
+/// [`Display`](fmt::Display) writes where and when; the cause is the [`source`](Error::source), as is the convention.
+/// [`report`](Self::report) writes all of it.
+///
+/// It is one pointer, so that the items that come in its place are no larger for it.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::SourceError;
+/// use losertree::error::Cause;
+///
+/// let error: SourceError<&str> = "disk on fire".into();
+/// assert!(error.path().is_empty());
+/// assert_eq!(error.cause(), &Cause::Source("disk on fire"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
 pub struct SourceError<E> {
-    origin: SourceId,
-    phase: Phase,
-    #[source]
-    error: E,
+    inner: Box<Inner<E>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Inner<E> {
+    path: SourcePath,
+    phase: Option<Phase>,
+    cause: Cause<E>,
+}
+
+/// Why a source failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause<E> {
+    /// The source's own error.
+    #[error(transparent)]
+    Source(E),
+    /// An item comes before the one ahead of it.
+    #[error("item {position} comes before the one ahead of it")]
+    OutOfOrder {
+        /// Which item of the source it is, counted from 0: of a response set, among the series that it has given or would have.
+        position: u64,
+    },
+    /// The source has said that something is missing in its answer, where that is not tolerated.
+    #[error("the answer is incomplete: {0}")]
+    Incomplete(String),
+    /// The source took too long.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// Series have to be held back to be sorted, and there are too many.
+    #[error("more than {limit_bytes} bytes of series would have to be held back")]
+    TooLarge {
+        /// How many bytes may be held back.
+        limit_bytes: usize,
+    },
+    /// Series have to be held back to be sorted, and the pool has no room for them.
+    #[error("no memory to hold series back: {0}")]
+    Pool(#[from] PoolError),
+    /// The background task of the source has ended before the source has: it panicked, or its runtime was shut down.
+    #[error("the background task has ended before the source")]
+    Abandoned,
+    /// There is no clock: timeouts need a tokio runtime.
+    #[error("timeouts need a tokio runtime")]
+    NoTimer,
+}
+
+impl<E> Cause<E> {
+    /// Changes the source's own error by a function.
+    pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Cause<F> {
+        match self {
+            Self::Source(error) => Cause::Source(change(error)),
+            Self::OutOfOrder { position } => Cause::OutOfOrder { position },
+            Self::Incomplete(message) => Cause::Incomplete(message),
+            Self::TimedOut(timed_out) => Cause::TimedOut(timed_out),
+            Self::TooLarge { limit_bytes } => Cause::TooLarge { limit_bytes },
+            Self::Pool(error) => Cause::Pool(error),
+            Self::Abandoned => Cause::Abandoned,
+            Self::NoTimer => Cause::NoTimer,
+        }
+    }
+}
+
+/// A store took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{timeout} after {after:?}")]
+#[non_exhaustive]
+pub struct TimedOut {
+    /// Which timeout it was.
+    pub timeout: Timeout,
+    /// How long it is.
+    pub after: Duration,
+}
+
+impl TimedOut {
+    pub(crate) const fn new(timeout: Timeout, after: Duration) -> Self {
+        Self { timeout, after }
+    }
+}
+
+/// The timeouts of a response set.
+///
+/// Set by [`ResponseSetOptions`](crate::response::ResponseSetOptions), which says what each of them measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// Opening the store.
+    Open,
+    /// Waiting for a frame.
+    Frame,
+    /// Everything from the first poll to the last frame.
+    Total,
+    /// Closing the store.
+    Close,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open timeout",
+            Self::Frame => "frame timeout",
+            Self::Total => "total timeout",
+            Self::Close => "close timeout",
+        })
+    }
 }
 
 impl<E> SourceError<E> {
-    pub(crate) const fn new(origin: SourceId, phase: Phase, error: E) -> Self {
-        Self { origin, phase, error }
+    /// Creates the error of a source that says why it failed. Where and when is said by the merge that meets it.
+    #[must_use]
+    pub fn new(cause: Cause<E>) -> Self {
+        Self { inner: Box::new(Inner { path: SourcePath::default(), phase: None, cause }) }
     }
 
-    /// Returns which source failed.
+    /// Says in which phase the source failed, where that is better known than to the merge.
     #[must_use]
-    pub const fn origin(&self) -> &SourceId {
-        &self.origin
+    pub fn in_phase(mut self, phase: Phase) -> Self {
+        self.inner.phase = Some(phase);
+        self
     }
 
-    /// Returns what the merge was doing.
+    /// The error as a merge gives it that has met it from one of its sources.
     #[must_use]
-    pub const fn phase(&self) -> Phase {
-        self.phase
+    pub(crate) fn of_source(mut self, source: &SourceId, phase: Phase) -> Self {
+        self.inner.path.prepend(source.clone());
+        self.inner.phase.get_or_insert(phase);
+        self
     }
 
-    /// Returns the source's own error.
-    #[must_use]
-    pub const fn error(&self) -> &E {
-        &self.error
+    /// The error that a warning stands for.
+    pub(crate) fn at(path: SourcePath, cause: Cause<E>) -> Self {
+        Self { inner: Box::new(Inner { path, phase: None, cause }) }
     }
 
-    /// Returns the source's own error.
+    /// Returns which source failed: empty until a merge has met the error, longer than one where merges are merged.
     #[must_use]
-    pub fn into_error(self) -> E {
-        self.error
+    pub const fn path(&self) -> &SourcePath {
+        &self.inner.path
+    }
+
+    /// Returns what was being done, if that is known, which it is once a merge has met the error.
+    #[must_use]
+    pub const fn phase(&self) -> Option<Phase> {
+        self.inner.phase
+    }
+
+    /// Returns why.
+    #[must_use]
+    pub const fn cause(&self) -> &Cause<E> {
+        &self.inner.cause
+    }
+
+    /// Returns why.
+    #[must_use]
+    pub fn into_cause(self) -> Cause<E> {
+        self.inner.cause
+    }
+
+    /// Returns the source's own error, if that is the cause.
+    #[must_use]
+    pub const fn source_error(&self) -> Option<&E> {
+        match &self.inner.cause {
+            Cause::Source(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns the source's own error, if that is the cause.
+    #[must_use]
+    pub fn into_source_error(self) -> Option<E> {
+        match self.inner.cause {
+            Cause::Source(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Changes the source's own error by a function. Where and when it happened stays.
+    #[must_use]
+    pub fn map<F>(self, change: impl FnOnce(E) -> F) -> SourceError<F> {
+        let Inner { path, phase, cause } = *self.inner;
+        SourceError { inner: Box::new(Inner { path, phase, cause: cause.map(change) }) }
+    }
+
+    /// When it failed, as part of a sentence.
+    fn failure(&self) -> impl fmt::Display {
+        struct Failure(Option<Phase>);
+        impl fmt::Display for Failure {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("failed")?;
+                self.0.map_or(Ok(()), |phase| write!(f, " {phase}"))
+            }
+        }
+        Failure(self.inner.phase)
     }
 }
+
+impl<E: Error + 'static> SourceError<E> {
+    /// Writes the error and all its causes in one line, separated by colons.
+    #[must_use]
+    pub fn report(&self) -> String {
+        self.report_after(self.to_string())
+    }
+
+    /// The report without the place, for what says that itself.
+    pub(crate) fn report_without_path(&self) -> String {
+        self.report_after(self.failure().to_string())
+    }
+
+    fn report_after(&self, mut text: String) -> String {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl<E> From<E> for SourceError<E> {
+    fn from(error: E) -> Self {
+        Self::new(Cause::Source(error))
+    }
+}
+
+impl<E> fmt::Display for SourceError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.path(), self.failure())
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for SourceError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { path, phase, cause } = &*self.inner;
+        f.debug_struct("SourceError").field("path", path).field("phase", phase).field("cause", cause).finish()
+    }
+}
+
+impl<E: Error + 'static> Error for SourceError<E> {
+    /// The source's own error, or else the cause.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.inner.cause {
+            Cause::Source(error) => Some(error),
+            cause => Some(cause),
+        }
+    }
+}
+
+/// What went wrong in closing: all of it.
+///
+/// Besides the errors of closing, this has any error that was met before and not yielded. Each says in which [`Phase`] it was
+/// raised. Where merges are merged, those of all levels are in it, each with its [path](SourceError::path).
+///
+/// There is at least one error in it. What closes with a single one makes it of that by `?` or [`From`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseError<E> {
+    errors: Vec<SourceError<E>>,
+}
+
+impl<E> CloseError<E> {
+    /// `Err` of the errors, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// If there are any.
+    pub fn check(errors: Vec<SourceError<E>>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Self { errors }) }
+    }
+
+    /// Returns the errors, at least one, in the order in which they were met.
+    #[must_use]
+    pub fn errors(&self) -> &[SourceError<E>] {
+        &self.errors
+    }
+
+    /// Returns the errors, at least one, in the order in which they were met.
+    #[must_use]
+    pub fn into_errors(self) -> Vec<SourceError<E>> {
+        self.errors
+    }
+
+    /// Changes the sources' own errors by a function.
+    #[must_use]
+    pub fn map<F>(self, mut change: impl FnMut(E) -> F) -> CloseError<F> {
+        CloseError { errors: self.errors.into_iter().map(|error| error.map(&mut change)).collect() }
+    }
+}
+
+impl<E> From<E> for CloseError<E> {
+    fn from(error: E) -> Self {
+        Self { errors: vec![error.into()] }
+    }
+}
+
+impl<E> From<SourceError<E>> for CloseError<E> {
+    fn from(error: SourceError<E>) -> Self {
+        Self { errors: vec![error] }
+    }
+}
+
+/// The errors with their causes, separated by semicolons.
+impl<E: Error + 'static> fmt::Display for CloseError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { "; " }, error.report())?;
+        }
+        Ok(())
+    }
+}
+
+/// All causes are in the message, so there is no [`source`](Error::source).
+impl<E: Error + 'static> Error for CloseError<E> {}

@@ -141,7 +141,7 @@ pub mod stream;
 mod sync;
 pub mod tree;
 
-pub use error::{Phase, SourceError};
+pub use error::{CloseError, Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
     Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_coded, merge_owned_runs,
@@ -152,7 +152,7 @@ pub use merge::{
 pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
 pub use resource::LeakLedger;
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
-pub use source_id::SourceId;
+pub use source_id::{SourceId, SourcePath};
 pub use stream::{BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_stream};
 
 /// Runs the examples of the README as tests.

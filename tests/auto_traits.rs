@@ -3,6 +3,8 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::CloseError;
+use losertree::SourceError;
 use std::fmt::Debug;
 use std::panic::UnwindSafe;
 
@@ -16,8 +18,8 @@ use losertree::resource::{
 use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
-    Builder, Close, CloseError, Closing, ErrorPolicy, Flatten, FromStream, MergeError, MergeStats, Named,
-    NextBlock, NextWithSource, OrderCheck, OutOfOrder, PushError, SourceEnd, SourceStats,
+    Builder, Close, Closing, ErrorPolicy, Flatten, FromStream, MergeStats, Named, NextBlock, NextWithSource,
+    OrderCheck, PushError, SourceEnd, SourceStats,
 };
 use losertree::tree::LoserTree;
 use losertree::{
@@ -116,7 +118,7 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
 #[test]
 fn errors_are_errors() {
     error::<SourceError<std::io::Error>>();
-    error::<MergeError<std::io::Error>>();
+    error::<SourceError<std::io::Error>>();
     error::<CloseError<std::io::Error>>();
     error::<OutOfOrder>();
     error::<PushError<Store>>();
@@ -139,5 +141,5 @@ fn books_and_errors_cross_a_caught_panic() {
     unwind_safe::<ByteLease>();
     unwind_safe::<ReaderGate>();
     unwind_safe::<ReaderGuard>();
-    unwind_safe::<MergeError<String>>();
+    unwind_safe::<SourceError<String>>();
 }

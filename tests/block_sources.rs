@@ -5,6 +5,7 @@
 // quickcheck hands over its inputs by value.
 #![allow(clippy::needless_pass_by_value)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -117,7 +118,7 @@ fn an_error_comes_after_the_items_of_the_blocks_before_it() {
             ProxyResponseLoserTree::builder().sources(sources.into_iter().map(BlockSource::flatten));
         if is_partial {
             builder = builder.partial_response(|error| {
-                assert_eq!(error.origin().name(), Some("bad"));
+                assert_eq!(error.path().name(), Some("bad"));
                 0
             });
         }
@@ -191,13 +192,13 @@ impl Source for Lender {
     type Item = Lent;
     type Error = Infallible;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Lent, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
         self.assert_given_back();
         self.next += 10;
         Poll::Ready((self.next < 100).then(|| Ok(Lent(Rc::clone(&self.lent), self.next))))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
         self.assert_given_back();
         Poll::Ready(Ok(()))
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,14 +16,14 @@ fn close_returns_errors_whose_warnings_have_not_been_yielded() {
     let stage = Stage::new();
     let mut merge = ProxyResponseLoserTree::builder()
         .sources(stage.sources([Script::<u64>::new().fail(), Script::new().fail()]))
-        .partial_response(|error| 100 + error.origin().index() as u64)
+        .partial_response(|error| 100 + error.path().index().unwrap() as u64)
         .build();
     let mut driver = stage.driver(0);
     assert_eq!(driver.run_up_to(&mut merge, 1).items, [Ok(100)]);
 
     let errors = driver.complete(merge.close()).unwrap().unwrap_err().into_errors();
     assert_eq!(errors.len(), 1);
-    assert_eq!(errors[0].origin().index(), 1);
+    assert_eq!(errors[0].path().index().unwrap(), 1);
     drop(merge);
     stage.log().assert_closed();
 }
@@ -53,10 +54,7 @@ impl Source for Noisy {
     type Item = u64;
     type Error = losertree_testkit::TestError;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Self::Item, Self::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let polled = Pin::new(&mut self.0).poll_next(cx);
         if let Poll::Ready(Some(Ok(_))) = polled {
             cx.waker().wake_by_ref();
@@ -64,7 +62,7 @@ impl Source for Noisy {
         polled
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         Pin::new(&mut self.0).poll_close(cx)
     }
 }

@@ -11,6 +11,8 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::error::Cause;
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -22,7 +24,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use losertree::resource::{BytePool, Ending, ReaderGate};
-use losertree::response::{ResponseSet, ResponseSetError, ResponseSetOptions, Store};
+use losertree::response::{ResponseSet, ResponseSetOptions, Store};
 use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, Warning};
 
 const PREEMPTIONS: usize = 4;
@@ -311,7 +313,7 @@ impl Source for Remote {
         })
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.poll_take(cx).map(|_| Ok(()))
     }
 }
@@ -377,10 +379,7 @@ impl Source for Frames {
     type Item = Response;
     type Error = Infallible;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
@@ -391,7 +390,7 @@ impl Source for Frames {
         Poll::Ready(Some(Ok(Warning::new("a frame").into())))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
         if self.is_stuck {
             return Poll::Pending;
         }
@@ -434,11 +433,11 @@ impl Lazy {
         Self { set: ResponseSet::new(store, &options), ends, threads }
     }
 
-    fn next(&mut self) -> Option<Result<Response, ResponseSetError<Infallible>>> {
+    fn next(&mut self) -> Option<Result<Response, Cause<Infallible>>> {
         block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)))
     }
 
-    fn close(&mut self) -> Result<(), ResponseSetError<Infallible>> {
+    fn close(&mut self) -> Result<(), Cause<Infallible>> {
         block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx)))
     }
 
@@ -520,7 +519,7 @@ fn frames_that_a_third_thread_brings_reach_the_set() {
 fn a_set_outlives_its_task() {
     model(|| {
         let mut lazy = Lazy::new(1, None, room_for(1), false);
-        assert_eq!(lazy.next(), Some(Err(ResponseSetError::Abandoned)));
+        assert_eq!(lazy.next(), Some(Err(Cause::Abandoned)));
         assert_eq!(lazy.close(), Ok(()));
         assert_eq!(lazy.end(), (1, 1));
     });

@@ -7,6 +7,7 @@
 
 mod probe;
 
+use losertree::stream::{PollClose, PollNext};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -77,7 +78,7 @@ fn an_error_of_a_sync_source_comes_alone_after_the_items_before_it() {
                 }
             }
         };
-        assert_eq!((&*out, *error.error(), error.origin().index()), (&[1, 2, 4][..], "gone", 0));
+        assert_eq!((&*out, *error.error(), error.path().index().unwrap()), (&[1, 2, 4][..], "gone", 0));
         assert_eq!(books.dropped(), [0, 1]);
         assert_eq!((merge.next_block(&mut out, max), merge.next()), (Ok(0), None));
     }
@@ -152,7 +153,7 @@ fn run_in_blocks<O: losertree::key::Order<Item<u64>>>(
     driver: &mut Driver,
     merge: &mut Merge<O>,
     random: &mut Random,
-) -> (Vec<Item<u64>>, Vec<losertree::stream::MergeError<TestError>>) {
+) -> (Vec<Item<u64>>, Vec<losertree::SourceError<TestError>>) {
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     loop {
         let (begin, max) = (out.len(), 1 + random.below(20));
@@ -260,7 +261,7 @@ fn an_error_of_an_async_source_comes_alone_after_the_items_before_it() {
         let mut merge = ProxyResponseLoserTree::new(stage.sources([bad, good]));
         let (out, errors) = run_in_blocks(&mut stage.driver(seed), &mut merge, &mut Random::seed(seed));
         assert_eq!(out.iter().map(|item| item.key).collect::<Vec<_>>(), [1, 2, 3, 4]);
-        assert_eq!((errors.len(), errors[0].origin().index()), (1, 0));
+        assert_eq!((errors.len(), errors[0].path().index().unwrap()), (1, 0));
         stage.log().assert_closed();
     }
 }
@@ -291,10 +292,7 @@ impl Source for Noisy {
     type Item = Item<u64>;
     type Error = TestError;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Self::Item, TestError>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let polled = Pin::new(&mut self.0).poll_next(cx);
         if let Poll::Ready(Some(Ok(_))) = polled {
             cx.waker().wake_by_ref();
@@ -302,7 +300,7 @@ impl Source for Noisy {
         polled
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), TestError>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         Pin::new(&mut self.0).poll_close(cx)
     }
 }

@@ -2,6 +2,7 @@
 //! allocator, on bare sources: what the checked ones of the testkit allocate would be counted too.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -147,7 +148,7 @@ impl Source for Bare {
         Poll::Ready(Some(Ok(item)))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
         Poll::Ready(Ok(()))
     }
 }

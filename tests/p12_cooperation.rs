@@ -4,6 +4,7 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ fn a_source_that_wakes_itself_is_polled_once_a_poll() {
             cx.waker().wake_by_ref();
             Poll::Pending
         }
-        fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
             self.0.fetch_add(1, Ordering::Relaxed);
             cx.waker().wake_by_ref();
             Poll::Pending
@@ -63,7 +64,7 @@ impl Source for ClosesSlowly {
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
         Poll::Ready(None)
     }
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.0.fetch_add(1, Ordering::Relaxed);
         self.1 += 1;
         if self.1 > 3 {

@@ -6,8 +6,9 @@
 
 mod probe;
 
+use losertree::SourceError;
 use losertree::key::{By, Natural, Reversed};
-use losertree::stream::{MergeError, OrderCheck, SourceEnd};
+use losertree::stream::{OrderCheck, SourceEnd};
 use losertree::tree::LoserTree;
 use losertree::{Phase, ProxyResponseLoserTree, Response, Series, SourceError, merge, try_merge};
 use losertree_testkit::{Closing, End, Item, Random, Runs, Script, Stage, TestError, Wake};
@@ -60,16 +61,16 @@ fn empty_sources() {
 }
 
 /// Which source an error is of, by index and name, and when it was met.
-fn origin(error: &MergeError<TestError>) -> (usize, Option<&str>, Phase) {
-    let MergeError::Source(error) = error else { panic!("{error:?} is not of the source") };
-    assert_eq!(error.error().source, error.origin().index());
-    (error.origin().index(), error.origin().name(), error.phase())
+fn origin(error: &SourceError<TestError>) -> (usize, Option<&str>, Phase) {
+    let SourceError::Source(error) = error else { panic!("{error:?} is not of the source") };
+    assert_eq!(error.error().source, error.path().index().unwrap());
+    (error.path().index().unwrap(), error.path().name(), error.phase())
 }
 
 #[test]
 fn a_source_that_fails_on_its_first_poll() {
     let error = try_merge([vec![Ok(1)], vec![Err("gone")], vec![Ok(2)]]).next().unwrap().unwrap_err();
-    assert_eq!((error.origin().index(), error.phase(), *error.error()), (1, Phase::Filling, "gone"));
+    assert_eq!((error.path().index().unwrap(), error.phase(), *error.error()), (1, Phase::Filling, "gone"));
 
     let scripts = || {
         [
@@ -87,7 +88,7 @@ fn a_source_that_fails_on_its_first_poll() {
     stage.log().assert_closed();
     // With partial responses it is replaced by a warning.
     let stage = Stage::new();
-    let warning = |error: MergeError<_>| u64::try_from(error.origin().index()).unwrap() + 100;
+    let warning = |error: SourceError<_>| u64::try_from(error.path().index().unwrap()).unwrap() + 100;
     let mut merge =
         ProxyResponseLoserTree::builder().sources(stage.sources(scripts())).partial_response(warning).build();
     assert_eq!(stage.driver(1).run(&mut merge).ok(), [101, 1, 2, 4]);
@@ -127,7 +128,7 @@ fn a_source_out_of_order_is_an_error_if_that_is_checked() {
         let is_in_order = runs.iter().all(|run| steps_back(run).is_empty());
         assert_eq!(out.last().is_some_and(Result::is_err), !is_in_order);
         if let Some(Err(_)) = out.last() {
-            let Some(Err(MergeError::OutOfOrder(error))) = out.pop() else { panic!("not of the order") };
+            let Some(Err(SourceError::OutOfOrder(error))) = out.pop() else { panic!("not of the order") };
             // It names the first step back of a source, which had been in order until then.
             let source = error.origin.index();
             assert_eq!(steps_back(&runs[source]).first(), Some(&error.position));
@@ -292,7 +293,8 @@ fn no_input_panics_the_async_merge() {
             builder = builder.order_check([OrderCheck::Fail, OrderCheck::Report][random.below(2)]);
         }
         if random.chance(0.5) {
-            builder = builder.partial_response(|error| Item::new(0, error.origin().index(), usize::MAX));
+            builder =
+                builder.partial_response(|error| Item::new(0, error.path().index().unwrap(), usize::MAX));
         }
         let mut merge = builder.build();
         let mut driver = stage.driver(seed).restless(0.1);

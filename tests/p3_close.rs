@@ -5,7 +5,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use futures::StreamExt;
-use losertree::stream::{CloseError, MergeError};
+use losertree::CloseError;
+use losertree::SourceError;
+
 use losertree::{LeakLedger, Phase, ProxyResponseLoserTree};
 use losertree_testkit::{
     At, Checked, CountingWaker, End, Random, Script, ScriptedSource, Stage, TestError, Wake, poll_times,
@@ -21,9 +23,9 @@ fn merge_of(stage: &Stage, scripts: impl IntoIterator<Item = Script<u64>>) -> Pr
 
 type Failure = (usize, Phase, TestError);
 
-fn failure(error: MergeError<TestError>) -> Failure {
+fn failure(error: SourceError<TestError>) -> Failure {
     match error {
-        MergeError::Source(error) => (error.origin().index(), error.phase(), error.into_error()),
+        error => (error.path().index().unwrap(), error.phase(), error.into_error()),
         other => panic!("{other}"),
     }
 }

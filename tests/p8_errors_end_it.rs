@@ -6,7 +6,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use futures::StreamExt;
-use losertree::stream::{MergeError, OrderCheck, OutOfOrder, SourceEnd};
+use losertree::SourceError;
+use losertree::stream::{OrderCheck, SourceEnd};
 use losertree::{Phase, ProxyResponseLoserTree, Response, Series, SourceId};
 use losertree_testkit::{
     At, Checked, End, Item, Random, Runs, Script, ScriptedSource, Stage, TestError, Wake, merged,
@@ -15,9 +16,9 @@ use quickcheck::quickcheck;
 
 type Store<T> = Checked<ScriptedSource<T>>;
 
-fn source_error(error: MergeError<TestError>) -> (SourceId, Phase, TestError) {
+fn source_error(error: SourceError<TestError>) -> (SourceId, Phase, TestError) {
     match error {
-        MergeError::Source(error) => (error.origin().clone(), error.phase(), error.into_error()),
+        error => (error.path().clone(), error.phase(), error.into_error()),
         other => panic!("{other}"),
     }
 }
@@ -26,7 +27,7 @@ fn source_error(error: MergeError<TestError>) -> (SourceId, Phase, TestError) {
 fn items_and_error(
     stage: &Stage,
     merge: &mut ProxyResponseLoserTree<Store<u64>>,
-) -> (Vec<u64>, MergeError<TestError>) {
+) -> (Vec<u64>, SourceError<TestError>) {
     let mut driver = stage.driver(0);
     let run = driver.run(merge);
     assert_eq!(run.end, End::Finished);
@@ -150,9 +151,9 @@ fn a_failing_source_is_replaced_by_a_warning() {
         .collect();
         let mut merge = ProxyResponseLoserTree::builder()
             .sources(stage.sources(scripts))
-            .partial_response(|error| match error.origin().index() {
+            .partial_response(|error| match error.path().index().unwrap() {
                 1 => {
-                    assert_eq!(error.origin().name(), Some("store-b"));
+                    assert_eq!(error.path().name(), Some("store-b"));
                     1_001
                 }
                 index => 1_000 + index as u64,
@@ -204,7 +205,7 @@ fn items_and_warnings_come_with_their_sources_however_those_before_were_asked_fo
             .collect();
         let mut merge = ProxyResponseLoserTree::builder()
             .sources(stage.sources(scripts))
-            .partial_response(|error| Item::new(WARNING, error.origin().index(), 0))
+            .partial_response(|error| Item::new(WARNING, error.path().index().unwrap(), 0))
             .build();
         let mut driver = stage.driver(seed);
         let (mut items, mut warnings) = (0, 0);
@@ -248,7 +249,7 @@ fn all_sources_failing_is_still_an_answer() {
     let scripts = (0..5).map(|_| Script::<u64>::new().fail());
     let mut merge = ProxyResponseLoserTree::builder()
         .sources(stage.sources(scripts))
-        .partial_response(|error| error.origin().index() as u64)
+        .partial_response(|error| error.path().index().unwrap() as u64)
         .build();
     assert_eq!(stage.driver(0).run(&mut merge).ok(), [0, 1, 2, 3, 4]);
     stage.log().assert_closed();
@@ -285,7 +286,7 @@ fn a_source_out_of_order_is_an_error_where_the_order_is_checked() {
             .build();
         let run = stage.driver(seed).run(&mut merge);
         stage.log().assert_closed();
-        let Some(Err(MergeError::OutOfOrder(OutOfOrder { origin, position, .. }))) = run.items.last() else {
+        let Some(Err(SourceError::OutOfOrder(OutOfOrder { origin, position, .. }))) = run.items.last() else {
             panic!("{:?}", run.items)
         };
         assert_eq!((origin.index(), origin.name(), *position), (1, Some("store-b"), 2));

@@ -5,6 +5,7 @@
 
 mod timed;
 
+use losertree::error::Cause;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
@@ -16,8 +17,7 @@ use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetError, ResponseSetOptions, RetrievalStrategy,
-    SeriesOrder, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
 use losertree::{BoxSource, Chunk, Labels, LeakLedger, Response, Series, Source, Warning, closing};
 use losertree_testkit::{Driver, Log, Random, Script, Stage, Tasks};
@@ -144,7 +144,7 @@ async fn closing_returns_the_error_behind_a_batch() {
     let kinds: Vec<_> = errors
         .iter()
         .map(|error| match error.source_error() {
-            Some(ResponseSetError::Store(error)) => error.kind(),
+            Some(Cause::Source(error)) => error.kind(),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -242,7 +242,7 @@ async fn a_store_has_options_of_its_own() {
     let query = ProxyQuery::builder().stores(stores(false)).response_sets(options.clone()).build();
     let error = query.try_collect::<Vec<_>>().await.unwrap_err();
     let error = error.into_source_error();
-    assert!(matches!(error, Some(ResponseSetError::OutOfOrder { position: 1, .. })), "{error:?}");
+    assert!(matches!(error, Some(Cause::OutOfOrder { position: 1, .. })), "{error:?}");
 }
 
 // F40

@@ -1,6 +1,8 @@
 //! What a set holds while nobody reads is bounded, nobody waits for ever, and nobody is woken in vain.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::error::Cause;
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -12,7 +14,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use losertree::resource::BytePool;
 use losertree::response::{
-    ProxyQuery, ResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
+    ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
 use losertree::{Chunk, Labels, Response, Series, Source, Warning};
 use losertree_testkit::{
@@ -237,7 +239,7 @@ fn only_a_set_that_fails_for_want_of_memory_counts_as_refused() {
                 Poll::Pending => panic!("it waits for nothing"),
                 Poll::Ready(Some(Ok(_))) => came += 1,
                 Poll::Ready(Some(Err(error))) => {
-                    assert!(matches!(error, ResponseSetError::Pool(_)), "{error:?}");
+                    assert!(matches!(error, Cause::Pool(_)), "{error:?}");
                     failed += 1;
                 }
                 Poll::Ready(None) => break,
@@ -385,14 +387,11 @@ impl Source for Bare {
     type Item = Response;
     type Error = Infallible;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(self.0.next().map(Ok))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
         Poll::Ready(Ok(()))
     }
 }

@@ -5,6 +5,7 @@
 
 mod timed;
 
+use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io;
 use std::panic::resume_unwind;
@@ -19,8 +20,8 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use losertree::resource::BytePool;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetError, ResponseSetOptions,
-    RetrievalStrategy, SeriesOrder, ShardMatcher, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
+    ShardMatcher, Store,
 };
 use losertree::stream::SourceEnd;
 use losertree::{LeakLedger, Response, Source, closing};
@@ -33,21 +34,21 @@ const STRATEGIES: [RetrievalStrategy; 2] = [RetrievalStrategy::Lazy, RetrievalSt
 
 type Set = ResponseSet<Checked<TimedSource>>;
 
-async fn next<S>(set: &mut ResponseSet<S>) -> Option<Result<Response, ResponseSetError<S::Error>>>
+async fn next<S>(set: &mut ResponseSet<S>) -> Option<Result<Response, Cause<S::Error>>>
 where
     S: Source<Item = Response> + Unpin,
 {
     poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await
 }
 
-async fn close<S>(set: &mut ResponseSet<S>) -> Result<(), ResponseSetError<S::Error>>
+async fn close<S>(set: &mut ResponseSet<S>) -> Result<(), Cause<S::Error>>
 where
     S: Source<Item = Response> + Unpin,
 {
     poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await
 }
 
-fn poll_once<S>(set: &mut ResponseSet<S>) -> Poll<Option<Result<Response, ResponseSetError<S::Error>>>>
+fn poll_once<S>(set: &mut ResponseSet<S>) -> Poll<Option<Result<Response, Cause<S::Error>>>>
 where
     S: Source<Item = Response> + Unpin,
 {
@@ -355,7 +356,7 @@ fn a_runtime_that_is_shut_down_abandons_its_sets_and_they_close_their_stores_the
                 match block_on(next(&mut set)) {
                     None => assert!(is_closing),
                     Some(end) => {
-                        assert!(!is_closing && matches!(end, Err(ResponseSetError::Abandoned)), "{end:?}");
+                        assert!(!is_closing && matches!(end, Err(Cause::Abandoned)), "{end:?}");
                     }
                 }
             }
@@ -421,10 +422,10 @@ async fn a_store_that_has_panicked_is_told_once_and_dropped_when_its_set_is_clos
         let mut set = ResponseSet::new(cast.store(plan), &ResponseSetOptions::new());
         assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
         if reads {
-            assert!(matches!(next(&mut set).await, Some(Err(ResponseSetError::Abandoned))));
+            assert!(matches!(next(&mut set).await, Some(Err(Cause::Abandoned))));
         }
         let closed = close(&mut set).await;
-        assert!(if reads { closed.is_ok() } else { matches!(closed, Err(ResponseSetError::Abandoned)) });
+        assert!(if reads { closed.is_ok() } else { matches!(closed, Err(Cause::Abandoned)) });
         cast.assert_released();
         assert_eq!(tasks(), 0);
     }
@@ -571,7 +572,7 @@ fn an_executor_that_drops_the_task_abandons_the_set() {
         if runs > 0 {
             assert_eq!(block_on(next(&mut set)).unwrap().unwrap(), series(0));
         }
-        assert!(matches!(block_on(next(&mut set)), Some(Err(ResponseSetError::Abandoned))));
+        assert!(matches!(block_on(next(&mut set)), Some(Err(Cause::Abandoned))));
         block_on(close(&mut set)).unwrap();
         log.assert_clean();
         assert_eq!(log.sources()[0].close, Closing::Completed);

@@ -13,7 +13,7 @@ use losertree_testkit::{
 use quickcheck::QuickCheck;
 
 type Scripted = Checked<ScriptedSource<Response>>;
-type Frame = Result<Response, losertree::response::QueryError<losertree_testkit::TestError>>;
+type Frame = Result<Response, losertree::response::SourceError<losertree_testkit::TestError>>;
 
 /// What is asked of some stores.
 struct Plan {

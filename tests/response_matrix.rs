@@ -5,6 +5,7 @@
 
 mod timed;
 
+use losertree::CloseError;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -12,7 +13,7 @@ use losertree::resource::BytePool;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
 };
-use losertree::stream::{CloseError, SourceEnd};
+use losertree::stream::SourceEnd;
 use losertree::{LeakLedger, Response};
 use timed::{Cast, Plan, Step, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::time::Instant;
@@ -320,8 +321,8 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
         // Everything that was met besides is told by `close`, and only what stores can fail with.
         let others = trial.query.close().await.err().map_or(vec![], CloseError::into_errors);
         for error in [error].into_iter().chain(others) {
-            let index = error.origin().index();
-            assert_eq!(error.origin().name(), Some(&*format!("store-{index}")));
+            let index = error.path().index().unwrap();
+            assert_eq!(error.path().name(), Some(&*format!("store-{index}")));
             let text = error.report();
             assert!(cell[index].errors().iter().any(|expected| text.ends_with(expected)), "{text}");
         }

@@ -2,13 +2,12 @@
 //! task and the reader get their turns.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::error::Cause;
 use std::pin::Pin;
 
 use futures::stream::{self, Stream};
 use losertree::resource::BytePool;
-use losertree::response::{
-    ResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
-};
+use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
 use losertree::stream::Received;
 use losertree::{Chunk, Labels, Response, Series, Source, Warning};
 use losertree_testkit::{
@@ -53,14 +52,14 @@ impl Play {
     }
 
     /// All that the set gives, and its error.
-    fn read(&mut self) -> (Vec<Response>, Option<ResponseSetError<TestError>>) {
+    fn read(&mut self) -> (Vec<Response>, Option<Cause<TestError>>) {
         let mut stream = fused(&mut self.set, &self.tasks);
         let mut items = self.driver.run(&mut stream).finished();
         let error = items.pop_if(|last| last.is_err()).map(Result::unwrap_err);
         (items.into_iter().map(Result::unwrap).collect(), error)
     }
 
-    fn close(&mut self) -> Result<(), ResponseSetError<TestError>> {
+    fn close(&mut self) -> Result<(), Cause<TestError>> {
         let (set, tasks) = (&mut self.set, &self.tasks);
         let close = std::future::poll_fn(|cx| tasks.poll(cx, |cx| Pin::new(&mut *set).poll_close(cx)));
         self.driver.complete(close).expect("no deadlock")
@@ -78,7 +77,7 @@ impl Play {
 fn fused<'a>(
     set: &'a mut Set,
     tasks: &'a Tasks,
-) -> impl Stream<Item = Result<Response, ResponseSetError<TestError>>> + Unpin + 'a {
+) -> impl Stream<Item = Result<Response, Cause<TestError>>> + Unpin + 'a {
     let mut has_failed = false;
     stream::poll_fn(move |cx| {
         if has_failed {
@@ -193,7 +192,7 @@ fn the_errors_of_closing_are_told() {
             let script = Script::new().close_pending(Wake::Later).close_fails();
             let mut play = Play::new(&ResponseSetOptions::new().retrieval(retrieval), script, is_spawned, 1);
             assert_eq!(play.read(), (vec![], None));
-            assert!(matches!(play.close(), Err(ResponseSetError::Store(_))));
+            assert!(matches!(play.close(), Err(Cause::Source(_))));
             play.end();
         }
     }
@@ -266,7 +265,7 @@ fn restored_fails_only_where_a_series_was_given_too_early() {
     let mut play =
         Play::new(&options, of(&[r#"{a="", b="", replica="1"}"#, r#"{a="", replica="1"}"#]), false, 1);
     let (got, error) = play.read();
-    assert_eq!((got.len(), error), (1, Some(ResponseSetError::OutOfOrder { position: 1 })));
+    assert_eq!((got.len(), error), (1, Some(Cause::OutOfOrder { position: 1 })));
     assert!(!play.set.received().unwrap().is_resorted);
     assert_eq!(play.close(), Ok(()));
     play.end();
@@ -390,7 +389,7 @@ fn a_set_whose_task_is_gone_closes_its_store_itself() {
     let run = play.driver.run_up_to(&mut fused(&mut play.set, &play.tasks), 1);
     assert_eq!(run.oks().len(), 1);
     play.tasks.shut_down();
-    assert_eq!(play.read(), (vec![], Some(ResponseSetError::Abandoned)));
+    assert_eq!(play.read(), (vec![], Some(Cause::Abandoned)));
     assert_eq!(play.close(), Ok(()));
     play.end();
 }

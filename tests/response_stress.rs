@@ -5,6 +5,7 @@
 
 mod timed;
 
+use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -17,8 +18,7 @@ use futures::StreamExt;
 use futures::stream;
 use losertree::resource::BytePool;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetError, ResponseSetOptions,
-    RetrievalStrategy, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, Store,
 };
 use losertree::{BoxSource, LeakLedger, Response, Source, closing, from_stream};
 use losertree_testkit::{Checked, Log, Random, poll_times};
@@ -136,7 +136,7 @@ async fn set(random: &mut Random) {
     for index in 0..random.below(length + 3) {
         match poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await {
             Some(Ok(response)) => assert_eq!(response, series(index)),
-            Some(Err(ResponseSetError::Store(_))) | None => break,
+            Some(Err(Cause::Source(_))) | None => break,
             Some(Err(error)) => panic!("{error}"),
         }
     }

@@ -5,6 +5,7 @@
 
 mod timed;
 
+use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -13,11 +14,9 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use losertree::SourceError;
 use losertree::resource::BytePool;
-use losertree::response::{
-    ResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store, Timeout,
-};
-use losertree::stream::MergeError;
+use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store, Timeout};
 use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
 use losertree_testkit::{Checked, Closing};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
@@ -36,11 +35,11 @@ fn all_timeouts() -> ResponseSetOptions {
         .close_timeout(seconds(11))
 }
 
-async fn next(set: &mut Set) -> Option<Result<Response, ResponseSetError<io::Error>>> {
+async fn next(set: &mut Set) -> Option<Result<Response, Cause<io::Error>>> {
     poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await
 }
 
-async fn close(set: &mut Set) -> Result<(), ResponseSetError<io::Error>> {
+async fn close(set: &mut Set) -> Result<(), Cause<io::Error>> {
     poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await
 }
 
@@ -113,11 +112,11 @@ async fn each_fires_after_exactly_its_time_and_says_which_it_was_and_of_which_st
             }
             let error = merge.next().await.unwrap().unwrap_err();
             assert_eq!(start.elapsed(), fires_at, "{strategy:?} {timeout:?}");
-            let ResponseSetError::TimedOut(timed_out) = error.source_error().unwrap() else {
+            let Cause::TimedOut(timed_out) = error.source_error().unwrap() else {
                 panic!("{error:?}");
             };
             assert_eq!((timed_out.timeout, timed_out.after), (timeout, limit));
-            assert_eq!(error.origin().name(), Some("slow"));
+            assert_eq!(error.path().name(), Some("slow"));
             let text = error.report();
             assert!(text.contains("\"slow\"") && text.contains(&timed_out.to_string()), "{text}");
             assert!(merge.next().await.is_none());
@@ -183,7 +182,7 @@ async fn the_total_counts_opening_and_alone_it_is_enough() {
                 next(&mut set).await.unwrap().unwrap();
             }
             let error = next(&mut set).await.unwrap().unwrap_err();
-            assert!(matches!(error, ResponseSetError::TimedOut(error) if error.timeout == Timeout::Total));
+            assert!(matches!(error, Cause::TimedOut(error) if error.timeout == Timeout::Total));
             assert_eq!(start.elapsed(), seconds(60));
             close(&mut set).await.unwrap();
         }
@@ -204,10 +203,10 @@ async fn a_short_time_after_a_long_one_fires_in_time() {
         let mut set = ResponseSet::new(cast.store(plan), &options.retrieval(strategy));
         let start = Instant::now();
         let error = next(&mut set).await.unwrap().unwrap_err();
-        assert!(matches!(error, ResponseSetError::TimedOut(error) if error.timeout == Timeout::Frame));
+        assert!(matches!(error, Cause::TimedOut(error) if error.timeout == Timeout::Frame));
         assert_eq!(start.elapsed(), seconds(11));
         let error = close(&mut set).await.unwrap_err();
-        assert!(matches!(error, ResponseSetError::TimedOut(error) if error.timeout == Timeout::Close));
+        assert!(matches!(error, Cause::TimedOut(error) if error.timeout == Timeout::Close));
         assert_eq!(start.elapsed(), seconds(13));
     }
 }
@@ -274,7 +273,7 @@ async fn the_total_goes_on_while_nobody_asks_until_the_last_frame() {
             // All has come at once.
             assert!(end.is_none() && came.len() == 10);
         } else {
-            let Some(Err(ResponseSetError::TimedOut(error))) = end else { panic!("{end:?}") };
+            let Some(Err(Cause::TimedOut(error))) = end else { panic!("{end:?}") };
             assert_eq!(error.timeout, Timeout::Total);
             assert!((3..6).contains(&came.len()), "what was buffered comes first: {came:?}");
         }
@@ -378,12 +377,8 @@ async fn no_timer_is_left_when_nothing_more_is_waited_for() {
             assert_eq!(next(&mut set).await.unwrap().unwrap(), series(1));
             assert_no_timer().await;
             let error = next(&mut set).await.unwrap().unwrap_err();
-            let is_expected = matches!(
-                error,
-                ResponseSetError::TooLarge { .. }
-                    | ResponseSetError::OutOfOrder { .. }
-                    | ResponseSetError::Pool(_)
-            );
+            let is_expected =
+                matches!(error, Cause::TooLarge { .. } | Cause::OutOfOrder { .. } | Cause::Pool(_));
             assert!(is_expected, "{error:?}");
             assert_no_timer().await;
             drop(set);
@@ -443,11 +438,11 @@ async fn every_error_of_the_transport_passes_unharmed() {
                 for _ in 0..series {
                     merge.next().await.unwrap().unwrap();
                 }
-                let Some(Err(MergeError::Source(error))) = merge.next().await else { panic!("it fails") };
+                let Some(Err(SourceError::Source(error))) = merge.next().await else { panic!("it fails") };
                 assert_eq!(error.phase(), phase, "{strategy:?} {kind:?}");
                 let error = match error.into_error() {
-                    ResponseSetError::Open(error) if is_opening => error,
-                    ResponseSetError::Store(error) if !is_opening => error,
+                    Cause::Source(error) if is_opening => error,
+                    Cause::Source(error) if !is_opening => error,
                     other => panic!("{other:?}"),
                 };
                 assert_eq!((error.kind(), error.to_string()), (kind, "of the transport".into()));
@@ -485,7 +480,7 @@ async fn expect_no_timer(options: &ResponseSetOptions) {
         let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(store, options)]);
         let mut answer: Vec<_> = merge.by_ref().collect().await;
         let error = answer.pop().unwrap().unwrap_err();
-        assert!(matches!(error.source_error(), Some(ResponseSetError::NoTimer)), "{error:?}");
+        assert!(matches!(error.source_error(), Some(Cause::NoTimer)), "{error:?}");
         assert!(answer.iter().all(Result::is_ok));
     }
 }
@@ -526,15 +521,15 @@ fn a_runtime_that_is_gone_takes_its_clock_with_it() {
                 if strategy == RetrievalStrategy::Eager {
                     let error = next(&mut set).await.unwrap().unwrap_err();
                     let is_expected = match error {
-                        ResponseSetError::TimedOut(error) => moves_on && error.timeout == Timeout::Frame,
-                        error => !moves_on && matches!(error, ResponseSetError::NoTimer),
+                        Cause::TimedOut(error) => moves_on && error.timeout == Timeout::Frame,
+                        error => !moves_on && matches!(error, Cause::NoTimer),
                     };
                     assert!(is_expected);
                 }
                 let error = close(&mut set).await.unwrap_err();
                 match error {
-                    ResponseSetError::TimedOut(error) => assert!(moves_on && error.timeout == Timeout::Close),
-                    error => assert!(!moves_on && matches!(error, ResponseSetError::NoTimer)),
+                    Cause::TimedOut(error) => assert!(moves_on && error.timeout == Timeout::Close),
+                    error => assert!(!moves_on && matches!(error, Cause::NoTimer)),
                 }
             };
             if moves_on {

@@ -64,8 +64,8 @@ fn responses_give_their_series() {
 
 #[test]
 fn warnings_name_their_source() {
-    let named = Warning::from_source(SourceId::new(3, Some("store-a".into())), "gone");
-    let unnamed = Warning::from_source(SourceId::new(3, None), "gone");
+    let named = Warning::about(SourceId::new(3, Some("store-a".into())), "gone");
+    let unnamed = Warning::about(SourceId::new(3, None), "gone");
     let general = Warning::new("gone");
     assert_eq!(named.to_string(), r#"source 3 "store-a": gone"#);
     assert_eq!(unnamed.to_string(), "source 3: gone");

@@ -3,6 +3,7 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -150,7 +151,7 @@ fn what_was_received_is_reported_while_open_and_after() {
             self.0 += 100;
             Poll::Ready(Some(Ok(self.0)))
         }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             Poll::Ready(Ok(()))
         }
         fn received(&self) -> Option<Received> {
@@ -176,7 +177,7 @@ fn a_source_that_has_panicked_is_not_asked_what_it_has_received() {
             self.0 = true;
             std::panic::resume_unwind(Box::new("as asked"))
         }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             Poll::Ready(Ok(()))
         }
         fn received(&self) -> Option<Received> {

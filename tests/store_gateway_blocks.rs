@@ -1,13 +1,14 @@
 //! The block source of the example `store_gateway`, in a merge that ends everywhere it can.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
 
+use losertree::error::Cause;
 use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use futures::executor::block_on;
 use losertree::resource::BytePool;
-use losertree::response::{ProxyQuery, ResponseSet, ResponseSetError, ResponseSetOptions, Store};
+use losertree::response::{ProxyQuery, ResponseSet, ResponseSetOptions, Store};
 use losertree::{Labels, LeakLedger, ProxyResponseLoserTree, Response, Series};
 use tempfile::TempDir;
 
@@ -186,8 +187,8 @@ fn books_are_balanced_wherever_a_block_fails() {
                 failed
             });
             gateway.assert_balanced();
-            assert_eq!(failed.origin().index(), block);
-            let Some(ResponseSetError::Store(error)) = failed.source_error() else { panic!("{failed}") };
+            assert_eq!(failed.path().index(), block);
+            let Some(Cause::Source(error)) = failed.source_error() else { panic!("{failed}") };
             assert!(matches!(error.problem, Problem::Injected));
         }
     }

@@ -1,5 +1,6 @@
 //! Merges of async sources that are always ready.
 
+use losertree::stream::{PollClose, PollNext};
 use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -48,14 +49,11 @@ impl<I: Iterator + Unpin> Source for Ready<I> {
     type Error = Infallible;
 
     #[inline]
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<I::Item, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(self.0.next().map(Ok))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
         Poll::Ready(Ok(()))
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use futures::{Stream, StreamExt, TryStreamExt};
+use losertree::SourceError;
 use losertree::response::{ShardMatcher, batches};
-use losertree::stream::MergeError;
 use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series};
 use losertree_testkit::{deduplicated, inputs};
 
@@ -59,7 +59,7 @@ fn merge(answers: Answers) -> ProxyResponseLoserTree<Ready> {
 }
 
 /// Takes and drops all responses, and counts their series.
-fn drain(stream: impl Stream<Item = Result<Response, MergeError<Infallible>>>) -> usize {
+fn drain(stream: impl Stream<Item = Result<Response, SourceError<Infallible>>>) -> usize {
     block_on(stream.fold(0, async |count, response| count + black_box(response.unwrap()).series_count()))
 }
 

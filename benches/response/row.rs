@@ -1,3 +1,4 @@
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::pin::Pin;
@@ -19,14 +20,11 @@ impl Source for Ready {
     type Error = Infallible;
 
     #[inline]
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(self.0.next().map(Ok))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
         Poll::Ready(Ok(()))
     }
 }

@@ -1,13 +1,14 @@
 //! The query: from the stores to the output, and every store closed, whatever happens.
 
+use losertree::CloseError;
+use losertree::SourceError;
 use std::io::{self, ErrorKind, Write};
 
 use futures::TryStreamExt;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, QueryError, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
-    Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
-use losertree::stream::{CloseError, MergeStats};
+use losertree::stream::MergeStats;
 use losertree::{LeakLedger, Response};
 
 use crate::args::Args;
@@ -31,7 +32,7 @@ pub(crate) struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
-    Query(#[from] QueryError<StoreError>),
+    Query(#[from] SourceError<StoreError>),
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
 }

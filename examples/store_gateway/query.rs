@@ -1,5 +1,7 @@
 //! Queries: what each is to do, and doing it.
 
+use losertree::SourceError;
+use losertree::error::Cause;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::pin;
@@ -8,7 +10,7 @@ use std::task::Poll;
 
 use futures::TryStreamExt;
 use losertree::Response;
-use losertree::response::{ProxyQuery, QueryError, ResponseSetError, ResponseSetOptions};
+use losertree::response::{ProxyQuery, ResponseSetOptions};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -190,10 +192,11 @@ impl Query {
         outcome
     }
 
-    fn failed(&self, error: &QueryError<BlockError>) -> Outcome {
-        let is_planned = matches!(self.kind, Kind::FailIn { block, .. } if block == error.origin().index());
+    fn failed(&self, error: &SourceError<BlockError>) -> Outcome {
+        let is_planned =
+            matches!(self.kind, Kind::FailIn { block, .. } if block == error.path().index().unwrap());
         match error.source_error() {
-            Some(ResponseSetError::Store(BlockError { problem: Problem::Injected, .. })) if is_planned => {
+            Some(Cause::Source(BlockError { problem: Problem::Injected, .. })) if is_planned => {
                 Outcome::FailedInBlock
             }
             _ => self.unexpected(&error.report()),

@@ -384,7 +384,7 @@ fn drive_try<K, I, O>(
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 assert_eq!(Some(*error.error()), failed(&yielded));
-                assert_eq!(Some(error.origin().index()), failed(&yielded));
+                assert_eq!(Some(error.path().index().unwrap()), failed(&yielded));
                 let phase = if yielded.is_empty() { Phase::Filling } else { Phase::Merging };
                 assert_eq!(error.phase(), phase);
                 assert_eq!(Rc::strong_count(pulled), 1, "all sources are dropped before the error comes");

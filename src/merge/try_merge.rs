@@ -44,7 +44,7 @@ pub struct TryMerge<I, T, E, O> {
 /// assert_eq!(merged.next(), Some(Ok(1)));
 /// assert_eq!(merged.next(), Some(Ok(2)));
 /// let error = merged.next().unwrap().unwrap_err();
-/// assert_eq!((error.origin().index(), *error.error()), (1, "disk on fire"));
+/// assert_eq!((error.path().index(), error.source_error()), (Some(1), Some(&"disk on fire")));
 /// assert_eq!(merged.next(), None);
 /// ```
 pub fn try_merge<S, T, E>(sources: S) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, E, Natural>
@@ -97,7 +97,7 @@ where
     /// let mut merge = losertree::try_merge([vec![Ok(1), Ok(4)], vec![Ok(2), Err("gone")]]);
     /// let mut block = Vec::new();
     /// assert_eq!(merge.next_block(&mut block, 10), Ok(2));
-    /// assert_eq!(*merge.next_block(&mut block, 10).unwrap_err().error(), "gone");
+    /// assert_eq!(merge.next_block(&mut block, 10).unwrap_err().into_source_error(), Some("gone"));
     /// assert_eq!(merge.next_block(&mut block, 10), Ok(0));
     /// assert_eq!(block, [1, 2]);
     /// ```
@@ -129,7 +129,7 @@ where
     fn end(&mut self, index: usize, error: E) -> SourceError<E> {
         let phase = if self.engine.is_filling() { Phase::Filling } else { Phase::Merging };
         self.engine.release();
-        SourceError::new(SourceId::new(index, None), phase, error)
+        SourceError::from(error).of_source(&SourceId::new(index, None), phase)
     }
 
     /// Gives back the sources that have not ended, each with its head if one was pulled.

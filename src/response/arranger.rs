@@ -5,12 +5,13 @@ use std::task::{Context, Poll, ready};
 use super::buffer::Frame;
 use super::receiver::{PollFrame, Receiver};
 use super::unpack::POLL_BUDGET;
-use super::{ResponseSetError, SeriesOrder, ShardMatcher};
+use super::{SeriesOrder, ShardMatcher};
+use crate::error::{Cause, SourceError};
 use crate::resource::{BytePool, Reservation};
-use crate::stream::Received;
+use crate::stream::{PollClose, Received};
 use crate::{Labels, Response, Series, SortKey, Source};
 
-type Error<S> = ResponseSetError<<S as Source>::Error>;
+type Error<S> = SourceError<<S as Source>::Error>;
 
 /// Gives the frames of a store as the merge wants them: the series of one shard, without some labels, in order.
 ///
@@ -138,7 +139,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     }
 
     /// Closes the store, in time if it `is_timed`. Frames that were held back stay.
-    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> Poll<Result<(), Error<S>>> {
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> PollClose<S> {
         self.receiver.poll_close(cx, is_timed)
     }
 
@@ -231,7 +232,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             return Ok(Verdict::Hold);
         }
         if is_behind {
-            return Err(ResponseSetError::OutOfOrder { position });
+            return Err(SourceError::new(Cause::OutOfOrder { position }));
         }
         self.last = Some(series.labels.clone());
         Ok(Verdict::Pass)
@@ -244,10 +245,13 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         let limit_bytes = self.rules.hold_limit_bytes;
         *bytes = bytes.saturating_add(added);
         if *bytes > limit_bytes {
-            return Err(ResponseSetError::TooLarge { limit_bytes });
+            return Err(SourceError::new(Cause::TooLarge { limit_bytes }));
         }
         if let Some(pool) = &self.rules.pool {
-            reservation.get_or_insert_with(|| pool.reservation()).try_grow(added)?;
+            reservation
+                .get_or_insert_with(|| pool.reservation())
+                .try_grow(added)
+                .map_err(|error| SourceError::new(error.into()))?;
         }
         held.push(series);
         Ok(())
@@ -274,7 +278,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             SeriesOrder::Checked => {
                 let behind = series.windows(2).position(|pair| !is_ahead(&pair[0], &pair[1]))? + 1;
                 series.truncate(behind);
-                Some(ResponseSetError::OutOfOrder { position: first + behind as u64 })
+                Some(SourceError::new(Cause::OutOfOrder { position: first + behind as u64 }))
             }
             SeriesOrder::Restored | SeriesOrder::Sorted => {
                 if !series.is_sorted_by(is_ahead) {
@@ -285,7 +289,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
                 // Those have their place among the ones that were passed on.
                 let behind = series.partition_point(|series| series.labels < *last);
                 series.drain(..behind);
-                (behind > 0).then_some(ResponseSetError::OutOfOrder { position: first })
+                (behind > 0).then(|| SourceError::new(Cause::OutOfOrder { position: first }))
             }
         }
     }

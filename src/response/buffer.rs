@@ -2,9 +2,9 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 
-use super::ResponseSetError;
 use crate::Response;
 use crate::contain_panic::contain_panic;
+use crate::error::{CloseError, SourceError};
 use crate::resource::Reservation;
 use crate::stream::Received;
 use crate::sync::{Mutex, MutexGuard};
@@ -100,10 +100,10 @@ struct State<E> {
     consumer_is: Consumer,
     /// Whether the store has nothing more; and its error, until that was taken.
     has_ended: bool,
-    error: Option<ResponseSetError<E>>,
+    error: Option<SourceError<E>>,
     /// Whether the producer will not be polled any more; and what closing the store came to, if it was closed.
     has_stopped: bool,
-    closed: Option<Result<(), ResponseSetError<E>>>,
+    closed: Option<Result<(), CloseError<E>>>,
 }
 
 /// What the producer waits for.
@@ -144,7 +144,7 @@ pub(super) enum Taken<E> {
     /// Nothing yet. It will be woken.
     Nothing,
     /// The store has nothing more, save this error.
-    End(Option<ResponseSetError<E>>),
+    End(Option<SourceError<E>>),
     /// The producer has stopped before the store has ended.
     Abandoned,
 }
@@ -152,7 +152,7 @@ pub(super) enum Taken<E> {
 /// What has become of the store of a producer that has stopped.
 pub(super) enum Stopped<E> {
     /// It was closed, which came to this.
-    Closed(Result<(), ResponseSetError<E>>),
+    Closed(Result<(), CloseError<E>>),
     /// It was not closed, or that was said before.
     Unclosed,
 }
@@ -242,7 +242,7 @@ impl<E> Buffer<E> {
     }
 
     /// Notes that the store has nothing more.
-    pub(super) fn end(&self, end: Result<(), ResponseSetError<E>>, received: Received) {
+    pub(super) fn end(&self, end: Result<(), SourceError<E>>, received: Received) {
         let mut state = self.lock();
         state.received = received;
         state.has_ended = true;
@@ -251,7 +251,7 @@ impl<E> Buffer<E> {
     }
 
     /// Notes that the producer will not be polled any more; and, if it has closed the store, what that came to.
-    pub(super) fn stop(&self, closed: Option<(Result<(), ResponseSetError<E>>, Received)>) {
+    pub(super) fn stop(&self, closed: Option<(Result<(), CloseError<E>>, Received)>) {
         let mut state = self.lock();
         state.has_stopped = true;
         if let Some((closed, received)) = closed {

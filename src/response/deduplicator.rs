@@ -83,7 +83,7 @@ pin_project! {
 /// let merge = ProxyResponseLoserTree::new([store(up(vec![later.clone(), first()])), store(up(vec![first()]))]);
 /// let series: Vec<_> = block_on(deduplicate(merge).try_collect())?;
 /// assert_eq!(series, [up(vec![first(), later])]);
-/// # Ok::<_, losertree::stream::MergeError<std::io::Error>>(())
+/// # Ok::<_, losertree::SourceError<std::io::Error>>(())
 /// ```
 ///
 /// # Sources
@@ -113,7 +113,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
     /// let stores = (0..8).map(|_| from_stream(stream::iter([Ok::<_, std::io::Error>(up.clone())])));
     /// let series: Vec<_> = block_on(ProxyResponseLoserTree::new(stores).deduplicate().try_collect())?;
     /// assert_eq!(series, [up]);
-    /// # Ok::<_, losertree::stream::MergeError<std::io::Error>>(())
+    /// # Ok::<_, losertree::SourceError<std::io::Error>>(())
     /// ```
     pub fn deduplicate(self) -> ResponseDeduplicator<Self> {
         ResponseDeduplicator { last_item: Self::last_item, ..deduplicate(self) }

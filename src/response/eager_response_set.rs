@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::{fmt, vec};
 
-use super::ResponseSetError;
 use super::arranger::Arranger;
 use super::buffer::Frame;
 use super::unpack::POLL_BUDGET;
+use crate::error::CloseError;
 use crate::resource::Reservation;
-use crate::stream::Received;
+use crate::stream::{PollClose, PollNext, Received};
 use crate::{Response, Series, Source};
 
 /// A store's answer that is received as a whole and then given. Made by
@@ -54,7 +54,7 @@ pub struct EagerResponseSet<S: Source> {
     /// The memory of the series.
     memory: Option<Reservation>,
     /// What closing the store came to.
-    closed: Option<Result<(), ResponseSetError<S::Error>>>,
+    closed: Option<Result<(), CloseError<S::Error>>>,
 }
 
 // Nothing in here is ever pinned, save in a box.
@@ -80,12 +80,9 @@ impl<S: Source<Item = Response> + Unpin> EagerResponseSet<S> {
 
 impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
     type Item = Response;
-    type Error = ResponseSetError<S::Error>;
+    type Error = S::Error;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Self::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let mut budget = POLL_BUDGET;
         loop {
             if self.store.has_ended() {
@@ -112,7 +109,7 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         }
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.frames.clear();
         self.batch = Vec::new().into_iter();
         self.memory = None;

@@ -4,13 +4,13 @@ use std::{fmt, mem, pin, vec};
 
 use futures::future::BoxFuture;
 
-use super::ResponseSetError;
 use super::arranger::Arranger;
 use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken, wake_one};
 use super::producer::{Producer, Shared};
 use super::spawner::Spawner;
+use crate::error::{Cause, SourceError};
 use crate::resource::BytePool;
-use crate::stream::Received;
+use crate::stream::{PollClose, PollNext, Received};
 use crate::sync::Arc;
 use crate::{Response, Series, Source};
 
@@ -49,7 +49,7 @@ use crate::{Response, Series, Source};
 ///
 /// # Errors
 ///
-/// What was received before an error is given before it. [`ResponseSetError::Abandoned`] if the task has panicked or
+/// What was received before an error is given before it. [`Cause::Abandoned`] if the task has panicked or
 /// its runtime was shut down.
 ///
 /// # Cancel safety
@@ -92,8 +92,6 @@ enum Stage {
 
 // Nothing in here is ever pinned, save in a box.
 impl<S: Source> Unpin for LazyResponseSet<S> {}
-
-type Error<S> = ResponseSetError<<S as Source>::Error>;
 
 impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
     pub(super) fn new(
@@ -201,12 +199,9 @@ impl<S: Source> LazyResponseSet<S> {
 
 impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
     type Item = Response;
-    type Error = Error<S>;
+    type Error = S::Error;
 
-    fn poll_next(
-        mut self: pin::Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Error<S>>>> {
+    fn poll_next(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         loop {
             if let Some(response) = self.unpack() {
                 return Poll::Ready(Some(Ok(response)));
@@ -217,13 +212,13 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
                 Taken::End(error) => return Poll::Ready(error.map(Err)),
                 Taken::Abandoned => {
                     self.is_abandoned = true;
-                    return Poll::Ready(Some(Err(ResponseSetError::Abandoned)));
+                    return Poll::Ready(Some(Err(SourceError::new(Cause::Abandoned))));
                 }
             }
         }
     }
 
-    fn poll_close(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
+    fn poll_close(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         if self.is_closed {
             return Poll::Ready(Ok(()));
         }
@@ -245,7 +240,7 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
             Stopped::Closed(closed) => closed,
             // A store that has panicked cannot be closed; that was said before, or is said now.
             Stopped::Unclosed if self.is_abandoned => Ok(()),
-            Stopped::Unclosed => Err(ResponseSetError::Abandoned),
+            Stopped::Unclosed => Err(SourceError::new(Cause::Abandoned).into()),
         })
     }
 

@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 use futures::Stream;
 
 use super::deduplicator::ResponseDeduplicator;
-use super::proxy_query::{Merge, QueryError};
+use super::proxy_query::Merge;
+use crate::SourceError;
 use crate::{Response, Source};
 
 /// The deduplicated answer up to a number of series, after which the merge is ended.
@@ -44,7 +45,7 @@ impl<S: Source<Item = Response> + Unpin> Limited<S> {
 impl<S: Source<Item = Response> + Unpin> Unpin for Limited<S> {}
 
 impl<S: Source<Item = Response> + Unpin> Stream for Limited<S> {
-    type Item = Result<Response, QueryError<S::Error>>;
+    type Item = Result<Response, SourceError<S::Error>>;
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

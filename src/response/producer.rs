@@ -3,10 +3,10 @@ use std::pin::Pin;
 use std::sync::{PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 
-use super::ResponseSetError;
 use super::arranger::Arranger;
 use super::buffer::{Awaited, Buffer, Capacity, Frame, Frames, Wish};
 use super::unpack::POLL_BUDGET;
+use crate::error::{CloseError, SourceError};
 use crate::resource::BytePool;
 use crate::sync::{Arc, Mutex};
 use crate::{Response, Source};
@@ -32,7 +32,7 @@ struct Pump<S: Source> {
     /// Whether the buffer holds a frame that is not charged.
     has_uncharged: bool,
     /// Set when the store has nothing more.
-    end: Option<Result<(), ResponseSetError<S::Error>>>,
+    end: Option<Result<(), SourceError<S::Error>>>,
     is_closing: bool,
 }
 
@@ -125,7 +125,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         &mut self,
         buffer: &Buffer<S::Error>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(), ResponseSetError<S::Error>>>> {
+    ) -> Poll<Option<Result<(), CloseError<S::Error>>>> {
         let mut budget = POLL_BUDGET;
         let mut is_pending = false;
         while !self.is_closing {

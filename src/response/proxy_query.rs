@@ -8,18 +8,16 @@ use std::task::{Context, Poll, ready};
 use futures::Stream;
 use futures::stream::FusedStream;
 
+use super::ResponseSet;
 use super::batches::{Batches, batches};
 use super::limited::Limited;
 use super::proxy_query_builder::ProxyQueryBuilder;
-use super::{ResponseSet, ResponseSetError};
-use crate::stream::{CloseError, MergeError, MergeStats};
+use crate::error::{CloseError, SourceError};
+use crate::stream::MergeStats;
 use crate::{ProxyResponseLoserTree, Response, Source, Warning};
 
 /// The merge inside of a query.
 pub(super) type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
-
-/// Why a query fails: which store it was, in which phase, and its error.
-pub type QueryError<E> = MergeError<ResponseSetError<E>>;
 
 /// A query to many stores: one ordered, deduplicated, limited stream of their series, which closes everything.
 ///
@@ -81,7 +79,7 @@ pub type QueryError<E> = MergeError<ResponseSetError<E>>;
 ///     .limit(1000)
 ///     .build();
 /// let answer: Vec<_> = query.by_ref().try_collect().await?;
-/// assert!(matches!(&answer[0], Response::Warning(warning) if warning.origin().unwrap().name() == Some("c")));
+/// assert!(matches!(&answer[0], Response::Warning(warning) if warning.origin().name().as_deref() == Some("c")));
 /// assert_eq!(answer[1].as_series().unwrap().labels, up("api"));
 /// assert_eq!(answer[2].as_series().unwrap().labels, up("db"));
 /// assert!(query.stats().is_partial);
@@ -99,7 +97,7 @@ pub struct ProxyQuery<S: Source<Item = Response> + Unpin> {
     /// Whether nothing is yielded any more.
     is_closing: bool,
     /// What came before that, behind a batch, and is not to be lost.
-    unyielded: Option<Result<Warning, QueryError<S::Error>>>,
+    unyielded: Option<Result<Warning, SourceError<S::Error>>>,
     has_ended: bool,
 }
 
@@ -147,7 +145,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     /// # Cancel safety
     ///
     /// If the future is dropped half-way, the next call resumes. No store is closed twice.
-    pub async fn close(&mut self) -> Result<(), CloseError<ResponseSetError<S::Error>>> {
+    pub async fn close(&mut self) -> Result<(), CloseError<S::Error>> {
         poll_fn(|cx| self.poll_close_all(cx)).await
     }
 
@@ -156,10 +154,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     /// # Errors
     ///
     /// As for [`close`](Self::close).
-    pub fn poll_close_all(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), CloseError<ResponseSetError<S::Error>>>> {
+    pub fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
         if !mem::replace(&mut self.is_closing, true) {
             self.unyielded = match &mut self.answer {
                 Answer::Singly(answer) => {
@@ -220,7 +215,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
 }
 
 impl<S: Source<Item = Response> + Unpin> Stream for ProxyQuery<S> {
-    type Item = Result<Response, QueryError<S::Error>>;
+    type Item = Result<Response, SourceError<S::Error>>;
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 use super::buffer::Frame;
 use super::signal::Signal;
 use super::timers::Timers;
-use super::{ResponseSetError, Timeout};
-use crate::stream::Received;
+use crate::error::{Cause, Phase, SourceError, Timeout};
+use crate::stream::{PollClose, Received};
 use crate::{Chunk, Response, Source};
 
 /// What receives from one store: opens it, waits for its frames no longer than it may take, counts them, and
@@ -29,7 +29,7 @@ pub(super) enum State<S: Source> {
     Closed,
 }
 
-type Error<S> = ResponseSetError<<S as Source>::Error>;
+type Error<S> = SourceError<<S as Source>::Error>;
 
 /// Whether there was a frame, the end or an error. The frame itself is not handed up, so that it is moved once only.
 pub(super) type PollFrame<S> = Poll<Option<Result<(), Error<S>>>>;
@@ -51,7 +51,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
     ) -> PollFrame<S> {
         if is_timed && let Err(timed_out) = self.timers.start() {
             self.timers.stop();
-            return Poll::Ready(Some(Err(timed_out.into())));
+            return Poll::Ready(Some(Err(SourceError::new(timed_out.into()))));
         }
         let polled = self.poll_in_time(cx, frames);
         match &polled {
@@ -77,25 +77,27 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
                 frames.push_back(Frame { response, bytes });
                 Poll::Ready(Some(Ok(())))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(ResponseSetError::Store(error)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => self.timers.poll_expired(Timeout::Frame, cx).map(|error| Some(Err(error))),
+            Poll::Pending => {
+                self.timers.poll_expired(Timeout::Frame, cx).map(|cause| Some(Err(SourceError::new(cause))))
+            }
         }
     }
 
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<S>>> {
         let State::Opening(opening) = &mut self.state else { return Poll::Ready(Ok(())) };
         let Poll::Ready(opened) = opening.as_mut().poll(cx) else {
-            return self.timers.poll_expired(Timeout::Open, cx).map(Err);
+            return self.timers.poll_expired(Timeout::Open, cx).map(|cause| Err(in_opening(cause)));
         };
         // A future that is done is dropped at once.
         self.state = State::Closed;
-        self.state = State::Open(opened.map_err(ResponseSetError::Open)?);
+        self.state = State::Open(opened.map_err(|error| in_opening(Cause::Source(error)))?);
         Poll::Ready(Ok(()))
     }
 
     /// Closes the store; one that is being opened is given up. Its time runs only if it `is_timed`.
-    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> Poll<Result<(), Error<S>>> {
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> PollClose<S> {
         let State::Open(source) = &mut self.state else {
             self.state = State::Closed;
             self.timers.stop();
@@ -107,9 +109,11 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             self.timers.stop();
         }
         let closed = match self.signal.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
-            Poll::Ready(closed) => closed.map_err(ResponseSetError::Store),
+            Poll::Ready(closed) => closed,
             Poll::Pending if !is_timed => return Poll::Pending,
-            Poll::Pending => Err(ready!(self.timers.poll_expired(Timeout::Close, cx))),
+            Poll::Pending => {
+                Err(SourceError::new(ready!(self.timers.poll_expired(Timeout::Close, cx))).into())
+            }
         };
         self.timers.stop();
         // A store that does not close in its time is dropped unclosed, and so is one that nobody can time.
@@ -134,4 +138,8 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             }
         }
     }
+}
+
+fn in_opening<E>(cause: Cause<E>) -> SourceError<E> {
+    SourceError::new(cause).in_phase(Phase::Opening)
 }

@@ -1,14 +1,12 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use super::arranger::Arranger;
 use super::receiver::Receiver;
 use super::timers::Timers;
-use super::{
-    EagerResponseSet, LazyResponseSet, ResponseSetError, ResponseSetOptions, RetrievalStrategy, Store,
-};
-use crate::stream::Received;
+use super::{EagerResponseSet, LazyResponseSet, ResponseSetOptions, RetrievalStrategy, Store};
+use crate::stream::{PollClose, PollNext, Received};
 use crate::{Response, Source};
 
 /// The answer of one store, as a source for a merge.
@@ -55,16 +53,13 @@ macro_rules! either {
 
 impl<S: Source<Item = Response> + Unpin> Source for ResponseSet<S> {
     type Item = Response;
-    type Error = ResponseSetError<S::Error>;
+    type Error = S::Error;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response, Self::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         either!(&mut *self, poll_next(cx))
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         either!(&mut *self, poll_close(cx))
     }
 

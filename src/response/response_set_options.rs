@@ -110,7 +110,7 @@ impl ResponseSetOptions {
     }
 
     /// Sets how many bytes of series each set holds back at most, by [`Series::size_bytes`](crate::Series::size_bytes).
-    /// More are [an error](super::ResponseSetError::TooLarge).
+    /// More are [an error](crate::error::Cause::TooLarge).
     ///
     /// Held back is everything by eager sets, and by lazy ones what [the order](Self::order) asks for.
     pub const fn hold_limit_bytes(mut self, bytes: usize) -> Self {
@@ -122,7 +122,7 @@ impl ResponseSetOptions {
     ///
     /// A set never waits for memory in turn with others: a [lazy](super::LazyResponseSet#buffer) one goes on with frame
     /// after frame while there is none, uncharged, so that all sets with the pool hold no more than its budget and one frame
-    /// each. For series that are held back it is [an error](super::ResponseSetError::Pool) if there is none, or if others
+    /// each. For series that are held back it is [an error](crate::error::Cause::Pool) if there is none, or if others
     /// wait for some; only that counts as a [refusal](crate::resource::PoolSnapshot::refusals). They stay charged until they are used up, those of an eager set until it is closed or dropped.
     pub fn pool(mut self, pool: &BytePool) -> Self {
         self.rules.pool = Some(pool.clone());

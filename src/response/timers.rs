@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::alarm::{Alarm, Instant};
-use super::{ResponseSetError, TimedOut, Timeout};
+use crate::error::{Cause, TimedOut, Timeout};
 
 /// How long a store may take.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,11 +63,7 @@ impl Timers {
 
     /// To be called when the store has not answered. Is ready when that takes too long; until then, has the task
     /// woken when it does.
-    pub(super) fn poll_expired<E>(
-        &mut self,
-        waiting_for: Timeout,
-        cx: &mut Context<'_>,
-    ) -> Poll<ResponseSetError<E>> {
+    pub(super) fn poll_expired<E>(&mut self, waiting_for: Timeout, cx: &mut Context<'_>) -> Poll<Cause<E>> {
         let limit = self.timeouts.of(waiting_for);
         // Closing comes after the end, which is when the total stops.
         let total = self.timeouts.total.filter(|_| waiting_for != Timeout::Close);
@@ -91,7 +87,7 @@ impl Timers {
         };
         match self.alarm.poll_reached(at, cx) {
             Some(reached) => reached.map(|()| timed_out.into()),
-            None => Poll::Ready(ResponseSetError::NoTimer),
+            None => Poll::Ready(Cause::NoTimer),
         }
     }
 }

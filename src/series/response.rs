@@ -1,8 +1,10 @@
 use std::cmp::Ordering;
+use std::error::Error;
 
 use bytes::Bytes;
 
 use super::{Labels, Series, Warning};
+use crate::SourceError;
 use crate::key::SortKey;
 
 /// One frame of a store's answer.
@@ -122,6 +124,13 @@ impl SortKey for Response {
 impl From<Series> for Response {
     fn from(series: Series) -> Self {
         Self::Series(series)
+    }
+}
+
+/// As a [`Warning`].
+impl<E: Error + 'static> From<SourceError<E>> for Response {
+    fn from(error: SourceError<E>) -> Self {
+        Self::Warning(error.into())
     }
 }
 

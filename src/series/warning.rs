@@ -1,6 +1,7 @@
+use std::error::Error;
 use std::fmt;
 
-use crate::SourceId;
+use crate::{SourceError, SourceId, SourcePath};
 
 /// Something that went wrong without ending the answer, and the source it is about, if it is about one.
 ///
@@ -11,7 +12,7 @@ use crate::SourceId;
 /// ```
 /// use losertree::{SourceId, Warning};
 ///
-/// let warning = Warning::from_source(SourceId::new(3, Some("store-a".into())), "block 7 is missing");
+/// let warning = Warning::about(SourceId::new(3, Some("store-a".into())), "block 7 is missing");
 /// assert_eq!(warning.to_string(), r#"source 3 "store-a": block 7 is missing"#);
 /// assert_eq!(Warning::new("too much to say").to_string(), "too much to say");
 /// ```
@@ -23,7 +24,7 @@ pub struct Warning {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Inner {
-    origin: Option<SourceId>,
+    origin: SourcePath,
     message: String,
 }
 
@@ -31,23 +32,36 @@ impl Warning {
     /// Creates a warning about no source in particular.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self::of(None, message.into())
+        Self::of(SourcePath::default(), message.into())
     }
 
     /// Creates a warning about a source.
     #[must_use]
-    pub fn from_source(origin: SourceId, message: impl Into<String>) -> Self {
-        Self::of(Some(origin), message.into())
+    pub fn about(origin: impl Into<SourcePath>, message: impl Into<String>) -> Self {
+        Self::of(origin.into(), message.into())
     }
 
-    fn of(origin: Option<SourceId>, message: String) -> Self {
+    fn of(origin: SourcePath, message: String) -> Self {
         Self { inner: Box::new(Inner { origin, message }) }
     }
 
-    /// Returns the source that the warning is about, if it is about one.
+    /// Returns the source that the warning is about; empty if it is about none in particular.
     #[must_use]
-    pub const fn origin(&self) -> Option<&SourceId> {
-        self.inner.origin.as_ref()
+    pub const fn origin(&self) -> &SourcePath {
+        &self.inner.origin
+    }
+
+    /// Says that the warning has come from a source of a merge: that is where its origin begins from now on.
+    #[must_use]
+    pub fn from_source(mut self, source: SourceId) -> Self {
+        self.inner.origin.prepend(source);
+        self
+    }
+
+    /// Returns the origin and what went wrong.
+    #[must_use]
+    pub fn into_parts(self) -> (SourcePath, String) {
+        (self.inner.origin, self.inner.message)
     }
 
     /// Returns what went wrong, without the source.
@@ -57,10 +71,17 @@ impl Warning {
     }
 }
 
+/// The warning names the source, and its message has all causes of the error.
+impl<E: Error + 'static> From<SourceError<E>> for Warning {
+    fn from(error: SourceError<E>) -> Self {
+        Self::about(error.path().clone(), error.report_without_path())
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(origin) = self.origin() {
-            write!(f, "{origin}: ")?;
+        if !self.origin().is_empty() {
+            write!(f, "{}: ", self.origin())?;
         }
         f.write_str(self.message())
     }

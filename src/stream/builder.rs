@@ -3,7 +3,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::order_checker::OrderChecker;
-use super::{ErrorPolicy, MergeError, OrderCheck, ProxyResponseLoserTree, Source};
+use super::{ErrorPolicy, OrderCheck, ProxyResponseLoserTree, Source};
+use crate::SourceError;
 use crate::key::{Natural, Order};
 use crate::resource::LeakLedger;
 
@@ -111,7 +112,7 @@ impl<S: Source, O> Builder<S, O> {
     /// [`ErrorPolicy::PartialResponse`]. For [`Response`](crate::Response)s, `Into::into` is such a function.
     pub fn partial_response(
         self,
-        warning: impl FnMut(MergeError<S::Error>) -> S::Item + Send + Sync + 'static,
+        warning: impl FnMut(SourceError<S::Error>) -> S::Item + Send + Sync + 'static,
     ) -> Self {
         self.on_error(ErrorPolicy::PartialResponse(Box::new(warning)))
     }

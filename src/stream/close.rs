@@ -2,7 +2,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{CloseError, ProxyResponseLoserTree, Source};
+use super::{ProxyResponseLoserTree, Source};
+use crate::error::CloseError;
 use crate::key::Order;
 
 /// Closes a merge. Returned by [`ProxyResponseLoserTree::close`].

@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 
 use futures::TryStream;
 
-use super::Source;
+use super::{PollClose, PollNext, Source};
+use crate::error::{CloseError, SourceError};
 
 /// A stream as a source that is closed by a future. Made by [`closing`].
 pub struct Closing<St, F, Fut> {
@@ -60,14 +61,14 @@ where
     type Item = St::Ok;
     type Error = St::Error;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<St::Ok, St::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         match &mut self.state {
-            State::Open(stream, _) => Pin::new(stream).try_poll_next(cx),
+            State::Open(stream, _) => Pin::new(stream).try_poll_next(cx).map_err(SourceError::from),
             State::Closing(_) | State::Closed => Poll::Ready(None),
         }
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), St::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         // While the function or the future panics, the state is `Closed`, and what panicked is dropped.
         let mut close = match std::mem::replace(&mut self.state, State::Closed) {
             State::Open(stream, close) => Box::pin(close(stream)),
@@ -78,7 +79,7 @@ where
         if closed.is_pending() {
             self.state = State::Closing(close);
         }
-        closed
+        closed.map_err(CloseError::from)
     }
 }
 

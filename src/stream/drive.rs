@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
 use super::slot::SlotState;
 use super::watch::MergeEnd;
-use super::{CloseError, MergeError, OrderCheck, OutOfOrder, Source, SourceEnd, Yielded};
-use crate::error::{Phase, SourceError};
+use super::{OrderCheck, PollNext, Source, SourceEnd, Yielded};
+use crate::error::{Cause, CloseError, Phase, SourceError};
 use crate::key::Order;
 
 /// How many sources one poll of the merge polls at most. Enough that the cost of being scheduled again is
@@ -244,8 +244,8 @@ where
             }
             None => self.end_source(source, SourceEnd::Exhausted, None),
             Some(Err(error)) => {
-                let error = SourceError::new(slot.origin.clone(), phase, error);
-                self.end_source(source, SourceEnd::Failed, Some(error.into()))
+                let error = error.of_source(&slot.origin, phase);
+                self.end_source(source, SourceEnd::Failed, Some(error))
             }
         }
     }
@@ -256,7 +256,7 @@ where
         &mut self,
         source: usize,
         is_counted: bool,
-        successor: Poll<Option<Result<S::Item, S::Error>>>,
+        successor: PollNext<S>,
     ) -> Poll<Option<Item<S>>> {
         let must_close = self.note_no_successor(source, successor);
         let item = self.tree.set_head(source, None);
@@ -270,11 +270,7 @@ where
     }
 
     /// Notes that the winner's source has no successor ready, or none at all. Returns whether the merge must close.
-    pub(super) fn note_no_successor(
-        &mut self,
-        source: usize,
-        successor: Poll<Option<Result<S::Item, S::Error>>>,
-    ) -> bool {
+    pub(super) fn note_no_successor(&mut self, source: usize, successor: PollNext<S>) -> bool {
         let slot = &mut self.slots[source];
         match successor {
             Poll::Pending => {
@@ -284,8 +280,8 @@ where
                 false
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = SourceError::new(slot.origin.clone(), Phase::Merging, error);
-                self.end_source(source, SourceEnd::Failed, Some(error.into()))
+                let error = error.of_source(&slot.origin, Phase::Merging);
+                self.end_source(source, SourceEnd::Failed, Some(error))
             }
             Poll::Ready(_) => self.end_source(source, SourceEnd::Exhausted, None),
         }
@@ -300,7 +296,7 @@ where
 
     /// Closes a source that has come to its end, and reports why if that was an error. Returns whether the
     /// merge must close.
-    fn end_source(&mut self, source: usize, end: SourceEnd, error: Option<MergeError<S::Error>>) -> bool {
+    fn end_source(&mut self, source: usize, end: SourceEnd, error: Option<SourceError<S::Error>>) -> bool {
         self.slots[source].end(end);
         let must_close = error.is_some_and(|error| self.reports.report(error));
         self.poll_close_of(source) || must_close
@@ -311,8 +307,10 @@ where
         let slot = &mut self.slots[source];
         let Poll::Ready(closed) = slot.poll_close() else { return false };
         self.open -= 1;
-        let Err(error) = closed else { return false };
-        self.reports.report(SourceError::new(slot.origin.clone(), Phase::Closing, error).into())
+        let Err(closed) = closed else { return false };
+        closed.into_errors().into_iter().fold(false, |must_close, error| {
+            self.reports.report(error.of_source(&slot.origin, Phase::Closing)) || must_close
+        })
     }
 
     /// Compares a new head with the item before, if the merge is to. Returns whether the merge must close.
@@ -326,9 +324,10 @@ where
         if checker.check == OrderCheck::Report {
             return false;
         }
-        let error = OutOfOrder { origin: slot.origin.clone(), position: slot.items() - 1 };
+        let error = SourceError::new(Cause::OutOfOrder { position: slot.items() - 1 });
+        let error = error.of_source(&slot.origin, slot.phase());
         drop(self.tree.set_head(source, None));
-        self.end_source(source, SourceEnd::Failed, Some(error.into()))
+        self.end_source(source, SourceEnd::Failed, Some(error))
     }
 
     /// Has every source closed from now on, and drops the heads.

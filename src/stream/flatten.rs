@@ -4,15 +4,13 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::{BlockSource, Received, Source};
+use super::{BlockSource, PollClose, PollNext, Received, Source};
 
 /// How many empty blocks one poll takes at most. Enough that the cost of being scheduled again is small beside it.
 const POLL_BUDGET: usize = 32;
 
 /// The items of a block.
 type Items<S> = <<S as Source>::Item as IntoIterator>::IntoIter;
-
-type Next<S> = Option<Result<<Items<S> as Iterator>::Item, <S as Source>::Error>>;
 
 pin_project! {
     /// The items of a [`BlockSource`] as a source. Made by [`BlockSource::flatten`].
@@ -52,7 +50,7 @@ impl<S: BlockSource> Flatten<S> {
     /// Polls for a block that is not empty, and takes its first item.
     // Apart from the way of an item within a block, which is inlined into the merge.
     #[inline(never)]
-    fn poll_block(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<S>> {
+    fn poll_block(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let mut this = self.project();
         for _ in 0..POLL_BUDGET {
             // Given back before the next one is asked for: there may be room for only one.
@@ -77,14 +75,14 @@ impl<S: BlockSource> Source for Flatten<S> {
     type Error = S::Error;
 
     #[inline]
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<S>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         match self.as_mut().project().block.as_mut().and_then(Iterator::next) {
             Some(item) => Poll::Ready(Some(Ok(item))),
             None => self.poll_block(cx),
         }
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         let this = self.project();
         *this.block = None;
         this.source.poll_close(cx)

@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 use futures::TryStream;
 use pin_project_lite::pin_project;
 
-use super::Source;
+use super::{PollClose, PollNext, Source};
+use crate::SourceError;
 
 pin_project! {
     /// A stream as a source that has nothing to close. Made by [`from_stream`].
@@ -49,11 +50,11 @@ impl<St: TryStream> Source for FromStream<St> {
     type Item = St::Ok;
     type Error = St::Error;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<St::Ok, St::Error>>> {
-        self.project().stream.try_poll_next(cx)
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+        self.project().stream.try_poll_next(cx).map_err(SourceError::from)
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), St::Error>> {
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
         Poll::Ready(Ok(()))
     }
 }

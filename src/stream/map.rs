@@ -1,10 +1,10 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use pin_project_lite::pin_project;
 
-use super::{Received, Source};
+use super::{PollClose, PollNext, Received, Source};
 
 pin_project! {
     /// A source whose items are changed by a function. Made by [`Source::map`].
@@ -32,12 +32,12 @@ impl<S: Source, T, F: FnMut(S::Item) -> T> Source for Map<S, F> {
     type Item = T;
     type Error = S::Error;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T, S::Error>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let this = self.project();
         this.source.poll_next(cx).map_ok(this.change)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.project().source.poll_close(cx)
     }
 

@@ -1,10 +1,10 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use pin_project_lite::pin_project;
 
-use super::{Received, Source};
+use super::{PollClose, PollNext, Received, Source};
 
 pin_project! {
     /// A source whose errors are changed by a function. Made by [`Source::map_err`].
@@ -32,14 +32,14 @@ impl<S: Source, E, F: FnMut(S::Error) -> E> Source for MapErr<S, F> {
     type Item = S::Item;
     type Error = E;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, E>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let this = self.project();
-        this.source.poll_next(cx).map_err(this.change)
+        this.source.poll_next(cx).map_err(|error| error.map(this.change))
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         let this = self.project();
-        this.source.poll_close(cx).map_err(this.change)
+        this.source.poll_close(cx).map_err(|error| error.map(this.change))
     }
 
     fn name(&self) -> Option<&str> {

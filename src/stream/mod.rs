@@ -79,14 +79,12 @@
 mod block_source;
 mod builder;
 mod close;
-mod close_error;
 mod closing;
 mod drive;
 mod flatten;
 mod from_stream;
 mod map;
 mod map_err;
-mod merge_error;
 mod named;
 mod next_block;
 mod next_with_source;
@@ -104,16 +102,16 @@ mod watch;
 
 use std::pin::Pin;
 
+use crate::SourceError;
+
 pub use block_source::BlockSource;
 pub use builder::Builder;
 pub use close::Close;
-pub use close_error::CloseError;
 pub use closing::{Closing, closing};
 pub use flatten::Flatten;
 pub use from_stream::{FromStream, from_stream};
 pub use map::Map;
 pub use map_err::MapErr;
-pub use merge_error::{MergeError, OutOfOrder};
 pub use named::Named;
 pub use next_block::NextBlock;
 pub use next_with_source::NextWithSource;
@@ -121,11 +119,11 @@ pub use policy::{ErrorPolicy, OrderCheck};
 pub use proxy_response_loser_tree::ProxyResponseLoserTree;
 pub use push_error::PushError;
 pub use received::Received;
-pub use source::Source;
+pub use source::{PollClose, PollNext, Source};
 pub use stats::{MergeStats, SourceEnd, SourceStats};
 
 /// Any source, boxed. Made by [`Source::boxed`].
 pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;
 
 /// What a merge yields with the source named: the source's index and the item, or an error.
-pub type Yielded<T, E> = Result<(usize, T), MergeError<E>>;
+pub type Yielded<T, E> = Result<(usize, T), SourceError<E>>;

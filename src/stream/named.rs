@@ -1,10 +1,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use pin_project_lite::pin_project;
 
-use super::{Received, Source};
+use super::{PollClose, PollNext, Received, Source};
 
 pin_project! {
     /// A source with a name. Made by [`Source::named`].
@@ -32,11 +32,11 @@ impl<S: Source> Source for Named<S> {
     type Item = S::Item;
     type Error = S::Error;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         self.project().source.poll_next(cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.project().source.poll_close(cx)
     }
 

@@ -3,7 +3,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::drive::POLL_BUDGET;
-use super::{MergeError, ProxyResponseLoserTree, Source, Yielded};
+use super::{PollNext, ProxyResponseLoserTree, Source, Yielded};
+use crate::SourceError;
 use crate::key::Order;
 
 /// Waits for the next items. Returned by [`ProxyResponseLoserTree::next_block`].
@@ -81,7 +82,7 @@ where
         cx: &mut Context<'_>,
         out: &mut Vec<S::Item>,
         max: usize,
-    ) -> Poll<Result<usize, MergeError<S::Error>>> {
+    ) -> Poll<Result<usize, SourceError<S::Error>>> {
         if max == 0 {
             return Poll::Ready(Ok(0));
         }
@@ -138,7 +139,7 @@ where
 
     /// Brings what has come instead of an item that was taken.
     #[inline(never)]
-    fn bring(&mut self, source: usize, successor: Poll<Option<Result<S::Item, S::Error>>>) {
+    fn bring(&mut self, source: usize, successor: PollNext<S>) {
         if let Poll::Ready(Some(Ok(head))) = successor {
             self.tree.set_head(source, Some(head));
             if let Some(checker) = &mut self.options.checker {
@@ -151,7 +152,7 @@ where
 }
 
 /// Appends the item of a poll that took no winner, if it is one: a warning.
-fn append<T, E>(polled: Option<Yielded<T, E>>, out: &mut Vec<T>) -> Result<usize, MergeError<E>> {
+fn append<T, E>(polled: Option<Yielded<T, E>>, out: &mut Vec<T>) -> Result<usize, SourceError<E>> {
     polled.map_or(Ok(0), |item| {
         out.push(item?.1);
         Ok(1)
@@ -163,7 +164,7 @@ where
     S: Source + Unpin,
     O: Order<S::Item>,
 {
-    type Output = Result<usize, MergeError<S::Error>>;
+    type Output = Result<usize, SourceError<S::Error>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::MergeError;
+use crate::SourceError;
 
 /// What a merge does when a source fails.
 #[derive(Default)]
@@ -12,9 +12,9 @@ pub enum ErrorPolicy<T, E> {
     /// The source is closed, the error becomes an item, and the others go on.
     ///
     /// The item is yielded at once, ahead of all that waits in the tournament. It takes no part in the order,
-    /// the limit or the count of items. Any [`MergeError`] turns into a [`Response`](crate::Response) or
+    /// the limit or the count of items. Any [`SourceError`] turns into a [`Response`](crate::Response) or
     /// a [`Warning`](crate::Warning) by `into`.
-    PartialResponse(Box<dyn FnMut(MergeError<E>) -> T + Send + Sync>),
+    PartialResponse(Box<dyn FnMut(SourceError<E>) -> T + Send + Sync>),
 }
 
 impl<T, E> fmt::Debug for ErrorPolicy<T, E> {
@@ -30,7 +30,7 @@ impl<T, E> fmt::Debug for ErrorPolicy<T, E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OrderCheck {
-    /// The source has failed, with [`OutOfOrder`](super::OutOfOrder); the item is not yielded.
+    /// The source has failed, with [`Cause::OutOfOrder`](crate::error::Cause::OutOfOrder); the item is not yielded.
     Fail,
     /// It is counted in [`SourceStats::out_of_order`](super::SourceStats::out_of_order) and yielded, at
     /// whichever place the tournament gives it.

@@ -13,8 +13,9 @@ use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
 use super::watch::{MergeEnd, MergeWatch};
-use super::{Builder, Close, CloseError, MergeError, MergeStats, NextWithSource, PushError, Source, Yielded};
+use super::{Builder, Close, MergeStats, NextWithSource, PushError, Source, Yielded};
 use crate::contain_panic::contain_panic;
+use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
 use crate::tree::LoserTree;
@@ -349,7 +350,7 @@ where
     S: Source + Unpin,
     O: Order<S::Item>,
 {
-    type Item = Result<S::Item, MergeError<S::Error>>;
+    type Item = Result<S::Item, SourceError<S::Error>>;
 
     #[allow(clippy::inline_always)]
     #[inline(always)]

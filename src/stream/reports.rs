@@ -1,15 +1,16 @@
 use std::collections::VecDeque;
 
-use super::{ErrorPolicy, MergeError, Yielded};
+use super::{ErrorPolicy, Yielded};
+use crate::SourceError;
 
 /// The errors that a merge has met, and which way they go: yielded, as errors or as warnings, or returned by
 /// `close`.
 pub(super) struct Reports<T, E> {
     policy: ErrorPolicy<T, E>,
     /// What is to be yielded before anything more from the tournament.
-    met: VecDeque<MergeError<E>>,
+    met: VecDeque<SourceError<E>>,
     /// What `close` is to return.
-    kept: Vec<MergeError<E>>,
+    kept: Vec<SourceError<E>>,
     /// Whether errors are kept from now on: the one that ends the merge has been met, or `close` was called.
     keeps: bool,
     /// After how many items of the tournament the last one was yielded.
@@ -31,7 +32,7 @@ impl<T, E> Reports<T, E> {
     }
 
     /// Does with an error what the policy says. Returns whether it ends the merge.
-    pub(super) fn report(&mut self, error: MergeError<E>) -> bool {
+    pub(super) fn report(&mut self, error: SourceError<E>) -> bool {
         if self.keeps {
             self.kept.push(error);
             return false;
@@ -54,7 +55,9 @@ impl<T, E> Reports<T, E> {
         let error = self.met.pop_front()?;
         Some(match &mut self.policy {
             ErrorPolicy::Abort => Err(error),
-            ErrorPolicy::PartialResponse(warning) => Ok((error.origin().index(), warning(error))),
+            ErrorPolicy::PartialResponse(warning) => {
+                Ok((error.path().index().unwrap_or_default(), warning(error)))
+            }
         })
     }
 
@@ -66,7 +69,7 @@ impl<T, E> Reports<T, E> {
     }
 
     /// Returns the errors that were kept.
-    pub(super) fn take_errors(&mut self) -> Vec<MergeError<E>> {
+    pub(super) fn take_errors(&mut self) -> Vec<SourceError<E>> {
         std::mem::take(&mut self.kept)
     }
 }

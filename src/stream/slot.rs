@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::readiness::SourceWaker;
 use super::watch::SourceWatch;
-use super::{Received, Source, SourceEnd, SourceStats};
+use super::{PollClose, PollNext, Received, Source, SourceEnd, SourceStats};
 use crate::SourceId;
 use crate::error::Phase;
 use crate::resource::Ending;
@@ -90,7 +90,7 @@ impl<S: Source> Slot<S> {
 
     /// Polls for the next item. The state stays as it is. The waker must have been set back before.
     #[inline]
-    pub(super) fn poll_next(&mut self) -> Poll<Option<Result<S::Item, S::Error>>>
+    pub(super) fn poll_next(&mut self) -> PollNext<S>
     where
         S: Unpin,
     {
@@ -109,7 +109,7 @@ impl<S: Source> Slot<S> {
     ///
     /// `now` is the time at which the poll of the merge has begun, if it is known already: to read the clock for each source
     /// would take a fifth of what starting a merge of ready sources takes (bench `scoreboard`, `async/first`).
-    pub(super) fn poll_head(&mut self, now: &mut Option<Instant>) -> Poll<Option<Result<S::Item, S::Error>>>
+    pub(super) fn poll_head(&mut self, now: &mut Option<Instant>) -> PollNext<S>
     where
         S: Unpin,
     {
@@ -156,7 +156,7 @@ impl<S: Source> Slot<S> {
     }
 
     /// Polls the closing of the source, and releases it when that completes.
-    pub(super) fn poll_close(&mut self) -> Poll<Result<(), S::Error>>
+    pub(super) fn poll_close(&mut self) -> PollClose<S>
     where
         S: Unpin,
     {

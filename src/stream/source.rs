@@ -3,10 +3,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{BoxSource, Map, MapErr, Named, Received};
+use crate::SourceError;
+use crate::error::CloseError;
+
+/// What polling a source for its next item gives.
+pub type PollNext<S> = Poll<Option<Result<<S as Source>::Item, SourceError<<S as Source>::Error>>>>;
+
+/// What polling the closing of a source gives.
+pub type PollClose<S> = Poll<Result<(), CloseError<<S as Source>::Error>>>;
 
 /// A sorted series of items that a merge owns and closes: the child contract.
 ///
-/// A source is a stream of `Result`s with an orderly end. It is implemented by your transport, or made from
+/// A source is a stream of `Result`s with an orderly end. Its own errors become a [`SourceError`] by `into` or `?`. It is implemented by your transport, or made from
 /// a stream by [`from_stream`](super::from_stream) (nothing to close) or [`closing`](super::closing) (a
 /// future that closes it). One that has blocks of items to give is a [`BlockSource`](super::BlockSource).
 ///
@@ -51,6 +59,7 @@ use super::{BoxSource, Map, MapErr, Named, Received};
 ///
 /// ```
 /// use losertree::Source;
+/// use losertree::stream::{PollClose, PollNext};
 /// use std::convert::Infallible;
 /// use std::pin::Pin;
 /// use std::task::{Context, Poll};
@@ -62,10 +71,7 @@ use super::{BoxSource, Map, MapErr, Named, Received};
 ///     type Item = u64;
 ///     type Error = Infallible;
 ///
-///     fn poll_next(
-///         mut self: Pin<&mut Self>,
-///         _cx: &mut Context<'_>,
-///     ) -> Poll<Option<Result<u64, Infallible>>> {
+///     fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollNext<Self> {
 ///         if self.next == self.end {
 ///             return Poll::Ready(None);
 ///         }
@@ -73,7 +79,7 @@ use super::{BoxSource, Map, MapErr, Named, Received};
 ///         Poll::Ready(Some(Ok(self.next)))
 ///     }
 ///
-///     fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+///     fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
 ///         Poll::Ready(Ok(()))
 ///     }
 /// }
@@ -90,8 +96,7 @@ pub trait Source {
     /// # Errors
     ///
     /// After an error the source has nothing more to give. It is closed like one that has ended.
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>)
-    -> Poll<Option<Result<Self::Item, Self::Error>>>;
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self>;
 
     /// Releases all that the source holds, and completes when it is released.
     ///
@@ -100,7 +105,7 @@ pub trait Source {
     /// # Errors
     ///
     /// What went wrong in releasing. The source counts as closed all the same.
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self>;
 
     /// Returns the name of the source, for errors, warnings, statistics and the ledger.
     ///
@@ -136,7 +141,7 @@ pub trait Source {
         Map::new(self, change)
     }
 
-    /// Changes each error by a function, those of closing too.
+    /// Changes the source's own errors by a function, those of closing too.
     fn map_err<E, F: FnMut(Self::Error) -> E>(self, change: F) -> MapErr<Self, F>
     where
         Self: Sized,
@@ -173,11 +178,11 @@ macro_rules! forwarding {
 impl<S: Source + Unpin + ?Sized> Source for &mut S {
     forwarding!();
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         Pin::new(&mut **self).poll_next(cx)
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         Pin::new(&mut **self).poll_close(cx)
     }
 }
@@ -185,11 +190,11 @@ impl<S: Source + Unpin + ?Sized> Source for &mut S {
 impl<S: Source + Unpin + ?Sized> Source for Box<S> {
     forwarding!();
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         Pin::new(&mut **self).poll_next(cx)
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         Pin::new(&mut **self).poll_close(cx)
     }
 }
@@ -197,11 +202,11 @@ impl<S: Source + Unpin + ?Sized> Source for Box<S> {
 impl<S: Source + ?Sized> Source for Pin<Box<S>> {
     forwarding!();
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         self.as_deref_mut().poll_next(cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.as_deref_mut().poll_close(cx)
     }
 }

@@ -1,5 +1,5 @@
 use losertree::Response;
-use losertree::response::ResponseSetError;
+use losertree::error::Cause;
 use losertree::stream::Received;
 
 use crate::TestError;
@@ -10,7 +10,7 @@ pub struct Answer {
     /// All that comes before the end or the error, in order.
     pub responses: Vec<Response>,
     /// The error, if there is one.
-    pub error: Option<ResponseSetError<TestError>>,
+    pub error: Option<Cause<TestError>>,
     /// The figures, at the end.
     pub received: Received,
 }

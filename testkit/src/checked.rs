@@ -1,3 +1,4 @@
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -63,7 +64,7 @@ impl<S: Source + Unpin> Source for Checked<S> {
     type Item = S::Item;
     type Error = S::Error;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let outcome = |next: &Option<Result<_, _>>| match next {
             Some(Ok(_)) => Outcome::Item,
             Some(Err(_)) => Outcome::Error,
@@ -72,7 +73,7 @@ impl<S: Source + Unpin> Source for Checked<S> {
         self.call(Call::Next, cx, S::poll_next, outcome, None)
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         let outcome = |closed: &Result<_, _>| if closed.is_ok() { Outcome::Done } else { Outcome::Error };
         self.call(Call::Close, cx, S::poll_close, outcome, Ok(()))
     }

@@ -1,3 +1,4 @@
+use losertree::stream::{PollClose, PollNext};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -96,7 +97,7 @@ impl<T> Source for ScriptedSource<T> {
     type Item = T;
     type Error = TestError;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T, TestError>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let Self { index, bell, steps, .. } = &mut *self;
         let source = *index;
         let wake = |step: &Step<T>| match step {
@@ -105,14 +106,14 @@ impl<T> Source for ScriptedSource<T> {
         };
         steps.poll(source, bell, cx, wake).map(|step| match step {
             Some((_, Step::Item(item))) => Some(Ok(item)),
-            Some((at, Step::Fail)) => Some(Err(TestError { source, at: At::Step(at) })),
+            Some((at, Step::Fail)) => Some(Err(TestError { source, at: At::Step(at) }.into())),
             Some((at, Step::Panic)) => panic!("source {source} panics as scripted, at {}", At::Step(at)),
             // A pending step was waited for.
             Some((_, Step::Pending(_))) | None => None,
         })
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), TestError>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         let Self { index, bell, close, .. } = &mut *self;
         let source = *index;
         let wake = |step: &CloseStep| match step {
@@ -120,7 +121,7 @@ impl<T> Source for ScriptedSource<T> {
             _ => None,
         };
         close.poll(source, bell, cx, wake).map(|step| match step {
-            Some((at, CloseStep::Fail)) => Err(TestError { source, at: At::CloseStep(at) }),
+            Some((at, CloseStep::Fail)) => Err(TestError { source, at: At::CloseStep(at) }.into()),
             Some((at, CloseStep::Panic)) => {
                 panic!("source {source} panics as scripted, at {}", At::CloseStep(at))
             }

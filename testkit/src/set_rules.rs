@@ -1,7 +1,6 @@
+use losertree::error::Cause;
 use losertree::resource::PoolError;
-use losertree::response::{
-    ResponseSetError, ResponseSetOptions, RetrievalStrategy, SeriesOrder, ShardMatcher,
-};
+use losertree::response::{ResponseSetOptions, RetrievalStrategy, SeriesOrder, ShardMatcher};
 use losertree::stream::Received;
 use losertree::{Labels, Response, Series};
 
@@ -140,7 +139,7 @@ impl SetRules {
                     }
                     held.push(series);
                 } else if is_behind && self.order == SeriesOrder::Checked {
-                    error = Some(ResponseSetError::OutOfOrder { position });
+                    error = Some(Cause::OutOfOrder { position });
                     break 'frames;
                 } else {
                     last = Some(series.labels.clone());
@@ -149,7 +148,7 @@ impl SetRules {
                 }
             }
         }
-        let error = error.or_else(|| failure.map(ResponseSetError::Store));
+        let error = error.or_else(|| failure.map(Cause::Source));
         let wrong = self.in_order(&mut held, last.as_ref(), position, &mut received);
         passed.extend(held.into_iter().map(Response::from));
         Answer { responses: passed, error: error.or(wrong), received }
@@ -161,13 +160,13 @@ impl SetRules {
         labels.iter().map(|(name, _)| is_removed(&name)).is_sorted()
     }
 
-    fn too_much(&self, before: usize, bytes: usize) -> Option<ResponseSetError<TestError>> {
+    fn too_much(&self, before: usize, bytes: usize) -> Option<Cause<TestError>> {
         let limit_bytes = self.hold_limit_bytes;
         if bytes > limit_bytes {
-            return Some(ResponseSetError::TooLarge { limit_bytes });
+            return Some(Cause::TooLarge { limit_bytes });
         }
         let largest_bytes = self.budget_bytes.filter(|budget| bytes > *budget && before <= *budget)?;
-        Some(ResponseSetError::Pool(PoolError::TooLarge { requested_bytes: bytes, largest_bytes }))
+        Some(Cause::Pool(PoolError::TooLarge { requested_bytes: bytes, largest_bytes }))
     }
 
     /// Brings what is held back into order, or leaves what is.
@@ -177,20 +176,20 @@ impl SetRules {
         last: Option<&Labels>,
         position: u64,
         received: &mut Received,
-    ) -> Option<ResponseSetError<TestError>> {
+    ) -> Option<Cause<TestError>> {
         let labels = |series: &Series| series.labels.clone();
         match self.order {
             SeriesOrder::Checked => {
                 let behind = (1..held.len()).find(|at| held[*at].labels < held[*at - 1].labels)?;
                 held.truncate(behind);
-                Some(ResponseSetError::OutOfOrder { position: behind as u64 })
+                Some(Cause::OutOfOrder { position: behind as u64 })
             }
             SeriesOrder::Restored | SeriesOrder::Sorted => {
                 received.is_resorted = !held.is_sorted_by_key(labels);
                 held.sort_by_key(labels);
                 let before = held.len();
                 held.retain(|series| last.is_none_or(|last| *last <= series.labels));
-                (held.len() < before).then_some(ResponseSetError::OutOfOrder { position })
+                (held.len() < before).then_some(Cause::OutOfOrder { position })
             }
             _ => None,
         }

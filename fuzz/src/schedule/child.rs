@@ -1,3 +1,4 @@
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -47,7 +48,7 @@ impl Source for Child {
     fn poll_next(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Self::Item, TestError>>> {
+    ) -> PollNext<Self> {
         match &mut *self {
             Self::Items(source) => Pin::new(source).poll_next(cx),
             Self::Blocks(source, fails_at) => {
@@ -57,7 +58,7 @@ impl Source for Child {
         }
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), TestError>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         match &mut *self {
             Self::Items(source) => Pin::new(source).poll_close(cx),
             Self::Blocks(source, _) => Pin::new(source).poll_close(cx),

@@ -8,7 +8,7 @@ mod play;
 mod verdict;
 
 use losertree::ProxyResponseLoserTree;
-use losertree::stream::MergeError;
+use losertree::SourceError;
 use losertree_testkit::{Checked, TestError};
 
 pub use plan::Plan;
@@ -17,4 +17,4 @@ pub use play::play;
 /// The sources of a plan: scripted, some of them of blocks, some of them noisy, and checked.
 type Source = Checked<noisy::Noisy<child::Child>>;
 type Merge<O> = ProxyResponseLoserTree<Source, O>;
-type Error = MergeError<TestError>;
+type Error = SourceError<TestError>;

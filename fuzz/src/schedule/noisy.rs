@@ -1,3 +1,4 @@
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,7 +21,7 @@ impl<S: Source + Unpin> Source for Noisy<S> {
     type Item = S::Item;
     type Error = S::Error;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Item, S::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let polled = Pin::new(&mut self.source).poll_next(cx);
         if self.is_noisy && matches!(polled, Poll::Ready(Some(Ok(_)))) {
             cx.waker().wake_by_ref();
@@ -28,7 +29,7 @@ impl<S: Source + Unpin> Source for Noisy<S> {
         polled
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         Pin::new(&mut self.source).poll_close(cx)
     }
 

@@ -212,7 +212,7 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
             if item.source == usize::MAX {
                 let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
                 let error = &warnings[item.sequence];
-                self.verdict.warned(error.origin().index(), error);
+                self.verdict.warned(error.path().index().unwrap(), error);
             } else {
                 self.verdict.yielded_in_block(item, appended - 1 - at);
             }

@@ -1,5 +1,6 @@
+use losertree::CloseError;
 use losertree::merge::Undrained;
-use losertree::stream::{CloseError, MergeStats, SourceEnd};
+use losertree::stream::{MergeStats, SourceEnd};
 use losertree::{LeakLedger, Phase};
 use losertree_testkit::{At, Closing, Ending, Figures, Item, Log, Stage, TestError};
 
@@ -107,7 +108,7 @@ impl<'a> Verdict<'a> {
 
     pub(super) fn warned(&mut self, source: usize, error: &Error) {
         assert!(self.plan.is_partial && !self.has_ended && !self.has_begun_to_close);
-        assert_eq!(source, error.origin().index());
+        assert_eq!(source, error.path().index().unwrap());
         self.warnings += 1;
         self.told.push(error.clone());
     }
@@ -270,8 +271,8 @@ impl<'a> Verdict<'a> {
                 Error::OutOfOrder(error) => (None, error.position),
                 error => panic!("{error:?}"),
             };
-            let index = told.origin().index();
-            assert_eq!(told.origin().name(), self.model.sources[index].name.as_deref());
+            let index = told.path().index().unwrap();
+            assert_eq!(told.path().name(), self.model.sources[index].name.as_deref());
             let found =
                 expected.iter().position(|error| (error.0, error.1, error.2) == (index, cause, position));
             let found = found.unwrap_or_else(|| panic!("{told:?} has not happened, or was told before"));

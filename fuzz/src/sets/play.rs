@@ -1,9 +1,10 @@
+use losertree::SourceError;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures::{StreamExt, stream};
 use losertree::resource::BytePool;
-use losertree::response::{ProxyQuery, QueryError, Store};
+use losertree::response::{ProxyQuery, Store};
 use losertree::{LeakLedger, Response, Series};
 use losertree_testkit::{
     Checked, Driver, End, Log, QueryAnswer, Random, ScriptedSource, Stage, Tasks, TestError,
@@ -144,7 +145,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn note(&mut self, next: Option<Result<Response, QueryError<TestError>>>) {
+    fn note(&mut self, next: Option<Result<Response, SourceError<TestError>>>) {
         assert!(next.is_none() || !self.has_ended, "after the end comes nothing");
         match next {
             None => self.has_ended = true,

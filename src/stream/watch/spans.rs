@@ -82,6 +82,7 @@ impl SourceSpan {
 
 const fn phase_word(phase: Phase) -> &'static str {
     match phase {
+        Phase::Opening => "opening",
         Phase::Filling => "filling",
         Phase::Merging => "merging",
         Phase::Closing => "closing",
