@@ -33,6 +33,11 @@ impl<T: SortKey> Order<Coded<T>> for ByOffsetCode {
     }
 
     #[inline]
+    fn is_ordered(&self, coded: &Coded<T>) -> bool {
+        coded.item.is_ordered()
+    }
+
+    #[inline]
     fn first_code(&mut self, coded: &Coded<T>) -> OffsetCode {
         OffsetCode::first(&coded.item)
     }

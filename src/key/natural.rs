@@ -25,6 +25,11 @@ impl<T: SortKey> Order<T> for Natural {
     }
 
     #[inline]
+    fn is_ordered(&self, item: &T) -> bool {
+        item.is_ordered()
+    }
+
+    #[inline]
     fn first_code(&mut self, item: &T) -> OffsetCode {
         OffsetCode::first(item)
     }

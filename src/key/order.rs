@@ -28,6 +28,11 @@ pub trait Order<T>: sealed::Sealed {
     /// Compares two items in full.
     fn compare(&mut self, a: &T, b: &T) -> Ordering;
 
+    /// Returns whether an item takes part in the order: see [`SortKey::is_ordered`](super::SortKey::is_ordered).
+    fn is_ordered(&self, _item: &T) -> bool {
+        true
+    }
+
     /// Returns the offset-value code of an item against nothing.
     #[doc(hidden)]
     fn first_code(&mut self, _item: &T) -> OffsetCode {

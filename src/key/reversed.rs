@@ -29,6 +29,11 @@ impl<T, O: Order<T>> Order<T> for Reversed<O> {
     }
 
     #[inline]
+    fn is_ordered(&self, item: &T) -> bool {
+        self.0.is_ordered(item)
+    }
+
+    #[inline]
     fn compare(&mut self, a: &T, b: &T) -> Ordering {
         self.0.compare(b, a)
     }

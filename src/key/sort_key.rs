@@ -63,6 +63,18 @@ pub trait SortKey {
     /// Compares two keys in full.
     fn compare(&self, other: &Self) -> Ordering;
 
+    /// Returns whether the item takes part in the order. Default: yes.
+    ///
+    /// An async merge yields one that does not as soon as it comes, without waiting for other sources, and polls its source
+    /// again after that. Such items count for no limit and are not checked for order. So it is for
+    /// [`Response`](crate::Response)s that are no series. Iterators cannot be asked without waiting for an answer, so merges
+    /// of these place all items by their keys.
+    #[must_use]
+    #[inline]
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
     /// Returns one of the strings of bytes that the key is made of, the most significant first.
     #[must_use]
     fn part(&self, index: usize) -> &[u8] {

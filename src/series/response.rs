@@ -11,9 +11,9 @@ use crate::key::SortKey;
 ///
 /// # Ordering
 ///
-/// As a [`SortKey`]: everything that is not a series comes before every series, and is equal among itself;
-/// series are ordered by their labels. A merge so passes on warnings and hints as soon as they come, in
-/// source order, and never holds one back until some series has its turn.
+/// As a [`SortKey`]: series are ordered by their labels. All else [takes no part](SortKey::is_ordered) in the order: an async
+/// merge passes warnings and hints on as soon as they come. Where they are compared, they come before every series and are
+/// equal among themselves.
 ///
 /// A batch counts as *not a series*: it has no labels of its own. Unpack batches before merging.
 ///
@@ -108,6 +108,11 @@ impl SortKey for Response {
     #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         self.key().compare(&other.key())
+    }
+
+    #[inline]
+    fn is_ordered(&self) -> bool {
+        self.key().is_some()
     }
 
     /// As an `Option<&Labels>` has them, which a borrow of this cannot be made from.

@@ -3,10 +3,11 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::order_checker::OrderChecker;
-use super::{ErrorPolicy, OrderCheck, ProxyResponseLoserTree, Source};
-use crate::SourceError;
+use super::reports::ErrorPolicy;
+use super::{OrderCheck, ProxyResponseLoserTree, Source};
 use crate::key::{Natural, Order};
 use crate::resource::LeakLedger;
+use crate::{SourceError, SourceId};
 
 /// Sets up a [`ProxyResponseLoserTree`]. Made by [`ProxyResponseLoserTree::builder`].
 ///
@@ -14,9 +15,9 @@ use crate::resource::LeakLedger;
 /// |---|---|
 /// | [`order`](Self::order) | the natural order of the items |
 /// | [`limit`](Self::limit) | none |
-/// | [`limit_counts`](Self::limit_counts) | every item |
 /// | [`order_check`](Self::order_check) | off |
-/// | [`on_error`](Self::on_error) | [`ErrorPolicy::Abort`] |
+/// | [`partial_response`](Self::partial_response) | none: the first error ends the merge |
+/// | [`required`](Self::required) | no source, where there are partial responses |
 /// | [`ledger`](Self::ledger) | none kept |
 /// | [`name`](Self::name) | none |
 #[must_use = "a builder does nothing until `build` is called"]
@@ -30,7 +31,6 @@ pub struct Builder<S: Source, O = Natural> {
 /// What a builder sets and a merge reads.
 pub(super) struct Options<T> {
     pub(super) limit: Option<u64>,
-    pub(super) limit_counts: fn(&T) -> bool,
     pub(super) checker: Option<OrderChecker<T>>,
     pub(super) ledger: LeakLedger,
     pub(super) name: Option<Arc<str>>,
@@ -38,14 +38,8 @@ pub(super) struct Options<T> {
 
 impl<S: Source> Default for Builder<S> {
     fn default() -> Self {
-        let options = Options {
-            limit: None,
-            limit_counts: |_| true,
-            checker: None,
-            ledger: LeakLedger::off(),
-            name: None,
-        };
-        Self { sources: Vec::new(), options, policy: ErrorPolicy::Abort, order: Natural }
+        let options = Options { limit: None, checker: None, ledger: LeakLedger::off(), name: None };
+        Self { sources: Vec::new(), options, policy: ErrorPolicy::default(), order: Natural }
     }
 }
 
@@ -73,18 +67,10 @@ impl<S: Source, O> Builder<S, O> {
     /// Ends the merge after this many items. Then every source is closed.
     ///
     /// After the last item nothing more is pulled, and with a limit of 0 no source is polled but to be
-    /// closed. Warnings of the merge's own do not count.
+    /// closed. Warnings of the merge's own do not count, nor do items that take [no part in the
+    /// order](crate::SortKey::is_ordered).
     pub fn limit(mut self, items: u64) -> Self {
         self.options.limit = Some(items);
-        self
-    }
-
-    /// Says which items the limit counts. The others are yielded without counting.
-    ///
-    /// For example `|response| response.as_series().is_some()`, where warnings and hints of the stores come
-    /// in between.
-    pub fn limit_counts(mut self, counts: fn(&S::Item) -> bool) -> Self {
-        self.options.limit_counts = counts;
         self
     }
 
@@ -102,19 +88,41 @@ impl<S: Source, O> Builder<S, O> {
         self
     }
 
-    /// Sets what happens when a source fails.
-    pub fn on_error(mut self, policy: ErrorPolicy<S::Item, S::Error>) -> Self {
-        self.policy = policy;
+    /// Has a failing source replaced by a warning, after which the others go on. Default: the first error ends the merge: it is
+    /// yielded once, every other source is closed, then comes `None`.
+    ///
+    /// The warning is yielded at once, ahead of all that waits in the tournament. It takes no part in the order,
+    /// the limit or the count of items. For [`Response`](crate::Response)s, `Into::into` makes one.
+    pub fn partial_response(
+        mut self,
+        warning: impl FnMut(SourceError<S::Error>) -> S::Item + Send + Sync + 'static,
+    ) -> Self {
+        self.policy.warning = Some(Box::new(warning));
         self
     }
 
-    /// Has a failing source replaced by a warning: short for [`on_error`](Self::on_error) with
-    /// [`ErrorPolicy::PartialResponse`]. For [`Response`](crate::Response)s, `Into::into` is such a function.
-    pub fn partial_response(
-        self,
-        warning: impl FnMut(SourceError<S::Error>) -> S::Item + Send + Sync + 'static,
-    ) -> Self {
-        self.on_error(ErrorPolicy::PartialResponse(Box::new(warning)))
+    /// Says which sources must not fail where others may: their errors end the merge all the same. Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::{StreamExt, stream};
+    /// use losertree::{ProxyResponseLoserTree, Source, from_stream};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let store = |name: &'static str, items: Vec<Result<u64, &'static str>>| from_stream(stream::iter(items)).named(name);
+    /// let mut merge = ProxyResponseLoserTree::builder()
+    ///     .sources([store("primary", vec![Ok(1), Ok(2)]), store("archive", vec![Err("gone")])])
+    ///     .partial_response(|_| u64::MAX)
+    ///     .required(|source| source.name() == Some("primary"))
+    ///     .build();
+    /// assert_eq!(merge.next().await, Some(Ok(u64::MAX))); // the archive
+    /// assert_eq!(merge.next().await, Some(Ok(1)));
+    /// # });
+    /// ```
+    pub fn required(mut self, required: impl Fn(&SourceId) -> bool + Send + Sync + 'static) -> Self {
+        self.policy.required = Some(Box::new(required));
+        self
     }
 
     /// Books every source in `ledger`, from [`build`](Self::build) or
@@ -154,7 +162,7 @@ impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
             .field("order", &self.order)
             .field("limit", &self.options.limit)
             .field("order_check", &self.options.checker.as_ref().map(|checker| checker.check))
-            .field("on_error", &self.policy)
+            .field("partial_response", &self.policy)
             .field("ledger", &self.options.ledger)
             .field("name", &self.options.name)
             .finish()

@@ -1,10 +1,11 @@
 //! How a merge is driven: what one poll does.
 
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
-use super::slot::SlotState;
+use super::slot::{Slot, SlotState};
 use super::watch::MergeEnd;
 use super::{OrderCheck, PollNext, Source, SourceEnd, Yielded};
 use crate::error::{Cause, CloseError, Phase, SourceError};
@@ -69,7 +70,6 @@ where
             return self.poll_rest(cx);
         }
         let Some((source, head)) = self.tree.winner() else { return self.poll_end(cx, has_work) };
-        let is_counted = self.options.limit.is_some() && (self.options.limit_counts)(head);
         if let Some(checker) = &mut self.options.checker {
             checker.note(source, head);
         }
@@ -78,34 +78,35 @@ where
         if has_work {
             slot.waker.take();
         }
-        let is_last = is_counted && self.remaining == 1;
-        let successor = if is_last { Poll::Pending } else { slot.poll_next() };
-        let Poll::Ready(Some(Ok(successor))) = successor else {
-            return self.take_last_ready(source, is_counted, successor);
+        let successor = if self.remaining == 1 { Poll::Pending } else { slot.poll_next() };
+        let number = slot.number();
+        let successor = match successor {
+            Poll::Ready(Some(Ok(successor))) if self.tree.is_ordered(&successor) => successor,
+            successor => return self.take_last_ready(source, successor),
         };
         if size_of::<S::Item>() >= LARGE_ITEM {
-            let ready = |item| Poll::Ready(Some(Ok((source, item))));
+            let ready = |item| Poll::Ready(Some(Ok((number, item))));
             let Some(ready) = self.tree.replace_large_winner(source, successor, ready) else {
                 return self.poll_end(cx, has_work);
             };
-            self.end_taking(source, is_counted);
+            self.end_taking(source);
             return ready;
         }
         let Some(item) = self.tree.replace_winner(source, successor) else {
             return self.poll_end(cx, has_work);
         };
-        self.end_taking(source, is_counted);
-        Poll::Ready(Some(Ok((source, item))))
+        self.end_taking(source);
+        Poll::Ready(Some(Ok((number, item))))
     }
 
     /// The end of a poll that takes the winner of a source with a successor.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    const fn end_taking(&mut self, source: usize, is_counted: bool) {
+    const fn end_taking(&mut self, source: usize) {
         if let Some(checker) = &mut self.options.checker {
             checker.unchecked = Some(source);
         }
-        self.count(is_counted);
+        self.count();
         self.is_entered = false;
     }
 
@@ -129,7 +130,15 @@ where
     /// Does what there is to do. Returns whether a winner can be taken then.
     #[inline(never)]
     pub(super) fn work(&mut self, cx: &Context<'_>) -> bool {
+        if self.is_asked_to_close.load(Ordering::Relaxed) && self.stage == Stage::Merging {
+            self.reports.keep_errors();
+            self.start_closing();
+        }
         if self.remaining == 0 {
+            // What takes no part in the limit goes first: its source is not to be closed before.
+            if !self.reports.is_empty() {
+                return false;
+            }
             self.start_closing();
         }
         self.drive(cx);
@@ -148,11 +157,17 @@ where
     /// The end of a poll that takes no winner.
     #[inline(never)]
     pub(super) fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<Option<Item<S>>> {
-        let polled = if let Some(item) = self.reports.pop() {
+        let polled = if let Some((item, source)) = self.reports.pop() {
             self.reports.last_after = Some(self.items);
+            if let Some(source) = source.and_then(|number| self.position(number)) {
+                self.unordered_items += 1;
+                self.slots[source].waker.make_due(&mut self.due);
+            }
             Poll::Ready(Some(item))
         } else if self.is_closed() {
-            Poll::Ready(None)
+            // Who has asked for it through other streams has no other way to get what went wrong.
+            let is_asked = self.is_asked_to_close.load(Ordering::Relaxed);
+            Poll::Ready(is_asked.then(|| self.reports.pop_kept()).flatten().map(Err))
         } else {
             self.yield_if_due(cx);
             Poll::Pending
@@ -192,8 +207,16 @@ where
         self.stage == Stage::Closed
     }
 
+    /// The place of a source in the tournament and among the slots; `None` if it is gone.
+    fn position(&self, number: usize) -> Option<usize> {
+        match self.slots.get(number) {
+            Some(slot) if slot.number() == number => Some(number),
+            _ => self.slots.binary_search_by_key(&number, Slot::number).ok(),
+        }
+    }
+
     /// The cooperative yield: what is due and was not reached is left to the next poll.
-    fn yield_if_due(&self, cx: &Context<'_>) {
+    pub(super) fn yield_if_due(&self, cx: &Context<'_>) {
         if !self.due.is_empty() {
             cx.waker().wake_by_ref();
         }
@@ -210,15 +233,21 @@ where
         self.readiness.take_woken(cx.waker(), &mut self.due);
         let mut now = None;
         for _ in 0..POLL_BUDGET {
-            let Some(source) = self.due.pop_front() else { return };
-            let Some(slot) = self.slots.get(source) else { continue };
+            let Some(number) = self.due.pop_front() else { return };
+            // One that is gone may have been woken before.
+            let Some(source) = self.position(number) else { continue };
+            let slot = &mut self.slots[source];
             if !slot.take_turn() {
                 continue;
             }
             let must_close = match slot.state {
                 SlotState::Awaiting => self.poll_head(source, &mut now),
+                SlotState::Headed => {
+                    slot.poll_progress();
+                    false
+                }
                 SlotState::Ended | SlotState::Closing => self.poll_close_of(source),
-                SlotState::Headed | SlotState::Released | SlotState::Called => false,
+                SlotState::Released | SlotState::Called => false,
             };
             if must_close {
                 self.start_closing();
@@ -234,16 +263,24 @@ where
             slot.note_wait();
             return false;
         };
-        self.awaiting -= 1;
         match head {
+            Some(Ok(item)) if !self.tree.is_ordered(&item) => {
+                self.reports.pass_on(slot.number(), item);
+                false
+            }
             Some(Ok(head)) => {
+                self.awaiting -= 1;
                 slot.state = SlotState::Headed;
                 slot.note_head();
                 self.tree.set_head(source, Some(head));
                 self.check_order(source)
             }
-            None => self.end_source(source, SourceEnd::Exhausted, None),
+            None => {
+                self.awaiting -= 1;
+                self.end_source(source, SourceEnd::Exhausted, None)
+            }
             Some(Err(error)) => {
+                self.awaiting -= 1;
                 let error = error.of_source(&slot.origin, phase);
                 self.end_source(source, SourceEnd::Failed, Some(error))
             }
@@ -252,24 +289,21 @@ where
 
     /// Takes the winner's item, where its source has no successor ready.
     #[inline(never)]
-    fn take_last_ready(
-        &mut self,
-        source: usize,
-        is_counted: bool,
-        successor: PollNext<S>,
-    ) -> Poll<Option<Item<S>>> {
+    fn take_last_ready(&mut self, source: usize, successor: PollNext<S>) -> Poll<Option<Item<S>>> {
+        let number = self.slots[source].number();
         let must_close = self.note_no_successor(source, successor);
         let item = self.tree.set_head(source, None);
-        self.count(is_counted);
+        self.count();
         if must_close {
             self.start_closing();
         }
         self.is_entered = false;
         // The winner has a head, so this is an item.
-        Poll::Ready(item.map(|item| Ok((source, item))))
+        Poll::Ready(item.map(|item| Ok((number, item))))
     }
 
-    /// Notes that the winner's source has no successor ready, or none at all. Returns whether the merge must close.
+    /// Notes that the winner's source has no successor ready, or none at all, or something else to give before. Returns whether
+    /// the merge must close.
     pub(super) fn note_no_successor(&mut self, source: usize, successor: PollNext<S>) -> bool {
         let slot = &mut self.slots[source];
         match successor {
@@ -283,20 +317,27 @@ where
                 let error = error.of_source(&slot.origin, Phase::Merging);
                 self.end_source(source, SourceEnd::Failed, Some(error))
             }
-            Poll::Ready(_) => self.end_source(source, SourceEnd::Exhausted, None),
+            Poll::Ready(Some(Ok(item))) => {
+                slot.state = SlotState::Awaiting;
+                self.awaiting += 1;
+                self.reports.pass_on(slot.number(), item);
+                false
+            }
+            Poll::Ready(None) => self.end_source(source, SourceEnd::Exhausted, None),
         }
     }
 
-    pub(super) const fn count(&mut self, is_counted: bool) {
+    pub(super) const fn count(&mut self) {
         self.items += 1;
-        if is_counted {
-            self.remaining -= 1;
-        }
+        self.remaining -= 1;
     }
 
     /// Closes a source that has come to its end, and reports why if that was an error. Returns whether the
     /// merge must close.
     fn end_source(&mut self, source: usize, end: SourceEnd, error: Option<SourceError<S::Error>>) -> bool {
+        if let Some(checker) = &mut self.options.checker {
+            checker.forget(source);
+        }
         self.slots[source].end(end);
         let must_close = error.is_some_and(|error| self.reports.report(error));
         self.poll_close_of(source) || must_close
@@ -330,15 +371,15 @@ where
         self.end_source(source, SourceEnd::Failed, Some(error))
     }
 
-    /// Has every source closed from now on, and drops the heads.
+    /// Has every source closed from now on, and drops all that came out of them before one is asked to close.
     pub(super) fn start_closing(&mut self) {
         if self.stage == Stage::Merging {
             self.stage = Stage::Closing;
             self.awaiting = 0;
             self.close_open_sources();
-            for source in 0..self.slots.len() {
-                drop(self.tree.take_head(source));
-            }
+            self.options.checker = None;
+            self.reports.drop_items();
+            drop(self.tree.take_heads());
         }
     }
 

@@ -82,6 +82,10 @@ impl<S: BlockSource> Source for Flatten<S> {
         }
     }
 
+    fn poll_progress(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.project().source.poll_progress(cx);
+    }
+
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         let this = self.project();
         *this.block = None;
@@ -94,6 +98,10 @@ impl<S: BlockSource> Source for Flatten<S> {
 
     fn received(&self) -> Option<Received> {
         self.source.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.source.is_partial()
     }
 }
 

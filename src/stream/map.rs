@@ -37,6 +37,10 @@ impl<S: Source, T, F: FnMut(S::Item) -> T> Source for Map<S, F> {
         this.source.poll_next(cx).map_ok(this.change)
     }
 
+    fn poll_progress(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.project().source.poll_progress(cx);
+    }
+
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.project().source.poll_close(cx)
     }
@@ -47,6 +51,10 @@ impl<S: Source, T, F: FnMut(S::Item) -> T> Source for Map<S, F> {
 
     fn received(&self) -> Option<Received> {
         self.source.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.source.is_partial()
     }
 }
 

@@ -37,6 +37,10 @@ impl<S: Source, E, F: FnMut(S::Error) -> E> Source for MapErr<S, F> {
         this.source.poll_next(cx).map_err(|error| error.map(this.change))
     }
 
+    fn poll_progress(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.project().source.poll_progress(cx);
+    }
+
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         let this = self.project();
         this.source.poll_close(cx).map_err(|error| error.map(this.change))
@@ -48,6 +52,10 @@ impl<S: Source, E, F: FnMut(S::Error) -> E> Source for MapErr<S, F> {
 
     fn received(&self) -> Option<Received> {
         self.source.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.source.is_partial()
     }
 }
 

@@ -36,6 +36,10 @@ impl<S: Source> Source for Named<S> {
         self.project().source.poll_next(cx)
     }
 
+    fn poll_progress(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.project().source.poll_progress(cx);
+    }
+
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.project().source.poll_close(cx)
     }
@@ -46,5 +50,9 @@ impl<S: Source> Source for Named<S> {
 
     fn received(&self) -> Option<Received> {
         self.source.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.source.is_partial()
     }
 }

@@ -109,11 +109,10 @@ where
         while let Some((source, item)) = popped {
             let at = out.len();
             out.push(item);
-            let is_counted = self.options.limit.is_some() && (self.options.limit_counts)(&out[at]);
             if let Some(checker) = &mut self.options.checker {
                 checker.note(source, &out[at]);
             }
-            self.count(is_counted);
+            self.count();
             taken += 1;
             let may_be_woken = self.may_be_woken();
             let slot = &mut self.slots[source];
@@ -122,7 +121,9 @@ where
             }
             let successor = if self.remaining == 0 { Poll::Pending } else { slot.poll_next() };
             popped = match successor {
-                Poll::Ready(Some(Ok(head))) if taken < most && self.options.checker.is_none() => {
+                Poll::Ready(Some(Ok(head)))
+                    if taken < most && self.options.checker.is_none() && self.tree.is_ordered(&head) =>
+                {
                     self.tree.replace_popped(head)
                 }
                 successor => {
@@ -140,13 +141,18 @@ where
     /// Brings what has come instead of an item that was taken.
     #[inline(never)]
     fn bring(&mut self, source: usize, successor: PollNext<S>) {
-        if let Poll::Ready(Some(Ok(head))) = successor {
-            self.tree.set_head(source, Some(head));
-            if let Some(checker) = &mut self.options.checker {
-                checker.unchecked = Some(source);
+        match successor {
+            Poll::Ready(Some(Ok(head))) if self.tree.is_ordered(&head) => {
+                self.tree.set_head(source, Some(head));
+                if let Some(checker) = &mut self.options.checker {
+                    checker.unchecked = Some(source);
+                }
             }
-        } else if self.note_no_successor(source, successor) {
-            self.start_closing();
+            successor => {
+                if self.note_no_successor(source, successor) {
+                    self.start_closing();
+                }
+            }
         }
     }
 }

@@ -1,17 +1,28 @@
-use super::OrderCheck;
 use crate::key::Order;
 use crate::tree::LoserTree;
 
+/// What a merge does when a source gives an item that comes before the one ahead of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OrderCheck {
+    /// The source has failed, with [`Cause::OutOfOrder`](crate::error::Cause::OutOfOrder); the item is not yielded.
+    Fail,
+    /// It is counted in [`SourceStats::out_of_order`](super::SourceStats::out_of_order) and yielded, at
+    /// whichever place the tournament gives it.
+    Report,
+}
+
 /// Compares each head with the item that its source gave before.
 ///
-/// The item before has been yielded by then, so a clone of it is kept.
+/// The item before has been yielded by then, so a clone of it is kept, until the source has come to its end: what closes a
+/// source may wait for all that it has lent.
 #[derive(Debug)]
 pub(super) struct OrderChecker<T> {
     pub(super) check: OrderCheck,
     clone: fn(&T) -> T,
-    /// The last item yielded, by source.
+    /// The last item yielded, by the place of the source in the tournament.
     previous: Vec<Option<T>>,
-    /// The source whose new head has not been compared yet.
+    /// The source whose new head has not been compared yet, by its place.
     pub(super) unchecked: Option<usize>,
 }
 
@@ -34,5 +45,13 @@ impl<T> OrderChecker<T> {
     pub(super) fn is_backwards<O: Order<T>>(&self, source: usize, tree: &mut LoserTree<T, O>) -> bool {
         let Some(Some(previous)) = self.previous.get(source) else { return false };
         tree.is_head_before(source, previous)
+    }
+
+    /// Drops the item of a source that has come to its end.
+    pub(super) fn forget(&mut self, source: usize) {
+        if let Some(previous) = self.previous.get_mut(source) {
+            *previous = None;
+        }
+        self.unchecked.take_if(|unchecked| *unchecked == source);
     }
 }

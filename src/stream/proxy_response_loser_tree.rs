@@ -3,6 +3,7 @@ use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -13,7 +14,7 @@ use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
 use super::watch::{MergeEnd, MergeWatch};
-use super::{Builder, Close, MergeStats, NextWithSource, PushError, Source, Yielded};
+use super::{Builder, Close, MergeStats, NextWithSource, PushError, Received, Source, Yielded, inquiry};
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
@@ -99,7 +100,7 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     pub(super) tree: LoserTree<S::Item, O>,
     pub(super) slots: Vec<Slot<S>>,
     pub(super) readiness: Readiness,
-    /// The sources to be polled next, by index.
+    /// The sources to be polled next, by number.
     pub(super) due: VecDeque<usize>,
     /// How many sources the tournament lacks a head of.
     pub(super) awaiting: usize,
@@ -111,7 +112,13 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     pub(super) reports: Reports<S::Item, S::Error>,
     pub(super) options: Options<S::Item>,
     pub(super) watch: MergeWatch,
+    /// How many items of the tournament were yielded, and how many others of sources.
     pub(super) items: u64,
+    pub(super) unordered_items: u64,
+    /// How many sources have joined.
+    joined: usize,
+    /// Set through other streams, which know nothing of merges: see [`inquiry`](super::inquiry).
+    pub(super) is_asked_to_close: AtomicBool,
     /// How many items the limit still allows.
     pub(super) remaining: u64,
 }
@@ -162,6 +169,9 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             tree: LoserTree::new(order, slots.iter().map(|_| None)),
             readiness,
             due,
+            joined: slots.len(),
+            is_asked_to_close: AtomicBool::new(false),
+            unordered_items: 0,
             awaiting: slots.len(),
             open: slots.len(),
             slots,
@@ -195,7 +205,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
         if self.stage != Stage::Merging || self.is_entered || self.remaining == 0 {
             return Err(PushError { source_not_added: source });
         }
-        let index = self.slots.len();
+        let index = self.joined;
         let site = Location::caller();
         let open = |origin: &_| self.watch.open(origin, site, &self.options.ledger);
         let slot = Slot::new(source, index, self.readiness.add(index, false), open);
@@ -203,6 +213,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
         slot.waker.waker().wake_by_ref();
         self.slots.push(slot);
         self.tree.push(None);
+        self.joined += 1;
         self.awaiting += 1;
         self.open += 1;
         Ok(index)
@@ -273,7 +284,8 @@ where
     ///
     /// It is so once a poll has found the end of all sources, or the limit reached, or has yielded the error that ends the
     /// merge. The stream ends, with `None`, when the last source is closed.
-    pub(crate) fn is_closing(&self) -> bool {
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
         self.stage != Stage::Merging && self.reports.is_empty()
     }
 
@@ -284,6 +296,14 @@ where
     /// that yields what goes wrong.
     pub(crate) const fn finish(&mut self) {
         self.remaining = 0;
+    }
+
+    /// Goes on with what is under way, and takes no item.
+    pub(super) fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.enter();
+        self.work(cx);
+        self.yield_if_due(cx);
+        self.is_entered = false;
     }
 
     /// Attempts to close, as [`close`](Self::close) does.
@@ -308,15 +328,31 @@ impl<S: Source, O> ProxyResponseLoserTree<S, O> {
     #[must_use]
     pub fn stats(&self) -> MergeStats {
         MergeStats {
-            items: self.items,
-            is_partial: self.reports.is_partial,
+            items: self.items + self.unordered_items,
+            is_partial: self.is_partial(),
             sources: self.slots.iter().map(Slot::stats).collect(),
         }
     }
 
+    /// Returns whether something is known to be missing in what is yielded: a source has failed and was replaced by a warning,
+    /// or [is partial](Source::is_partial) itself.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)`.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.reports.is_partial || self.slots.iter().any(Slot::is_partial)
+    }
+
+    /// Returns what all sources together have received, if any of them counts that.
+    pub(super) fn received(&self) -> Option<Received> {
+        self.slots.iter().filter_map(Slot::received).reduce(Received::plus)
+    }
+
     /// Tells those who observe that the merge has ended. The first call counts.
     pub(super) fn tell_end(&mut self, end: MergeEnd) {
-        self.watch.end(end, self.items, self.reports.is_partial);
+        self.watch.end(end, self.items + self.unordered_items, self.is_partial());
     }
 }
 
@@ -331,12 +367,13 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     #[must_use = "dropping the sources releases them unclosed"]
     pub fn into_sources(mut self) -> Vec<Undrained<S, S::Item>> {
         let mut undrained = Vec::with_capacity(self.open);
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        for (place, slot) in self.slots.iter_mut().enumerate() {
             if slot.state == SlotState::Called {
                 continue;
             }
             if let Some((source, has_ended)) = slot.hand_back() {
-                let head = self.tree.take_head(index);
+                let index = slot.number();
+                let head = self.tree.take_head(place).or_else(|| self.reports.take_item(index));
                 undrained.push(Undrained { index, head, source, has_ended });
             }
         }
@@ -356,6 +393,14 @@ where
     #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_next_with_source(cx).map(|next| next.map(|item| item.map(|(_, item)| item)))
+    }
+
+    /// Nothing is known but by those who ask: see [`is_closing`](super::is_closing).
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        inquiry::answer(self.is_closing(), || {
+            self.is_asked_to_close.store(true, Ordering::Relaxed);
+            self.readiness.nudge();
+        })
     }
 }
 
@@ -378,6 +423,8 @@ impl<S: Source, O> Drop for ProxyResponseLoserTree<S, O> {
                 let head = self.tree.take_head(index);
                 contain_panic(|| drop(head));
             }
+            contain_panic(|| self.reports.drop_items());
+            contain_panic(|| self.options.checker = None);
         }
         for slot in &mut self.slots {
             contain_panic(|| slot.drop_unclosed());

@@ -51,6 +51,11 @@ impl Readiness {
         self.shared.has_woken.load(Ordering::Acquire)
     }
 
+    /// Has the list taken by the next poll, though nobody has been woken.
+    pub(super) fn nudge(&self) {
+        self.shared.has_woken.store(true, Ordering::Release);
+    }
+
     /// Has `task` woken by the next source that is woken, and moves the list of woken sources to `due`.
     ///
     /// Both under one lock, so that no wake-up falls in between.

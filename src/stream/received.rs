@@ -25,3 +25,19 @@ pub struct Received {
     /// Whether those were out of order, and were sorted.
     pub is_resorted: bool,
 }
+
+impl Received {
+    /// What two sources together have received.
+    pub(super) fn plus(self, other: Self) -> Self {
+        let samples = self.samples.into_iter().chain(other.samples).reduce(u64::saturating_add);
+        Self {
+            frames: self.frames.saturating_add(other.frames),
+            bytes: self.bytes.saturating_add(other.bytes),
+            series: self.series.saturating_add(other.series),
+            chunks: self.chunks.saturating_add(other.chunks),
+            samples,
+            is_held_back: self.is_held_back || other.is_held_back,
+            is_resorted: self.is_resorted || other.is_resorted,
+        }
+    }
+}

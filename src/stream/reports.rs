@@ -1,16 +1,51 @@
 use std::collections::VecDeque;
+use std::fmt;
 
-use super::{ErrorPolicy, Yielded};
-use crate::SourceError;
+use super::Yielded;
+use crate::{SourceError, SourceId};
 
-/// The errors that a merge has met, and which way they go: yielded, as errors or as warnings, or returned by
-/// `close`.
+/// Makes the item that stands for the failure of a source.
+pub(super) type MakeWarning<T, E> = Box<dyn FnMut(SourceError<E>) -> T + Send + Sync>;
+
+/// What a merge does when a source fails.
+pub(super) struct ErrorPolicy<T, E> {
+    /// Makes a warning of the error, after which the others go on. Without it, the first error ends the merge.
+    pub(super) warning: Option<MakeWarning<T, E>>,
+    /// The sources whose errors end the merge all the same.
+    pub(super) required: Option<Box<dyn Fn(&SourceId) -> bool + Send + Sync>>,
+}
+
+impl<T, E> ErrorPolicy<T, E> {
+    fn tolerates(&self, error: &SourceError<E>) -> bool {
+        let is_required = |source| self.required.as_ref().is_some_and(|required| required(source));
+        self.warning.is_some() && !error.path().places().first().is_some_and(is_required)
+    }
+}
+
+impl<T, E> Default for ErrorPolicy<T, E> {
+    fn default() -> Self {
+        Self { warning: None, required: None }
+    }
+}
+
+impl<T, E> fmt::Debug for ErrorPolicy<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (&self.warning, &self.required) {
+            (None, _) => "abort",
+            (Some(_), None) => "warn",
+            (Some(_), Some(_)) => "warn, but for the required ones",
+        })
+    }
+}
+
+/// What a merge yields ahead of all that waits in the tournament: items that take no part in the order, and errors, as errors
+/// or as warnings. Errors that are not yielded any more are returned by `close`.
 pub(super) struct Reports<T, E> {
     policy: ErrorPolicy<T, E>,
     /// What is to be yielded before anything more from the tournament.
-    met: VecDeque<SourceError<E>>,
+    met: VecDeque<Met<T, E>>,
     /// What `close` is to return.
-    kept: Vec<SourceError<E>>,
+    kept: VecDeque<SourceError<E>>,
     /// Whether errors are kept from now on: the one that ends the merge has been met, or `close` was called.
     keeps: bool,
     /// After how many items of the tournament the last one was yielded.
@@ -19,12 +54,20 @@ pub(super) struct Reports<T, E> {
     pub(super) is_partial: bool,
 }
 
+enum Met<T, E> {
+    /// An item that takes no part in the order, and the number of its source, which is not polled while it waits.
+    Item(usize, T),
+    /// An error that becomes a warning.
+    Tolerated(SourceError<E>),
+    Error(SourceError<E>),
+}
+
 impl<T, E> Reports<T, E> {
     pub(super) const fn new(policy: ErrorPolicy<T, E>) -> Self {
         Self {
             policy,
             met: VecDeque::new(),
-            kept: Vec::new(),
+            kept: VecDeque::new(),
             keeps: false,
             last_after: None,
             is_partial: false,
@@ -34,42 +77,74 @@ impl<T, E> Reports<T, E> {
     /// Does with an error what the policy says. Returns whether it ends the merge.
     pub(super) fn report(&mut self, error: SourceError<E>) -> bool {
         if self.keeps {
-            self.kept.push(error);
+            self.kept.push_back(error);
             return false;
         }
-        self.met.push_back(error);
-        match self.policy {
-            ErrorPolicy::Abort => self.keeps = true,
-            ErrorPolicy::PartialResponse(_) => self.is_partial = true,
+        if self.policy.tolerates(&error) {
+            self.met.push_back(Met::Tolerated(error));
+            self.is_partial = true;
+            return false;
         }
-        self.keeps
+        self.met.push_back(Met::Error(error));
+        self.keeps = true;
+        true
+    }
+
+    /// Has an item yielded that takes no part in the order.
+    pub(super) fn pass_on(&mut self, source: usize, item: T) {
+        self.met.push_back(Met::Item(source, item));
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.met.is_empty()
     }
 
-    /// Returns what is to be yielded next. Warnings are made here and not before, so that errors which are
-    /// not yielded any more are still errors.
-    pub(super) fn pop(&mut self) -> Option<Yielded<T, E>> {
-        let error = self.met.pop_front()?;
-        Some(match &mut self.policy {
-            ErrorPolicy::Abort => Err(error),
-            ErrorPolicy::PartialResponse(warning) => {
-                Ok((error.path().index().unwrap_or_default(), warning(error)))
-            }
+    /// Returns what is to be yielded next, and the source that is to be polled again for it. Warnings are made here and not
+    /// before, so that errors which are not yielded any more are still errors.
+    pub(super) fn pop(&mut self) -> Option<(Yielded<T, E>, Option<usize>)> {
+        Some(match self.met.pop_front()? {
+            Met::Item(source, item) => (Ok((source, item)), Some(source)),
+            Met::Tolerated(error) => match &mut self.policy.warning {
+                Some(warning) => (Ok((error.path().index().unwrap_or_default(), warning(error))), None),
+                None => (Err(error), None),
+            },
+            Met::Error(error) => (Err(error), None),
         })
+    }
+
+    /// Takes out the item of a source.
+    pub(super) fn take_item(&mut self, source: usize) -> Option<T> {
+        let at = self.met.iter().position(|met| matches!(met, Met::Item(of, _) if *of == source))?;
+        match self.met.remove(at) {
+            Some(Met::Item(_, item)) => Some(item),
+            _ => None,
+        }
+    }
+
+    /// Drops the items: their sources are going to be closed.
+    pub(super) fn drop_items(&mut self) {
+        self.met.retain(|met| !matches!(met, Met::Item(..)));
     }
 
     /// Has all errors kept for `close` from now on, those that have not been yielded included.
     pub(super) fn keep_errors(&mut self) {
         self.keeps = true;
         // Those have been met before the ones that are kept.
-        self.kept.splice(0..0, self.met.drain(..));
+        let met = self.met.drain(..).filter_map(|met| match met {
+            Met::Item(..) => None,
+            Met::Tolerated(error) | Met::Error(error) => Some(error),
+        });
+        let later = std::mem::take(&mut self.kept);
+        self.kept = met.chain(later).collect();
+    }
+
+    /// Returns the next error that was kept.
+    pub(super) fn pop_kept(&mut self) -> Option<SourceError<E>> {
+        self.kept.pop_front()
     }
 
     /// Returns the errors that were kept.
     pub(super) fn take_errors(&mut self) -> Vec<SourceError<E>> {
-        std::mem::take(&mut self.kept)
+        std::mem::take(&mut self.kept).into()
     }
 }

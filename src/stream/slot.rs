@@ -27,6 +27,8 @@ pub(super) struct Slot<S> {
     pub(super) out_of_order: u64,
     /// What the source had received when it was released; boxed, since most say nothing.
     received: Option<Box<Received>>,
+    /// Whether the source had said by then that something is missing.
+    is_partial: bool,
     first_poll: Option<Instant>,
     time_to_first_item: Option<Duration>,
     duration: Option<Duration>,
@@ -67,10 +69,17 @@ impl<S: Source> Slot<S> {
             polls: 0,
             out_of_order: 0,
             received: None,
+            is_partial: false,
             first_poll: None,
             time_to_first_item: None,
             duration: None,
         }
+    }
+
+    /// How many sources have joined the merge before: what the source is known by, whatever becomes of others.
+    #[inline]
+    pub(super) const fn number(&self) -> usize {
+        self.origin.index()
     }
 
     /// How many items the source has given.
@@ -123,6 +132,18 @@ impl<S: Source> Slot<S> {
             self.time_to_first_item = Some(now.duration_since(first_poll));
         }
         polled
+    }
+
+    /// Has a source go on whose item waits, and that has been woken.
+    pub(super) fn poll_progress(&mut self)
+    where
+        S: Unpin,
+    {
+        let Some(source) = &mut self.source else { return };
+        self.polls += 1;
+        self.state = SlotState::Called;
+        Pin::new(source).poll_progress(&mut Context::from_waker(self.waker.waker()));
+        self.state = SlotState::Headed;
     }
 
     /// Notes for the ledger that the source is waited for.
@@ -217,17 +238,31 @@ impl<S: Source> Slot<S> {
         let source = self.source.take()?;
         if !has_panicked {
             self.received = source.received().map(Box::new);
+            self.is_partial = source.is_partial();
         }
         self.duration = self.first_poll.map(|first| first.elapsed());
         Some(source)
     }
 
+    /// The source, if it may be asked for something.
+    fn asked(&self) -> Option<&S> {
+        self.source.as_ref().filter(|_| self.state != SlotState::Called)
+    }
+
+    pub(super) fn received(&self) -> Option<Received> {
+        self.asked().map_or(self.received.as_deref().copied(), Source::received)
+    }
+
+    pub(super) fn is_partial(&self) -> bool {
+        self.asked().map_or(self.is_partial, Source::is_partial)
+    }
+
     pub(super) fn stats(&self) -> SourceStats {
-        let asked = self.source.as_ref().filter(|_| self.state != SlotState::Called);
         SourceStats {
             origin: self.origin.clone(),
             items: self.items,
-            received: asked.map_or(self.received.as_deref().copied(), Source::received),
+            received: self.received(),
+            is_partial: self.is_partial(),
             duration: self.duration.or_else(|| self.first_poll.map(|first| first.elapsed())),
             polls: self.polls,
             time_to_first_item: self.time_to_first_item,

@@ -40,15 +40,18 @@ pub type PollClose<S> = Poll<Result<(), CloseError<<S as Source>::Error>>>;
 /// |---|---|---|---|
 /// | construction | once, at first | any time | any time |
 /// | `Pending` from `poll_next` | only after its waker has fired | any time | any time |
-/// | an item | when the merge has chosen that item for output | any time | any time |
+/// | an item that is [ordered](crate::SortKey::is_ordered) | when the merge has chosen that item for output | any time | any time |
+/// | another item | when the merge has yielded it | any time | any time |
 /// | an error | never | at once | any time |
 /// | `None` | never | at once | any time |
 /// | the first call of `poll_close` | never | only after its waker has fired | any time |
 /// | `Ready` from `poll_close`, be it an error | never | never | at once |
 /// | a panic | never | never | yes |
 ///
-/// So a source need not be fused, need not remember that it was closed, and is never asked anything while
-/// its head waits in the tournament.
+/// While its item waits in the tournament, a source is asked for nothing. But when its waker fires then, it is called by
+/// [`poll_progress`](Self::poll_progress), so that it can go on by itself; once for each time that the waker has fired.
+///
+/// So a source need not be fused, and need not remember that it was closed.
 ///
 /// # Cancel safety
 ///
@@ -98,6 +101,15 @@ pub trait Source {
     /// After an error the source has nothing more to give. It is closed like one that has ended.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self>;
 
+    /// Goes on with what is under way while an item of the source waits for its turn: to receive what is to come, to close what
+    /// has ended inside of it.
+    ///
+    /// Called only when an item was given, the waker has fired since, and the merge has not chosen that item yet. The waker is
+    /// woken again when there is more to do. Default: does nothing, since most sources do nothing on their own.
+    fn poll_progress(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
     /// Releases all that the source holds, and completes when it is released.
     ///
     /// Can be called at any time, before the first item too; items not yet taken are given up.
@@ -120,6 +132,15 @@ pub trait Source {
     /// counted.
     fn received(&self) -> Option<Received> {
         None
+    }
+
+    /// Returns whether the source knows that something is missing in what it gives, though it does not fail: it is a merge
+    /// that goes on without a source, or one of its sources is partial.
+    ///
+    /// Asked for statistics, and once more when the source is released, unless it has panicked. A merge with such a source is
+    /// partial. Default: no.
+    fn is_partial(&self) -> bool {
+        false
     }
 
     /// Gives the source a name.
@@ -172,6 +193,10 @@ macro_rules! forwarding {
         fn received(&self) -> Option<Received> {
             (**self).received()
         }
+
+        fn is_partial(&self) -> bool {
+            (**self).is_partial()
+        }
     };
 }
 
@@ -180,6 +205,10 @@ impl<S: Source + Unpin + ?Sized> Source for &mut S {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         Pin::new(&mut **self).poll_next(cx)
+    }
+
+    fn poll_progress(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        Pin::new(&mut **self).poll_progress(cx);
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
@@ -194,6 +223,10 @@ impl<S: Source + Unpin + ?Sized> Source for Box<S> {
         Pin::new(&mut **self).poll_next(cx)
     }
 
+    fn poll_progress(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        Pin::new(&mut **self).poll_progress(cx);
+    }
+
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         Pin::new(&mut **self).poll_close(cx)
     }
@@ -204,6 +237,10 @@ impl<S: Source + ?Sized> Source for Pin<Box<S>> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         self.as_deref_mut().poll_next(cx)
+    }
+
+    fn poll_progress(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.as_deref_mut().poll_progress(cx);
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {

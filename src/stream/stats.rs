@@ -9,9 +9,10 @@ use crate::SourceId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MergeStats {
-    /// How many items have been yielded, warnings of the merge's own not counted.
+    /// How many items of sources have been yielded; warnings of the merge's own are none.
     pub items: u64,
-    /// Whether the answer is partial: a source has failed and was replaced by a warning, be it that only its closing failed.
+    /// Whether the answer is partial: a source has failed and was replaced by a warning, be it that only its closing failed; or
+    /// a source [is partial](super::Source::is_partial) itself.
     pub is_partial: bool,
     /// Each source, by index.
     pub sources: Vec<SourceStats>,
@@ -41,6 +42,8 @@ pub struct SourceStats {
     pub items: u64,
     /// What the source says it has received, if it counts that.
     pub received: Option<Received>,
+    /// Whether the source says that something is missing in what it gives.
+    pub is_partial: bool,
     /// How often the source was polled, for items and for closing.
     pub polls: u64,
     /// The time from the first poll to the first item: zero if the item was ready then. The clock is read once for

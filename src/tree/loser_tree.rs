@@ -333,6 +333,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Some(taken)
     }
 
+    /// Returns whether an item takes part in the order.
+    #[inline]
+    pub(crate) fn is_ordered(&self, item: &T) -> bool {
+        self.order.is_ordered(item)
+    }
+
     /// Adds a source and returns its index, the next one.
     ///
     /// # Complexity
