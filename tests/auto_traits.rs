@@ -13,7 +13,7 @@ use losertree::merge::{Coalesce, KeepFirst, Staged, Undrained};
 use losertree::resource::{
     ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LastUse, LeaseFull, LeaseWait,
     LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, OpenSite, PendingReader, PoolConfigError, PoolError,
-    PoolSnapshot, ReaderGate, ReaderGuard, Reservation,
+    PoolSnapshot, ReaderGate, ReaderGuard, Reservation, UnclosedEntry,
 };
 use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
@@ -58,6 +58,7 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<LedgerSnapshot>();
     plain::<LedgerLevel>();
     plain::<OpenEntry>();
+    plain::<UnclosedEntry>();
     plain::<OpenSite<'_>>();
     plain::<LastUse>();
     plain::<Ending>();

@@ -53,7 +53,8 @@ impl Run {
     fn assert_closed(&self, sources: usize, failed: usize) {
         let closed = sources - failed;
         let books = format!(
-            "opened {sources}, closed {closed}, failed {failed}, handed back 0, dropped unclosed 0, open 0"
+            "opened {sources}, closed {closed}, closed in background 0, failed {failed}, handed back 0, \
+             dropped unclosed 0, lost 0, open 0"
         );
         assert_eq!(self.figure("ledger"), books, "{}", self.err);
         assert_eq!(self.figure("sources"), sources.to_string());

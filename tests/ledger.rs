@@ -157,20 +157,116 @@ fn what_is_open_is_grouped_by_the_line_that_opened_it() {
 #[test]
 fn each_ending_is_booked_as_such() {
     let ledger = LeakLedger::counts();
-    for (index, ending) in Ending::ALL.into_iter().enumerate() {
-        for _ in 0..=index {
-            ledger.open("x").end(ending);
-        }
+    for (count, ending) in (1..).zip(Ending::ALL) {
+        (0..count).for_each(|_| ledger.open("x").end(ending));
     }
     drop(ledger.open("forgotten"));
     let books = ledger.snapshot();
+    assert_eq!((books.opened, books.open), (22, 0));
+    assert_eq!((books.closed, books.closed_in_background, books.failed, books.handed_back), (1, 2, 3, 4));
+    assert_eq!((books.dropped_unclosed, books.lost), (6, 6));
     assert_eq!(
-        (books.opened, books.closed, books.failed, books.handed_back, books.dropped_unclosed, books.open),
-        (11, 1, 2, 3, 5, 0)
+        books.to_string(),
+        "opened 22, closed 1, closed in background 2, failed 3, handed back 4, dropped unclosed 6, lost 6, open 0"
     );
-    assert!(books.is_balanced());
-    assert!(!books.is_all_closed());
-    assert_eq!(books.to_string(), "opened 11, closed 1, failed 2, handed back 3, dropped unclosed 5, open 0");
+}
+
+/// The message of a panic.
+#[track_caller]
+fn message(run: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
+    panic.downcast_ref::<String>().expect("a message").clone()
+}
+
+#[test]
+fn the_assertions_hold_for_what_their_names_say() {
+    for ledger in [LeakLedger::counts as fn() -> LeakLedger, LeakLedger::sites] {
+        for ending in Ending::ALL {
+            let ledger = ledger();
+            ledger.open("x").end(ending);
+            let books = ledger.snapshot();
+            let (is_balanced, is_all_closed) = match ending {
+                Ending::Closed | Ending::ClosedInBackground | Ending::Failed | Ending::HandedBack => {
+                    (true, true)
+                }
+                Ending::DroppedUnclosed => (true, false),
+                Ending::Lost => (false, false),
+            };
+            assert_eq!(
+                (books.is_balanced(), books.is_all_closed()),
+                (is_balanced, is_all_closed),
+                "{ending}"
+            );
+            assert_eq!(catch_unwind(|| ledger.assert_balanced()).is_ok(), is_balanced, "{ending}");
+            assert_eq!(catch_unwind(|| ledger.assert_all_closed()).is_ok(), is_all_closed, "{ending}");
+        }
+        let ledger = ledger();
+        let _open = ledger.open("x");
+        assert!(message(|| ledger.assert_balanced()).starts_with("the ledger is not balanced: opened 1,"));
+        let text = message(|| ledger.assert_all_closed());
+        assert!(text.starts_with("not everything in the ledger was closed: opened 1,"), "{text}");
+        ledger.open("y").end(Ending::Lost);
+        for text in [message(|| ledger.assert_balanced()), message(|| ledger.assert_all_closed())] {
+            assert!(text.contains(", 1 lost (dropped unclosed by what was itself closed in order"), "{text}");
+        }
+    }
+    let off = LeakLedger::off();
+    off.open("x").end(Ending::Lost);
+    off.assert_balanced();
+    off.assert_all_closed();
+}
+
+#[test]
+fn what_was_not_closed_is_named() {
+    let ledger = LeakLedger::sites();
+    let line = line!() + 1;
+    let lost = ledger.open("source 3 \"store-a\"");
+    lost.note("waiting for item", Some(7));
+    lost.end(Ending::Lost);
+    drop(ledger.open("source 4"));
+    for ending in [Ending::Closed, Ending::ClosedInBackground, Ending::Failed, Ending::HandedBack] {
+        ledger.open("in order").end(ending);
+    }
+    let books = ledger.snapshot();
+    let [lost, dropped] = &*books.last_unclosed else { panic!("{books}") };
+    assert_eq!((lost.ending, dropped.ending), (Ending::Lost, Ending::DroppedUnclosed));
+    assert_eq!((&*lost.entry.what, &*dropped.entry.what), ("source 3 \"store-a\"", "source 4"));
+    assert_eq!((lost.entry.location.file(), lost.entry.location.line()), (file!(), line));
+    assert!(lost.ended <= lost.entry.age);
+    let text = lost.to_string();
+    assert!(text.starts_with(&format!("source 3 \"store-a\", opened at {}:{line}:", file!())), "{text}");
+    assert!(text.contains(" ago: waiting for item 7, lost ") && text.ends_with(" ago"), "{text}");
+    assert!(dropped.to_string().contains(", dropped unclosed "), "{dropped}");
+    let report = message(|| ledger.assert_all_closed());
+    assert_eq!(report.lines().count(), 3, "{report}");
+    let lines: Vec<_> = report.lines().skip(1).map(str::trim_start).collect();
+    assert!(lines[0].starts_with("source 3 ") && lines[1].starts_with("source 4, "), "{report}");
+}
+
+/// Many that are dropped by users who go away do not make it forget the one that was lost.
+#[test]
+fn of_what_was_not_closed_the_last_are_remembered() {
+    let ledger = LeakLedger::sites();
+    let mut kept = 0;
+    for number in 0..100 {
+        ledger.open(format_args!("lost {number}")).end(Ending::Lost);
+        let counted = allocation_counter::measure(|| {
+            (0..100).for_each(|dropped| drop(ledger.open(format_args!("dropped {number} {dropped}"))));
+        });
+        if number >= 16 {
+            kept += counted.bytes_current;
+        }
+    }
+    let books = ledger.snapshot();
+    let told: Vec<_> = books.last_unclosed.iter().map(|unclosed| &*unclosed.entry.what).collect();
+    let expected: Vec<_> = (84..100)
+        .map(|number| format!("lost {number}"))
+        .chain((84..100).map(|dropped| format!("dropped 99 {dropped}")))
+        .collect();
+    assert_eq!(told, expected);
+    assert_eq!((books.lost, books.dropped_unclosed), (100, 10_000));
+    assert!(kept < 1_000, "{kept} bytes more are kept");
+    assert!(LeakLedger::counts().snapshot().last_unclosed.is_empty());
 }
 
 #[test]
@@ -179,8 +275,7 @@ fn an_open_entry_fails_the_assertion_with_a_report() {
     let closed = ledger.open("closed in time");
     let entry = ledger.open("source 3 \"store-a\"");
     closed.end(Ending::Closed);
-    let panic = catch_unwind(|| ledger.assert_balanced()).expect_err("it is not balanced");
-    let text = panic.downcast_ref::<String>().expect("a message");
+    let text = message(|| ledger.assert_balanced());
     assert!(text.contains("open 1"), "{text}");
     assert!(text.contains("source 3 \"store-a\", opened at tests/ledger.rs:"), "{text}");
     assert!(!text.contains("closed in time"), "{text}");

@@ -168,11 +168,13 @@ fn a_ledger_is_published() {
             &figures,
             &[
                 (r#"losertree_ledger_open_entries{ledger="queries"}"#, 1.0),
-                (r#"losertree_ledger_opened_total{ledger="queries"}"#, 11.0),
+                (r#"losertree_ledger_opened_total{ledger="queries"}"#, 22.0),
                 (r#"losertree_ledger_ended_total{ledger="queries",ending="closed"}"#, 1.0),
-                (r#"losertree_ledger_ended_total{ledger="queries",ending="failed"}"#, 2.0),
-                (r#"losertree_ledger_ended_total{ledger="queries",ending="handed_back"}"#, 3.0),
-                (r#"losertree_ledger_ended_total{ledger="queries",ending="dropped_unclosed"}"#, 4.0),
+                (r#"losertree_ledger_ended_total{ledger="queries",ending="closed_in_background"}"#, 2.0),
+                (r#"losertree_ledger_ended_total{ledger="queries",ending="failed"}"#, 3.0),
+                (r#"losertree_ledger_ended_total{ledger="queries",ending="handed_back"}"#, 4.0),
+                (r#"losertree_ledger_ended_total{ledger="queries",ending="dropped_unclosed"}"#, 5.0),
+                (r#"losertree_ledger_ended_total{ledger="queries",ending="lost"}"#, 6.0),
                 (r#"losertree_ledger_opened_total{ledger="none"}"#, 0.0),
             ],
         );
@@ -244,7 +246,9 @@ fn merges_are_published_when_they_end() {
                 (r#"losertree_merge_duration_seconds{merge="select"}"#, 1.0),
                 (r#"losertree_sources_released_total{merge="select",end="exhausted"}"#, 2.0),
                 (r#"losertree_sources_released_total{merge="select",end="failed"}"#, 1.0),
+                (r#"losertree_sources_released_total{merge="select",end="closed_in_background"}"#, 0.0),
                 (r#"losertree_sources_dropped_unclosed_total{merge="select"}"#, 0.0),
+                (r#"losertree_sources_lost_total{merge="select"}"#, 0.0),
             ],
         );
         assert!(again.values().all(|value| *value == 0.0), "{again:#?}");

@@ -128,4 +128,6 @@ figures! {
         "Sources that were closed or handed back, by how they ended.";
     SOURCES_DROPPED: Counter, Count, "merge", "losertree_sources_dropped_unclosed_total",
         "Sources that were dropped without having been closed.";
+    SOURCES_LOST: Counter, Count, "merge", "losertree_sources_lost_total",
+        "Sources that were dropped unclosed by something that was itself closed in order: a close was lost in between.";
 }

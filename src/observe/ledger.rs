@@ -3,15 +3,12 @@ use std::time::Duration;
 
 use super::group::Observed;
 use super::names;
-use crate::resource::LeakLedger;
+use crate::resource::{Ending, LeakLedger};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
     opened: u64,
-    closed: u64,
-    failed: u64,
-    handed_back: u64,
-    dropped_unclosed: u64,
+    ended: [u64; Ending::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -31,10 +28,9 @@ impl Observed for LeakLedger {
     fn add_to(&self, counts: &mut Counts, levels: &mut Levels) {
         let books = self.snapshot();
         counts.opened += books.opened;
-        counts.closed += books.closed;
-        counts.failed += books.failed;
-        counts.handed_back += books.handed_back;
-        counts.dropped_unclosed += books.dropped_unclosed;
+        for (sum, ended) in counts.ended.iter_mut().zip(books.ended()) {
+            *sum += ended;
+        }
         levels.open += usize::try_from(books.open).unwrap_or(usize::MAX);
         let oldest = books.open_entries.iter().map(|entry| entry.age).max();
         levels.oldest = levels.oldest.max(oldest.unwrap_or_default());
@@ -42,13 +38,8 @@ impl Observed for LeakLedger {
 
     fn publish(name: &Arc<str>, counts: &Counts, levels: &Levels) {
         names::LEDGER_OPENED.counter(name).absolute(counts.opened);
-        for (ending, count) in [
-            ("closed", counts.closed),
-            ("failed", counts.failed),
-            ("handed_back", counts.handed_back),
-            ("dropped_unclosed", counts.dropped_unclosed),
-        ] {
-            names::LEDGER_ENDED.counter_of(name, "ending", ending).absolute(count);
+        for (ending, count) in Ending::ALL.into_iter().zip(counts.ended) {
+            names::LEDGER_ENDED.counter_of(name, "ending", ending.as_str()).absolute(count);
         }
         names::LEDGER_OPEN.set_count(name, levels.open);
         names::LEDGER_OLDEST.set_seconds(name, levels.oldest);

@@ -1,26 +1,9 @@
 use std::fmt;
 
-use super::ledger::Books;
+use super::Ending;
+use super::books::Books;
 use super::ledger_record::Record;
 use crate::sync::Arc;
-
-/// How something that was opened has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ending {
-    /// Closed in order.
-    Closed,
-    /// Released after it, or the closing of it, had failed.
-    Failed,
-    /// Given back to whoever handed it in, unreleased.
-    HandedBack,
-    /// Dropped without having been closed.
-    DroppedUnclosed,
-}
-
-impl Ending {
-    /// All endings, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Closed, Self::Failed, Self::HandedBack, Self::DroppedUnclosed];
-}
 
 /// Something open in a [`LeakLedger`](super::LeakLedger).
 ///
@@ -77,7 +60,7 @@ impl LedgerEntry {
     #[inline(never)]
     fn book_open(&mut self, ending: Ending) {
         if let Some((books, record)) = self.open.take() {
-            books.end(record.as_deref(), ending);
+            books.end(record, ending);
         }
     }
 }

@@ -64,8 +64,10 @@
 //! | `source failed` | warn | with the `phase`; once more if its closing fails too |
 //! | `source panicked` | warn | |
 //! | `source closed` | debug | for each source exactly one of these |
-//! | `source handed back` | debug | three, with its `end` |
+//! | `source closed in background` | debug | five, with its `end` |
+//! | `source handed back` | debug | |
 //! | `source dropped unclosed` | warn | |
+//! | `source lost` | error | dropped unclosed by what was itself closed in order: a bug |
 //!
 //! With the feature `metrics` merges are counted, by [name](Builder::name), and what becomes of their sources:
 //! `losertree::observe` has the list.

@@ -28,9 +28,11 @@ struct Series {
     duration: Histogram,
     exhausted: Counter,
     closed_early: Counter,
+    closed_in_background: Counter,
     failed: Counter,
     handed_back: Counter,
     dropped_unclosed: Counter,
+    lost: Counter,
 }
 
 impl MergeFigures {
@@ -47,9 +49,11 @@ impl MergeFigures {
             duration: names::MERGE_DURATION.histogram(&name),
             exhausted: released("exhausted"),
             closed_early: released("closed_early"),
-            failed: released("failed"),
-            handed_back: released("handed_back"),
+            closed_in_background: released(Ending::ClosedInBackground.as_str()),
+            failed: released(Ending::Failed.as_str()),
+            handed_back: released(Ending::HandedBack.as_str()),
             dropped_unclosed: names::SOURCES_DROPPED.counter(&name),
+            lost: names::SOURCES_LOST.counter(&name),
         };
         Self { since: Some(Instant::now()), series: Arc::new(series) }
     }
@@ -79,9 +83,11 @@ impl SourceFigures {
         let counter = match ending {
             Ending::Closed if end == Some(SourceEnd::Exhausted) => &self.0.exhausted,
             Ending::Closed => &self.0.closed_early,
+            Ending::ClosedInBackground => &self.0.closed_in_background,
             Ending::Failed => &self.0.failed,
             Ending::HandedBack => &self.0.handed_back,
             Ending::DroppedUnclosed => &self.0.dropped_unclosed,
+            Ending::Lost => &self.0.lost,
         };
         counter.increment(1);
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tracing::field::Empty;
-use tracing::{Span, debug, info_span, warn};
+use tracing::{Span, debug, error, info_span, warn};
 
 use super::MergeEnd;
 use crate::SourceId;
@@ -74,8 +74,11 @@ impl SourceSpan {
         let end = end.map(end_word);
         match ending {
             Ending::Closed | Ending::Failed => tell!(debug, self, end, "source closed"),
+            Ending::ClosedInBackground => tell!(debug, self, end, "source closed in background"),
             Ending::HandedBack => tell!(debug, self, end, "source handed back"),
             Ending::DroppedUnclosed => tell!(warn, self, end, "source dropped unclosed"),
+            // Always a bug: who owned it has been closed.
+            Ending::Lost => tell!(error, self, end, "source lost"),
         }
     }
 }

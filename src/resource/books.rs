@@ -1,0 +1,121 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::panic::Location;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use super::ledger_record::Record;
+use super::{Ending, LedgerSnapshot, UnclosedEntry};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, MutexGuard};
+
+/// How many entries are remembered that were lost, and how many that were dropped unclosed.
+const REMEMBERED: usize = 16;
+
+/// What the handles and the entries of a ledger share.
+#[derive(Default)]
+pub(super) struct Books {
+    opened: AtomicU64,
+    endings: [AtomicU64; Ending::ALL.len()],
+    /// `None` below level sites.
+    records: Option<Mutex<Records>>,
+}
+
+#[derive(Default)]
+struct Records {
+    /// What is open, by number of opening.
+    open: BTreeMap<u64, Arc<Record>>,
+    /// The last that were lost. They have a list of their own: there are few, and many may be dropped unclosed.
+    lost: VecDeque<Unclosed>,
+    dropped_unclosed: VecDeque<Unclosed>,
+}
+
+/// An entry that ended without having been closed.
+#[derive(Clone)]
+struct Unclosed {
+    record: Arc<Record>,
+    ending: Ending,
+    at: Instant,
+}
+
+impl Books {
+    pub(super) fn new(keeps_records: bool) -> Self {
+        Self { records: keeps_records.then(Mutex::default), ..Self::default() }
+    }
+
+    pub(super) const fn keeps_records(&self) -> bool {
+        self.records.is_some()
+    }
+
+    fn records(&self) -> Option<MutexGuard<'_, Records>> {
+        // Nothing in here panics between two changes to the records, so a poisoned lock has whole ones.
+        let records = self.records.as_ref()?;
+        Some(records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens an entry. Kept out of callers, who mostly have no books.
+    #[inline(never)]
+    pub(super) fn open(
+        &self,
+        what: impl fmt::Display,
+        location: &'static Location<'static>,
+    ) -> Option<Arc<Record>> {
+        // First, since formatting may panic.
+        let what = self.records.is_some().then(|| what.to_string());
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let record = Arc::new(Record::new(number, what?, location));
+        self.records()?.open.insert(number, Arc::clone(&record));
+        Some(record)
+    }
+
+    pub(super) fn end(&self, record: Option<Arc<Record>>, ending: Ending) {
+        if let Some((mut records, record)) = self.records().zip(record) {
+            records.open.remove(&record.number);
+            let forgotten = if ending.is_unclosed() { records.remember(record, ending) } else { None };
+            // What is forgotten is freed without the lock.
+            drop(records);
+            drop(forgotten);
+        }
+        self.endings[ending as usize].fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn snapshot(&self) -> LedgerSnapshot {
+        // An entry that ends in between is counted as open, not as ended without having been opened.
+        let ended = Ending::ALL.map(|ending| self.endings[ending as usize].load(Ordering::Acquire));
+        let opened = self.opened.load(Ordering::Acquire);
+        let of = |ending: Ending| ended[ending as usize];
+        let (open, unclosed) = self.records().map_or_else(Default::default, |records| {
+            let unclosed: Vec<_> = records.lost.iter().chain(&records.dropped_unclosed).cloned().collect();
+            (records.open.values().cloned().collect::<Vec<_>>(), unclosed)
+        });
+        // Without the lock of the books.
+        LedgerSnapshot {
+            opened,
+            closed: of(Ending::Closed),
+            closed_in_background: of(Ending::ClosedInBackground),
+            failed: of(Ending::Failed),
+            handed_back: of(Ending::HandedBack),
+            dropped_unclosed: of(Ending::DroppedUnclosed),
+            lost: of(Ending::Lost),
+            open: opened.saturating_sub(ended.iter().sum()),
+            open_entries: open.iter().map(|record| record.report()).collect(),
+            last_unclosed: unclosed.iter().map(Unclosed::report).collect(),
+        }
+    }
+}
+
+impl Records {
+    /// Remembers an entry that ended without having been closed. Returns the one that is forgotten for it.
+    fn remember(&mut self, record: Arc<Record>, ending: Ending) -> Option<Unclosed> {
+        let remembered = if ending == Ending::Lost { &mut self.lost } else { &mut self.dropped_unclosed };
+        let forgotten = if remembered.len() < REMEMBERED { None } else { remembered.pop_front() };
+        remembered.push_back(Unclosed { record, ending, at: Instant::now() });
+        forgotten
+    }
+}
+
+impl Unclosed {
+    fn report(&self) -> UnclosedEntry {
+        UnclosedEntry { entry: self.record.report(), ending: self.ending, ended: self.at.elapsed() }
+    }
+}
