@@ -6,32 +6,78 @@ use super::{ProxyResponseLoserTree, Source};
 use crate::error::CloseError;
 use crate::key::Order;
 
-/// Closes a merge. Returned by [`ProxyResponseLoserTree::close`].
+/// What has an orderly close: a merge, a query, a stage over one, any [`Source`].
+///
+/// Merges and queries have the same as methods of their own, which need no import.
+pub trait Closable {
+    /// Why a source fails.
+    type Error;
+
+    /// Attempts to close all that is inside, concurrently, and completes when all of it is closed. What was not yielded is
+    /// dropped before.
+    ///
+    /// Progress is kept inside: to poll again goes on, and after it has completed it does so again at once, without an error.
+    ///
+    /// # Errors
+    ///
+    /// All errors: those of closing, and those that were met and not yielded.
+    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<Self::Error>>>;
+
+    /// Waits until all that is inside is closed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`poll_close_all`](Self::poll_close_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped half-way, the next call resumes. Nothing is closed twice.
+    fn close(&mut self) -> Close<'_, Self> {
+        Close { closable: self }
+    }
+
+    /// Says that whoever used it has gone away, and that somebody else closes it: what is closed from now on is booked as [closed
+    /// in the background](crate::resource::Ending::ClosedInBackground). Default: does nothing.
+    fn note_abandoned(&mut self) {}
+}
+
+/// Closes a merge, or whatever else is [`Closable`]. Returned by [`ProxyResponseLoserTree::close`].
 ///
 /// # Cancel safety
 ///
-/// All progress is kept in the merge. If this future is dropped half-way, the next
-/// [`close`](ProxyResponseLoserTree::close) goes on where it stopped, and so does polling the merge as a
-/// stream.
+/// All progress is kept in what is closed. If this future is dropped half-way, the next one goes on where it stopped, and so
+/// does polling a merge as a stream.
 #[must_use = "futures do nothing unless polled"]
-pub struct Close<'a, S: Source, O> {
-    pub(super) merge: &'a mut ProxyResponseLoserTree<S, O>,
+pub struct Close<'a, C: ?Sized> {
+    pub(super) closable: &'a mut C,
 }
 
-impl<S, O> Future for Close<'_, S, O>
+impl<C: Closable + ?Sized> Future for Close<'_, C> {
+    type Output = Result<(), CloseError<C::Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.closable.poll_close_all(cx)
+    }
+}
+
+impl<C: ?Sized + fmt::Debug> fmt::Debug for Close<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Close").field("closable", &self.closable).finish()
+    }
+}
+
+impl<S, O> Closable for ProxyResponseLoserTree<S, O>
 where
     S: Source + Unpin,
     O: Order<S::Item>,
 {
-    type Output = Result<(), CloseError<S::Error>>;
+    type Error = S::Error;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.merge.poll_close_all(cx)
+    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
+        self.poll_close_all(cx)
     }
-}
 
-impl<S: Source, O> fmt::Debug for Close<'_, S, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Close").field("merge", &self.merge).finish()
+    fn note_abandoned(&mut self) {
+        self.is_abandoned = true;
     }
 }

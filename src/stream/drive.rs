@@ -10,6 +10,7 @@ use super::watch::MergeEnd;
 use super::{OrderCheck, PollNext, Source, SourceEnd, Yielded};
 use crate::error::{Cause, CloseError, Phase, SourceError};
 use crate::key::Order;
+use crate::resource::Ending;
 
 /// How many sources one poll of the merge polls at most. Enough that the cost of being scheduled again is
 /// small beside it.
@@ -346,7 +347,8 @@ where
     /// Polls the closing of a source, and reports if it fails. Returns whether the merge must close.
     fn poll_close_of(&mut self, source: usize) -> bool {
         let slot = &mut self.slots[source];
-        let Poll::Ready(closed) = slot.poll_close() else { return false };
+        let ending = if self.is_abandoned { Ending::ClosedInBackground } else { Ending::Closed };
+        let Poll::Ready(closed) = slot.poll_close(ending) else { return false };
         self.open -= 1;
         let Err(closed) = closed else { return false };
         closed.into_errors().into_iter().fold(false, |must_close, error| {

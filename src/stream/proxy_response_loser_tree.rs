@@ -119,6 +119,8 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     joined: usize,
     /// Set through other streams, which know nothing of merges: see [`inquiry`](super::inquiry).
     pub(super) is_asked_to_close: AtomicBool,
+    /// Whether whoever used the merge has gone away, and it is closed in the background.
+    pub(super) is_abandoned: bool,
     /// How many items the limit still allows.
     pub(super) remaining: u64,
 }
@@ -171,6 +173,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             due,
             joined: slots.len(),
             is_asked_to_close: AtomicBool::new(false),
+            is_abandoned: false,
             unordered_items: 0,
             awaiting: slots.len(),
             open: slots.len(),
@@ -268,8 +271,8 @@ where
     /// If the future is dropped half-way, the next call resumes. No source is closed twice. A source whose
     /// closing never completes keeps the future pending for ever: put a timeout around it, and drop the
     /// merge.
-    pub const fn close(&mut self) -> Close<'_, S, O> {
-        Close { merge: self }
+    pub const fn close(&mut self) -> Close<'_, Self> {
+        Close { closable: self }
     }
 
     /// Returns how many items the tournament has given, if what was yielded last is one, and whether that is equal to the one

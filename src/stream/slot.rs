@@ -3,6 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::lost::{drop_closed, is_lost};
 use super::readiness::SourceWaker;
 use super::watch::SourceWatch;
 use super::{PollClose, PollNext, Received, Source, SourceEnd, SourceStats};
@@ -177,7 +178,9 @@ impl<S: Source> Slot<S> {
     }
 
     /// Polls the closing of the source, and releases it when that completes.
-    pub(super) fn poll_close(&mut self) -> PollClose<S>
+    ///
+    /// `closed` is how it is booked then, unless it has failed.
+    pub(super) fn poll_close(&mut self, closed: Ending) -> PollClose<S>
     where
         S: Unpin,
     {
@@ -189,12 +192,12 @@ impl<S: Source> Slot<S> {
         self.state = SlotState::Closing;
         match &polled {
             Poll::Pending => self.note_use("closing", None),
-            Poll::Ready(closed) => {
-                if closed.is_err() {
+            Poll::Ready(outcome) => {
+                if outcome.is_err() {
                     self.note_end(SourceEnd::Failed, Phase::Closing);
                 }
                 let is_failed = self.end == Some(SourceEnd::Failed);
-                self.release(if is_failed { Ending::Failed } else { Ending::Closed });
+                self.release(if is_failed { Ending::Failed } else { closed });
             }
         }
         polled
@@ -203,8 +206,12 @@ impl<S: Source> Slot<S> {
     /// Drops the source, whatever it is doing, and books how it has ended.
     pub(super) fn release(&mut self, ending: Ending) {
         let watch = self.watch.take();
+        let source = self.take_source();
         // Should this panic, the books are dropped too, and so the source is booked as dropped unclosed.
-        drop(self.take_source());
+        match ending {
+            Ending::Closed | Ending::ClosedInBackground | Ending::Failed => drop_closed(source),
+            Ending::HandedBack | Ending::DroppedUnclosed | Ending::Lost => drop(source),
+        }
         if let Some(watch) = watch {
             watch.release(ending, self.end);
         }
@@ -213,7 +220,7 @@ impl<S: Source> Slot<S> {
     /// Drops the source together with the merge, so that nobody will ask for how long it was read.
     pub(super) fn drop_unclosed(&mut self) {
         self.first_poll = None;
-        self.release(Ending::DroppedUnclosed);
+        self.release(if is_lost() { Ending::Lost } else { Ending::DroppedUnclosed });
     }
 
     /// Drops a source that has panicked.
