@@ -2,6 +2,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use super::gone::KEPT_STATS;
 use super::order_checker::OrderChecker;
 use super::reports::ErrorPolicy;
 use super::{OrderCheck, ProxyResponseLoserTree, Source};
@@ -18,6 +19,7 @@ use crate::{SourceError, SourceId};
 /// | [`order_check`](Self::order_check) | off |
 /// | [`partial_response`](Self::partial_response) | none: the first error ends the merge |
 /// | [`required`](Self::required) | no source, where there are partial responses |
+/// | [`kept_stats`](Self::kept_stats) | those of the last 64 |
 /// | [`ledger`](Self::ledger) | none kept |
 /// | [`name`](Self::name) | none |
 #[must_use = "a builder does nothing until `build` is called"]
@@ -32,13 +34,14 @@ pub struct Builder<S: Source, O = Natural> {
 pub(super) struct Options<T> {
     pub(super) limit: Option<u64>,
     pub(super) checker: Option<OrderChecker<T>>,
+    pub(super) kept_stats: usize,
     pub(super) ledger: LeakLedger,
     pub(super) name: Option<Arc<str>>,
 }
 
 impl<S: Source> Default for Builder<S> {
     fn default() -> Self {
-        let options = Options { limit: None, checker: None, ledger: LeakLedger::off(), name: None };
+        let options = Options { limit: None, checker: None, kept_stats: KEPT_STATS, ledger: LeakLedger::off(), name: None };
         Self { sources: Vec::new(), options, policy: ErrorPolicy::default(), order: Natural }
     }
 }
@@ -122,6 +125,13 @@ impl<S: Source, O> Builder<S, O> {
     /// ```
     pub fn required(mut self, required: impl Fn(&SourceId) -> bool + Send + Sync + 'static) -> Self {
         self.policy.required = Some(Box::new(required));
+        self
+    }
+
+    /// Sets of how many sources that were [pushed](ProxyResponseLoserTree::push) and are gone the [statistics](
+    /// ProxyResponseLoserTree::stats) tell each on its own, the last ones; default 64. Of others they tell the totals.
+    pub fn kept_stats(mut self, sources: usize) -> Self {
+        self.options.kept_stats = sources;
         self
     }
 

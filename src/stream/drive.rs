@@ -258,6 +258,8 @@ where
 
     /// Polls a source whose head the tournament lacks. Returns whether the merge must close.
     fn poll_head(&mut self, source: usize, now: &mut Option<Instant>) -> bool {
+        // While no item is on its way that an order which panics could cost.
+        self.tree.settle_other(source);
         let slot = &mut self.slots[source];
         let phase = slot.phase();
         let Poll::Ready(head) = slot.poll_head(now) else {

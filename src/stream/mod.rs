@@ -85,6 +85,7 @@ mod closing;
 mod drive;
 mod flatten;
 mod from_stream;
+mod gone;
 mod inquiry;
 mod lost;
 mod map;
@@ -127,7 +128,7 @@ pub use proxy_response_loser_tree::ProxyResponseLoserTree;
 pub use push_error::PushError;
 pub use received::Received;
 pub use source::{PollClose, PollNext, Source};
-pub use stats::{MergeStats, SourceEnd, SourceStats};
+pub use stats::{ForgottenSources, MergeStats, SourceEnd, SourceStats};
 
 /// Any source, boxed. Made by [`Source::boxed`].
 pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;

@@ -47,6 +47,18 @@ impl<T> OrderChecker<T> {
         tree.is_head_before(source, previous)
     }
 
+    /// Lets go of the places of sources that are gone; the others move up.
+    pub(super) fn compact(&mut self, mut keeps: impl FnMut(usize) -> bool) {
+        self.unchecked = self.unchecked.filter(|place| keeps(*place));
+        self.unchecked = self.unchecked.map(|unchecked| (0..unchecked).filter(|place| keeps(*place)).count());
+        let mut place = 0;
+        self.previous.retain(|_| {
+            place += 1;
+            keeps(place - 1)
+        });
+        self.previous.shrink_to(2 * self.previous.len());
+    }
+
     /// Drops the item of a source that has come to its end.
     pub(super) fn forget(&mut self, source: usize) {
         if let Some(previous) = self.previous.get_mut(source) {

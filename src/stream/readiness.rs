@@ -51,6 +51,11 @@ impl Readiness {
         self.shared.has_woken.load(Ordering::Acquire)
     }
 
+    /// Gives back memory of a list that was once longer than it may get now.
+    pub(super) fn shrink_to(&self, sources: usize) {
+        self.shared.lock().woken.shrink_to(sources);
+    }
+
     /// Has the list taken by the next poll, though nobody has been woken.
     pub(super) fn nudge(&self) {
         self.shared.has_woken.store(true, Ordering::Release);

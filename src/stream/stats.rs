@@ -14,8 +14,11 @@ pub struct MergeStats {
     /// Whether the answer is partial: a source has failed and was replaced by a warning, be it that only its closing failed; or
     /// a source [is partial](super::Source::is_partial) itself.
     pub is_partial: bool,
-    /// Each source, by index.
+    /// Each source, by index: those that the builder was given, those that are open, and at least the [last
+    /// ones](super::Builder::kept_stats) of those that were pushed and are gone.
     pub sources: Vec<SourceStats>,
+    /// All other sources together.
+    pub forgotten: ForgottenSources,
 }
 
 impl MergeStats {
@@ -29,6 +32,42 @@ impl MergeStats {
             source.end == Some(SourceEnd::Exhausted) && given == 0
         };
         self.sources.iter().filter(is_empty).count()
+    }
+}
+
+/// What those sources have done that were [pushed](super::ProxyResponseLoserTree::push), are gone, and have no statistics of their
+/// own any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ForgottenSources {
+    /// How many they are.
+    pub sources: u64,
+    /// How many items they have given.
+    pub items: u64,
+    /// What they said that they had received, if one counts that.
+    pub received: Option<Received>,
+    /// Whether one has said that something is missing in what it gave.
+    pub is_partial: bool,
+    /// How often they were polled.
+    pub polls: u64,
+    /// How many items came before the one ahead of them.
+    pub out_of_order: u64,
+    /// How many have failed.
+    pub failed: u64,
+    /// How many have panicked.
+    pub panicked: u64,
+}
+
+impl ForgottenSources {
+    pub(super) fn add(&mut self, source: &SourceStats) {
+        self.sources += 1;
+        self.items += source.items;
+        self.received = self.received.into_iter().chain(source.received).reduce(Received::plus);
+        self.is_partial |= source.is_partial;
+        self.polls += source.polls;
+        self.out_of_order += source.out_of_order;
+        self.failed += u64::from(source.end == Some(SourceEnd::Failed));
+        self.panicked += u64::from(source.end == Some(SourceEnd::Panicked));
     }
 }
 
