@@ -41,7 +41,13 @@ pub(super) struct Options<T> {
 
 impl<S: Source> Default for Builder<S> {
     fn default() -> Self {
-        let options = Options { limit: None, checker: None, kept_stats: KEPT_STATS, ledger: LeakLedger::off(), name: None };
+        let options = Options {
+            limit: None,
+            checker: None,
+            kept_stats: KEPT_STATS,
+            ledger: LeakLedger::off(),
+            name: None,
+        };
         Self { sources: Vec::new(), options, policy: ErrorPolicy::default(), order: Natural }
     }
 }

@@ -141,7 +141,6 @@ impl<S: Source> Slot<S> {
         S: Unpin,
     {
         let Some(source) = &mut self.source else { return };
-        self.polls += 1;
         self.state = SlotState::Called;
         Pin::new(source).poll_progress(&mut Context::from_waker(self.waker.waker()));
         self.state = SlotState::Headed;

@@ -73,6 +73,14 @@ impl<S: Source + Unpin> Source for Checked<S> {
         self.call(Call::Next, cx, S::poll_next, outcome, None)
     }
 
+    fn poll_progress(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        let progress = |source: Pin<&mut S>, cx: &mut Context<'_>| {
+            source.poll_progress(cx);
+            Poll::Ready(())
+        };
+        let _ = self.call(Call::Progress, cx, progress, |()| Outcome::Done, ());
+    }
+
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         let outcome = |closed: &Result<_, _>| if closed.is_ok() { Outcome::Done } else { Outcome::Error };
         self.call(Call::Close, cx, S::poll_close, outcome, Ok(()))
@@ -84,6 +92,10 @@ impl<S: Source + Unpin> Source for Checked<S> {
 
     fn received(&self) -> Option<Received> {
         self.inner.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.inner.is_partial()
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 pub enum Event {
     /// `poll_next` was called, and did this.
     Next(Outcome),
+    /// `poll_progress` was called, and did this.
+    Progress(Outcome),
     /// `poll_close` was called, and did this.
     Close(Outcome),
     /// A waker that it was polled with was woken.
@@ -34,6 +36,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Next(outcome) => write!(f, "next: {outcome}"),
+            Self::Progress(outcome) => write!(f, "progress: {outcome}"),
             Self::Close(outcome) => write!(f, "close: {outcome}"),
             Self::Woken => f.write_str("woken"),
             Self::Dropped => f.write_str("dropped"),

@@ -6,6 +6,8 @@ pub struct Figures {
     pub name: Option<String>,
     /// Calls of `poll_next`.
     pub next_polls: usize,
+    /// Calls of `poll_progress`.
+    pub progress_polls: usize,
     /// Calls of `poll_close`.
     pub close_polls: usize,
     /// Items given.

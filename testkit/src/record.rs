@@ -39,6 +39,7 @@ enum After {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Next,
+    Progress,
     Close,
 }
 
@@ -62,6 +63,7 @@ impl Record {
     pub(crate) fn begin(&mut self, call: Call) -> Option<Violation> {
         match call {
             Call::Next => self.figures.next_polls += 1,
+            Call::Progress => self.figures.progress_polls += 1,
             Call::Close => self.figures.close_polls += 1,
         }
         let expected = self.wake_up();
@@ -71,6 +73,8 @@ impl Record {
             (Call::Next, After::ClosePending | After::Closed) => Some(Misuse::NextAfterClose),
             (Call::Next, After::Panic) => Some(Misuse::NextAfterPanic),
             (Call::Next, After::NextPending) if !expected => Some(Misuse::SpuriousNext),
+            (Call::Progress, after) if after != After::Item => Some(Misuse::ProgressWithoutItem),
+            (Call::Progress, _) if !expected => Some(Misuse::SpuriousProgress),
             (Call::Close, After::Closed) => Some(Misuse::ClosedTwice),
             (Call::Close, After::Panic) => Some(Misuse::CloseAfterPanic),
             (Call::Close, After::ClosePending) if !expected => Some(Misuse::SpuriousClose),
@@ -99,6 +103,7 @@ impl Record {
         self.after = match (call, outcome) {
             (_, Outcome::Refused) => self.after,
             (_, Outcome::Panic) => After::Panic,
+            (Call::Progress, _) => self.after,
             (Call::Next, Outcome::Pending) => After::NextPending,
             (Call::Next, Outcome::Item) => After::Item,
             (Call::Next, Outcome::Error) => After::Error,
@@ -117,6 +122,7 @@ impl Record {
         }
         self.remember(match call {
             Call::Next => Event::Next(outcome),
+            Call::Progress => Event::Progress(outcome),
             Call::Close => Event::Close(outcome),
         });
     }
@@ -138,12 +144,12 @@ impl Record {
             return None;
         }
         let misuse = match self.after {
-            After::NextPending | After::ClosePending => {
+            After::NextPending | After::Item | After::ClosePending => {
                 (!self.fired_on.is_empty()).then_some(Misuse::MissedWake)
             }
             After::End | After::Error => Some(Misuse::NotClosedAtOnce),
             After::Closed | After::Panic => Some(Misuse::NotDroppedAtOnce),
-            After::Construction | After::Item => None,
+            After::Construction => None,
         };
         misuse.map(|misuse| self.violation(misuse))
     }
@@ -168,6 +174,6 @@ impl Record {
 impl Misuse {
     /// Whether the source may be called all the same: a spurious poll does no harm to it.
     pub(crate) const fn is_harmless(self) -> bool {
-        matches!(self, Self::SpuriousNext | Self::SpuriousClose)
+        matches!(self, Self::SpuriousNext | Self::SpuriousProgress | Self::SpuriousClose)
     }
 }

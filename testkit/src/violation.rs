@@ -29,6 +29,10 @@ pub enum Misuse {
     NextAfterPanic,
     /// `poll_next` after `Pending`, and the waker has not fired.
     SpuriousNext,
+    /// `poll_progress`, and no item of the source waits.
+    ProgressWithoutItem,
+    /// `poll_progress`, and the waker has not fired since the item was given.
+    SpuriousProgress,
     /// `poll_close` after it was ready.
     ClosedTwice,
     /// `poll_close` after a panic.
@@ -65,6 +69,8 @@ impl fmt::Display for Misuse {
             Self::NextAfterClose => "poll_next after poll_close",
             Self::NextAfterPanic => "poll_next after a panic",
             Self::SpuriousNext => "poll_next though its waker has not fired",
+            Self::ProgressWithoutItem => "poll_progress though no item of it waits",
+            Self::SpuriousProgress => "poll_progress though its waker has not fired",
             Self::ClosedTwice => "poll_close after it was ready",
             Self::CloseAfterPanic => "poll_close after a panic",
             Self::SpuriousClose => "poll_close though its waker has not fired",
