@@ -235,9 +235,11 @@ fn nothing_is_kept_of_a_source_that_goes_backwards() {
 fn an_item_that_takes_no_part_in_the_order_is_not_kept_either() {
     let lenders = Lenders::default();
     // The second source has something to say, and the third is waited for.
-    let unordered = Some((0, false));
-    let sources =
-        [lenders.of([ordered(1)]), lenders.of([unordered, unordered, ordered(2)]), lenders.of([None])];
+    let sources = [
+        lenders.of([Step::Item(1)]),
+        lenders.of([Step::Unordered, Step::Unordered, Step::Item(2)]),
+        lenders.of([Step::Never]),
+    ];
     let mut merge = ProxyResponseLoserTree::new(sources);
     let first = block_on(merge.next()).unwrap().unwrap();
     assert!(!first.is_ordered);
