@@ -199,7 +199,7 @@ impl Source for Ready {
     type Error = Infallible;
 
     #[inline]
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(self.0.next().map(Ok))
     }
 

@@ -303,7 +303,7 @@ impl Source for Remote {
     type Item = u64;
     type Error = Infallible;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         if self.is_taken {
             return Poll::Ready(None);
         }

@@ -78,7 +78,8 @@ fn an_error_of_a_sync_source_comes_alone_after_the_items_before_it() {
                 }
             }
         };
-        assert_eq!((&*out, *error.error(), error.path().index().unwrap()), (&[1, 2, 4][..], "gone", 0));
+        assert_eq!((&*out, error.path().index()), (&[1, 2, 4][..], Some(0)));
+        assert_eq!(error.into_source_error(), Some("gone"));
         assert_eq!(books.dropped(), [0, 1]);
         assert_eq!((merge.next_block(&mut out, max), merge.next()), (Ok(0), None));
     }

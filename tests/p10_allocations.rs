@@ -132,7 +132,7 @@ impl Source for Bare {
     type Item = u64;
     type Error = Infallible;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let turn = self.next / self.step;
         if self.pause > 0 && turn.is_multiple_of(self.pause) && !self.has_paused {
             self.has_paused = true;

@@ -26,7 +26,7 @@ fn a_source_that_wakes_itself_is_polled_once_a_poll() {
     impl Source for NeverReady {
         type Item = u64;
         type Error = Infallible;
-        fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+        fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
             self.0.fetch_add(1, Ordering::Relaxed);
             cx.waker().wake_by_ref();
             Poll::Pending
@@ -61,7 +61,7 @@ struct ClosesSlowly(Arc<AtomicUsize>, usize);
 impl Source for ClosesSlowly {
     type Item = u64;
     type Error = Infallible;
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(None)
     }
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {

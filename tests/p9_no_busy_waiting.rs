@@ -7,6 +7,7 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
@@ -101,10 +102,7 @@ fn a_source_with_a_head_is_not_polled_when_it_wakes() {
     impl losertree::Source for Prefetching {
         type Item = u64;
         type Error = Infallible;
-        fn poll_next(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<u64, Infallible>>> {
+        fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
             let mut shared = self.1.lock().expect("not poisoned");
             shared.0 += 1;
             shared.1 = Some(cx.waker().clone());
@@ -112,7 +110,7 @@ fn a_source_with_a_head_is_not_polled_when_it_wakes() {
             self.0 += 10;
             Poll::Ready(Some(Ok(self.0)))
         }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             Poll::Ready(Ok(()))
         }
     }

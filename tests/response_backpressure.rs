@@ -239,7 +239,7 @@ fn only_a_set_that_fails_for_want_of_memory_counts_as_refused() {
                 Poll::Pending => panic!("it waits for nothing"),
                 Poll::Ready(Some(Ok(_))) => came += 1,
                 Poll::Ready(Some(Err(error))) => {
-                    assert!(matches!(error, Cause::Pool(_)), "{error:?}");
+                    assert!(matches!(error.cause(), Cause::Pool(_)), "{error:?}");
                     failed += 1;
                 }
                 Poll::Ready(None) => break,

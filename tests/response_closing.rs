@@ -5,6 +5,10 @@
 
 mod timed;
 
+use losertree::stream::PollNext;
+use losertree::stream::PollClose;
+use losertree_testkit::one_cause;
+use losertree::SourceError;
 use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io;
@@ -38,21 +42,22 @@ async fn next<S>(set: &mut ResponseSet<S>) -> Option<Result<Response, Cause<S::E
 where
     S: Source<Item = Response> + Unpin,
 {
-    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await
+    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await.map(|next| next.map_err(SourceError::into_cause))
 }
 
 async fn close<S>(set: &mut ResponseSet<S>) -> Result<(), Cause<S::Error>>
 where
-    S: Source<Item = Response> + Unpin,
+    S: Source<Item = Response, Error: std::fmt::Debug> + Unpin,
 {
-    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await
+    one_cause(poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await)
 }
 
 fn poll_once<S>(set: &mut ResponseSet<S>) -> Poll<Option<Result<Response, Cause<S::Error>>>>
 where
     S: Source<Item = Response> + Unpin,
 {
-    Pin::new(set).poll_next(&mut Context::from_waker(Waker::noop()))
+    let polled = Pin::new(set).poll_next(&mut Context::from_waker(Waker::noop()));
+    polled.map_err(SourceError::into_cause)
 }
 
 /// Where in its life a set is.
@@ -400,7 +405,7 @@ async fn a_store_that_panics_in_the_background_is_abandoned_and_the_others_go_on
         let (warnings, answer): (Vec<_>, Vec<_>) =
             answer.into_iter().partition(|response| matches!(response, Response::Warning(_)));
         let [Response::Warning(warning)] = &*warnings else { panic!("{warnings:?}") };
-        assert_eq!(warning.origin().unwrap().name(), Some("bad"));
+        assert_eq!(warning.origin().name().as_deref(), Some("bad"));
         assert!(warning.message().ends_with("the background task has ended before the store"), "{warning}");
         let mut expected: Vec<_> = (0..before).map(|nth| 2 * nth).chain([1, 3]).collect();
         expected.sort_unstable();
@@ -698,13 +703,13 @@ impl Source for Blocking {
     type Item = Response;
     type Error = io::Error;
 
-    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<io::Result<Response>>> {
+    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollNext<Self> {
         self.entered.send(()).unwrap();
         self.go_on.recv().unwrap();
         Poll::Pending
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
         panic!("it is dropped")
     }
 }

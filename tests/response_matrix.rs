@@ -255,9 +255,10 @@ async fn with_warnings_each_store_costs_its_own_answer_and_nothing_else() {
         assert_eq!(answer, expected(cell));
         let warnings = warnings.into_iter().map(|warning| {
             let Response::Warning(warning) = warning else { unreachable!() };
-            let origin = warning.origin().unwrap();
-            assert_eq!(origin.name(), Some(&*format!("store-{}", origin.index())));
-            (origin.index(), warning.message().to_owned())
+            let origin = warning.origin();
+            let index = origin.index().unwrap();
+            assert_eq!(origin.name(), Some(format!("store-{index}").into()));
+            (index, warning.message().to_owned())
         });
         assert_errors(cell, warnings.collect());
 
@@ -322,7 +323,7 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
         let others = trial.query.close().await.err().map_or(vec![], CloseError::into_errors);
         for error in [error].into_iter().chain(others) {
             let index = error.path().index().unwrap();
-            assert_eq!(error.path().name(), Some(&*format!("store-{index}")));
+            assert_eq!(error.path().name(), Some(format!("store-{index}").into()));
             let text = error.report();
             assert!(cell[index].errors().iter().any(|expected| text.ends_with(expected)), "{text}");
         }

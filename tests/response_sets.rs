@@ -2,6 +2,8 @@
 //! task and the reader get their turns.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree_testkit::one_cause;
+use losertree::SourceError;
 use losertree::error::Cause;
 use std::pin::Pin;
 
@@ -62,7 +64,7 @@ impl Play {
     fn close(&mut self) -> Result<(), Cause<TestError>> {
         let (set, tasks) = (&mut self.set, &self.tasks);
         let close = std::future::poll_fn(|cx| tasks.poll(cx, |cx| Pin::new(&mut *set).poll_close(cx)));
-        self.driver.complete(close).expect("no deadlock")
+        one_cause(self.driver.complete(close).expect("no deadlock"))
     }
 
     fn end(self) {
@@ -85,7 +87,7 @@ fn fused<'a>(
         }
         let polled = tasks.poll(cx, |cx| Pin::new(&mut *set).poll_next(cx));
         has_failed = matches!(polled, std::task::Poll::Ready(Some(Err(_))));
-        polled
+        polled.map_err(SourceError::into_cause)
     })
 }
 

@@ -5,6 +5,8 @@
 
 mod timed;
 
+use losertree::error::Timeout;
+use losertree_testkit::one_cause;
 use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -16,7 +18,7 @@ use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use losertree::SourceError;
 use losertree::resource::BytePool;
-use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store, Timeout};
+use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
 use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
 use losertree_testkit::{Checked, Closing};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
@@ -36,11 +38,11 @@ fn all_timeouts() -> ResponseSetOptions {
 }
 
 async fn next(set: &mut Set) -> Option<Result<Response, Cause<io::Error>>> {
-    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await
+    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await.map(|next| next.map_err(SourceError::into_cause))
 }
 
 async fn close(set: &mut Set) -> Result<(), Cause<io::Error>> {
-    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await
+    one_cause(poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await)
 }
 
 /// Which timeout fires when a store does this, when, and how many series come before.
@@ -112,11 +114,11 @@ async fn each_fires_after_exactly_its_time_and_says_which_it_was_and_of_which_st
             }
             let error = merge.next().await.unwrap().unwrap_err();
             assert_eq!(start.elapsed(), fires_at, "{strategy:?} {timeout:?}");
-            let Cause::TimedOut(timed_out) = error.source_error().unwrap() else {
+            let Cause::TimedOut(timed_out) = error.cause() else {
                 panic!("{error:?}");
             };
             assert_eq!((timed_out.timeout, timed_out.after), (timeout, limit));
-            assert_eq!(error.path().name(), Some("slow"));
+            assert_eq!(error.path().name().as_deref(), Some("slow"));
             let text = error.report();
             assert!(text.contains("\"slow\"") && text.contains(&timed_out.to_string()), "{text}");
             assert!(merge.next().await.is_none());
@@ -154,7 +156,7 @@ async fn as_a_warning_it_names_the_store_and_the_timeout() {
             }
             assert_eq!(came, series + 20, "{strategy:?} {timeout:?}");
             let (at, warning) = warned.unwrap();
-            assert_eq!(warning.origin().unwrap().name(), Some("slow"));
+            assert_eq!(warning.origin().name().as_deref(), Some("slow"));
             let text = warning.message();
             assert!(text.contains(&format!("{timeout} after {limit:?}")), "{text}");
             // It is told when the merge asks the store again, which may be later.
@@ -243,7 +245,7 @@ async fn time_in_which_nobody_asks_does_not_count_for_a_frame() {
             let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx))).await;
             sleep(seconds(30)).await;
             let next = match polled {
-                Poll::Ready(next) => next,
+                Poll::Ready(next) => next.map(|next| next.map_err(SourceError::into_cause)),
                 Poll::Pending => next(&mut set).await,
             };
             assert_eq!(next.unwrap().unwrap(), series(index), "{strategy:?}");
@@ -438,13 +440,13 @@ async fn every_error_of_the_transport_passes_unharmed() {
                 for _ in 0..series {
                     merge.next().await.unwrap().unwrap();
                 }
-                let Some(Err(SourceError::Source(error))) = merge.next().await else { panic!("it fails") };
-                assert_eq!(error.phase(), phase, "{strategy:?} {kind:?}");
-                let error = match error.into_error() {
-                    Cause::Source(error) if is_opening => error,
-                    Cause::Source(error) if !is_opening => error,
-                    other => panic!("{other:?}"),
-                };
+                let Some(Err(error)) = merge.next().await else { panic!("it fails") };
+                assert_eq!(
+                    error.phase(),
+                    Some(if is_opening { Phase::Opening } else { phase }),
+                    "{strategy:?} {kind:?}"
+                );
+                let error = error.into_source_error().expect("of the transport");
                 assert_eq!((error.kind(), error.to_string()), (kind, "of the transport".into()));
                 assert!(merge.next().await.is_none());
                 cast.assert_released();
@@ -480,7 +482,7 @@ async fn expect_no_timer(options: &ResponseSetOptions) {
         let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(store, options)]);
         let mut answer: Vec<_> = merge.by_ref().collect().await;
         let error = answer.pop().unwrap().unwrap_err();
-        assert!(matches!(error.source_error(), Some(Cause::NoTimer)), "{error:?}");
+        assert!(matches!(error.cause(), Cause::NoTimer), "{error:?}");
         assert!(answer.iter().all(Result::is_ok));
     }
 }

@@ -123,7 +123,7 @@ pub use set_rules::SetRules;
 pub use silence::silence_scripted_panics;
 pub use stage::Stage;
 pub use tasks::Tasks;
-pub use test_error::{At, TestError};
+pub use test_error::{At, TestError, one_cause};
 pub use test_key::{Domain, TestKey};
 pub use violation::{Misuse, Violation};
 pub use wake::Wake;

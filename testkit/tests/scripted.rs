@@ -1,6 +1,8 @@
 //! A scripted source does what its script says.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::error::Cause;
+use losertree_testkit::one_cause;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,12 +26,19 @@ impl Polled {
 
     fn next(&mut self) -> Poll<Option<Result<u64, TestError>>> {
         let waker = self.waker.waker();
-        Pin::new(&mut self.source).poll_next(&mut Context::from_waker(&waker))
+        let polled = Pin::new(&mut self.source).poll_next(&mut Context::from_waker(&waker));
+        polled.map_err(|error| error.into_source_error().expect("it fails by itself"))
     }
 
     fn close(&mut self) -> Poll<Result<(), TestError>> {
         let waker = self.waker.waker();
-        Pin::new(&mut self.source).poll_close(&mut Context::from_waker(&waker))
+        let polled = Pin::new(&mut self.source).poll_close(&mut Context::from_waker(&waker));
+        polled.map(|closed| {
+            one_cause(closed).map_err(|cause| match cause {
+                Cause::Source(error) => error,
+                other => panic!("{other}"),
+            })
+        })
     }
 }
 
