@@ -4,13 +4,13 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::Series;
-use losertree::Labels;
-use losertree::Warning;
-use losertree::Response;
 use futures::StreamExt;
 use futures::stream::FusedStream;
+use losertree::Labels;
 use losertree::ProxyResponseLoserTree;
+use losertree::Response;
+use losertree::Series;
+use losertree::Warning;
 use losertree_testkit::{Closing, End, Random, Runs, Script, Stage, Wake, assert_merged};
 use quickcheck::quickcheck;
 

@@ -5,9 +5,9 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::error::Cause;
 use futures::StreamExt;
 use losertree::SourceError;
+use losertree::error::Cause;
 use losertree::stream::{OrderCheck, SourceEnd};
 use losertree::{Phase, ProxyResponseLoserTree, Response, Series, SourceId};
 use losertree_testkit::{

@@ -5,11 +5,11 @@
 
 mod timed;
 
-use losertree::stream::PollNext;
-use losertree::stream::PollClose;
-use losertree_testkit::one_cause;
 use losertree::SourceError;
 use losertree::error::Cause;
+use losertree::stream::PollClose;
+use losertree::stream::PollNext;
+use losertree_testkit::one_cause;
 use std::future::poll_fn;
 use std::io;
 use std::panic::resume_unwind;
@@ -406,7 +406,7 @@ async fn a_store_that_panics_in_the_background_is_abandoned_and_the_others_go_on
             answer.into_iter().partition(|response| matches!(response, Response::Warning(_)));
         let [Response::Warning(warning)] = &*warnings else { panic!("{warnings:?}") };
         assert_eq!(warning.origin().name().as_deref(), Some("bad"));
-        assert!(warning.message().ends_with("the background task has ended before the store"), "{warning}");
+        assert!(warning.message().ends_with("the background task has ended before the source"), "{warning}");
         let mut expected: Vec<_> = (0..before).map(|nth| 2 * nth).chain([1, 3]).collect();
         expected.sort_unstable();
         assert_eq!(answer, expected.into_iter().map(series).collect::<Vec<_>>());

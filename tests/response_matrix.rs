@@ -112,7 +112,7 @@ impl Behaviour {
             StuckOpening => &["open timeout after 5s"],
             StuckAtFirst | StuckLater => &["frame timeout after 5s"],
             StuckClosing => &["close timeout after 5s"],
-            FailsToOpen => &["opening failed: connection reset"],
+            FailsToOpen => &["failed while opening: connection reset"],
             FailsAtFirst | FailsLater | FailsToClose => &["connection reset"],
             BreaksTheOrder => &["series 2 comes before the one ahead of it"],
             FailsAndIsStuckClosing => &["connection reset", "close timeout after 5s"],

@@ -2,9 +2,9 @@
 //! task and the reader get their turns.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree_testkit::one_cause;
 use losertree::SourceError;
 use losertree::error::Cause;
+use losertree_testkit::one_cause;
 use std::pin::Pin;
 
 use futures::stream::{self, Stream};

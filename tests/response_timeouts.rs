@@ -5,9 +5,9 @@
 
 mod timed;
 
+use losertree::error::Cause;
 use losertree::error::Timeout;
 use losertree_testkit::one_cause;
-use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;

@@ -361,29 +361,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         source
     }
 
-    // TEMPORARY until the branch `tree` is merged.
-    pub(crate) fn settle_other(&mut self, _source: usize) {}
-
-    pub(crate) fn compact(&mut self, mut keeps: impl FnMut(usize) -> bool) {
-        let mut place = 0;
-        self.heads.retain(|_| {
-            place += 1;
-            keeps(place - 1)
-        });
-        let width = self.heads.len().next_power_of_two();
-        self.losers = vec![Node::exhausted(0); width];
-        self.levels = width.ilog2();
-        self.long_streak = long_streak(width);
-        self.wins = 0;
-        self.favourite = NOBODY;
-        self.finalist = NOBODY;
-        self.former_favourite = NOBODY;
-        self.winner = Node::exhausted(0);
-        self.due = Due::Everything;
-        self.offsets.is_on = false;
-        self.choose_codes();
-    }
-
     /// Plays the matches that are due.
     ///
     /// Every question does this first. Calling it between changes to several heads keeps the cost of each

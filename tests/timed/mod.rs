@@ -1,8 +1,8 @@
 //! Stores that take their time, by the clock of tokio, and what became of them.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
-use losertree::stream::PollNext;
 use losertree::stream::PollClose;
+use losertree::stream::PollNext;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
