@@ -259,7 +259,7 @@ where
     /// Polls a source whose head the tournament lacks. Returns whether the merge must close.
     fn poll_head(&mut self, source: usize, now: &mut Option<Instant>) -> bool {
         // While no item is on its way that an order which panics could cost.
-        self.tree.settle_other(source);
+        self.tree.settle_before(source);
         let slot = &mut self.slots[source];
         let phase = slot.phase();
         let Poll::Ready(head) = slot.poll_head(now) else {
@@ -353,9 +353,11 @@ where
         let Poll::Ready(closed) = slot.poll_close(ending) else { return false };
         self.open -= 1;
         let Err(closed) = closed else { return false };
-        closed.into_errors().into_iter().fold(false, |must_close, error| {
-            self.reports.report(error.of_source(&slot.origin, Phase::Closing)) || must_close
-        })
+        let mut must_close = false;
+        for error in closed.into_errors() {
+            must_close |= self.reports.report(error.of_source(&slot.origin, Phase::Closing));
+        }
+        must_close
     }
 
     /// Compares a new head with the item before, if the merge is to. Returns whether the merge must close.

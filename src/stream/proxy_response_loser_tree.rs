@@ -242,9 +242,9 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
         }
         let Self { slots, tree, options, gone, .. } = self;
         let is_here = |slot: &Slot<S>| slot.state != SlotState::Released;
-        tree.compact(|place| slots.get(place).is_some_and(is_here));
+        tree.retain(|place| slots.get(place).is_some_and(is_here));
         if let Some(checker) = &mut options.checker {
-            checker.compact(|place| slots.get(place).is_some_and(is_here));
+            checker.retain(|place| slots.get(place).is_some_and(is_here));
         }
         slots.retain(|slot| {
             let is_here = is_here(slot);

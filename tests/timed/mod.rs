@@ -56,7 +56,7 @@ impl Cast {
         Store::new(name, async move {
             opened_at.lock().expect("nobody panics").push(Instant::now());
             match poll_fn(|cx| open.poll(cx)).await {
-                Some(Step::Fail(error)) => Err(error.into()),
+                Some(Step::Fail(error)) => Err(error),
                 Some(Step::Panic) => panic!("the store panics as scripted, in opening"),
                 _ => Ok(source),
             }
