@@ -115,6 +115,7 @@ pub use close::{Closable, Close};
 pub use closing::{Closing, closing};
 pub use flatten::Flatten;
 pub use from_stream::{FromStream, from_stream};
+pub(crate) use inquiry::ask_to_finish;
 pub use inquiry::is_closing;
 pub(crate) use lost::drop_closed;
 pub use map::Map;

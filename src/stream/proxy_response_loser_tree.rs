@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -10,11 +9,12 @@ use futures::stream::FusedStream;
 
 use super::builder::Options;
 use super::gone::Gone;
+use super::inquiry::{self, Asked};
 use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
 use super::watch::{MergeEnd, MergeWatch};
-use super::{Builder, Close, NextWithSource, Source, Yielded, inquiry};
+use super::{Builder, Close, NextWithSource, Source, Yielded};
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
@@ -119,7 +119,7 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     pub(super) joined: usize,
     pub(super) gone: Gone,
     /// Set through other streams, which know nothing of merges: see [`inquiry`](super::inquiry).
-    pub(super) is_asked_to_close: AtomicBool,
+    pub(super) asked: Asked,
     /// Whether whoever used the merge has gone away, and it is closed in the background.
     pub(super) is_abandoned: bool,
     /// How many items the limit still allows.
@@ -174,7 +174,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             due,
             joined: slots.len(),
             gone: Gone::new(slots.len(), options.kept_stats),
-            is_asked_to_close: AtomicBool::new(false),
+            asked: Asked::default(),
             is_abandoned: false,
             unordered_items: 0,
             awaiting: slots.len(),
@@ -240,7 +240,7 @@ where
     /// closing never completes keeps the future pending for ever: put a timeout around it, and drop the
     /// merge.
     pub const fn close(&mut self) -> Close<'_, Self> {
-        Close { closable: self }
+        Close::of(self)
     }
 
     /// Returns how many items the tournament has given, if what was yielded last is one, and whether that is equal to the one
@@ -260,17 +260,8 @@ where
         self.stage != Stage::Merging && self.reports.is_empty()
     }
 
-    /// Ends the merge as if its limit had been reached: nothing more is taken from the tournament, every source
-    /// is closed, and the stream ends.
-    ///
-    /// Other than with [`close`](Self::close), it is the stream that is polled until the sources are closed, and
-    /// that yields what goes wrong.
-    pub(crate) const fn finish(&mut self) {
-        self.remaining = 0;
-    }
-
     /// Goes on with what is under way, and takes no item.
-    pub(super) fn poll_progress(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll_progress(&mut self, cx: &mut Context<'_>) {
         self.enter();
         self.work(cx);
         self.yield_if_due(cx);
@@ -338,10 +329,7 @@ where
 
     /// Nothing is known but by those who ask: see [`is_closing`](super::is_closing).
     fn size_hint(&self) -> (usize, Option<usize>) {
-        inquiry::answer(self.is_closing(), || {
-            self.is_asked_to_close.store(true, Ordering::Relaxed);
-            self.readiness.nudge();
-        })
+        inquiry::answer(self.is_closing(), &self.asked, || self.readiness.nudge())
     }
 }
 

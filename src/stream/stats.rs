@@ -39,7 +39,7 @@ impl<S: Source, O> ProxyResponseLoserTree<S, O> {
     }
 
     /// Returns what all sources together have received, if any of them counts that.
-    pub(super) fn received(&self) -> Option<Received> {
+    pub(crate) fn received(&self) -> Option<Received> {
         let gone = self.gone.kept().filter_map(|source| source.received).chain(self.gone.forgotten.received);
         self.slots.iter().filter_map(Slot::received).chain(gone).reduce(Received::plus)
     }
