@@ -92,7 +92,7 @@ pub enum Cause<E> {
         limit_bytes: usize,
     },
     /// Series have to be held back to be sorted, and the pool has no room for them.
-    #[error("no memory to hold series back: {0}")]
+    #[error("no memory to hold series back")]
     Pool(#[from] PoolError),
     /// The background task of the source has ended before the source has: it panicked, or its runtime was shut down.
     #[error("the background task has ended before the source")]
@@ -321,6 +321,18 @@ impl<E> CloseError<E> {
     /// If there are any.
     pub fn check(errors: Vec<SourceError<E>>) -> Result<(), Self> {
         if errors.is_empty() { Ok(()) } else { Err(Self { errors }) }
+    }
+
+    /// What closing comes to where an error was met before that nobody will be given any more.
+    pub(crate) fn with_unyielded(
+        unyielded: Option<SourceError<E>>,
+        closed: Result<(), Self>,
+    ) -> Result<(), Self> {
+        let Some(mut unyielded) = unyielded else { return closed };
+        unyielded.inner.phase.get_or_insert(Phase::Merging);
+        let mut errors = vec![unyielded];
+        errors.extend(closed.err().into_iter().flat_map(Self::into_errors));
+        Err(Self { errors })
     }
 
     /// Returns the errors, at least one, in the order in which they were met.
