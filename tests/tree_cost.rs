@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+use allocation_counter::measure;
 use losertree::SortKey;
 use losertree::key::{By, ByOffsetCode, Coded, Natural, OffsetCode, Order};
 use losertree::tree::LoserTree;
@@ -202,5 +203,35 @@ fn the_last_of_a_million_sources_that_come_and_go_costs_what_the_first_did() {
         come_and_go(numbers(), 50_000, open);
         come_and_go(bytes(), 50_000, open);
         come_and_go(coded(), 50_000, open);
+    }
+}
+
+#[test]
+fn memory_is_that_of_the_sources_that_are_there() {
+    // A head, and a node of two numbers.
+    const LEAF_BYTES: u64 = 32;
+    for (ever, left) in [(100, 3), (1_000, 500), (100_000, 1), (100_000, 0)] {
+        let mut tree = LoserTree::new(Natural, []);
+        let grown = measure(|| {
+            for key in 0..ever {
+                tree.push(Some(key));
+            }
+        });
+        assert!(grown.bytes_current >= i64::try_from(ever * LEAF_BYTES).unwrap(), "{grown:?}");
+        let shrunk = measure(|| tree.retain(|source| (source as u64) < left));
+        // The leaves of a tree, and room for as many again.
+        let most = 2 * left.next_power_of_two() * LEAF_BYTES;
+        let kept = grown.bytes_current + shrunk.bytes_current;
+        assert!(kept <= i64::try_from(most).unwrap(), "{kept} bytes for {left} of {ever}");
+        // There is room for those that come while others go.
+        let come_and_gone = measure(|| {
+            for key in 0..100 {
+                for _ in 0..left {
+                    tree.push(Some(key));
+                }
+                tree.retain(|source| (source as u64) < left);
+            }
+        });
+        assert_eq!(come_and_gone.count_total, 0, "{come_and_gone:?}");
     }
 }
