@@ -100,8 +100,10 @@ fn leases_readers_and_reservations_note_their_uses() {
     let mut other = BytePool::clone(&pool).reservation();
     other.try_grow(20).unwrap();
     assert!(reservation.poll_grow(&mut Context::from_waker(Waker::noop()), 25).is_pending());
+    let [of_reservation, _] = &*ledger.snapshot().open_entries else { panic!("two are open") };
+    assert_eq!(of_reservation.last_use.unwrap().doing, "waiting to grow by");
     drop(other);
-    assert_eq!(last_use(&ledger), Some(("waiting to grow by", Some(25))), "it has not come for it");
+    assert_eq!(last_use(&ledger), Some(("granted, not collected: bytes", Some(25))));
     drop(reservation);
 
     let gate = ReaderGate::with_ledger("block 7", &ledger);

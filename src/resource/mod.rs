@@ -22,12 +22,14 @@ mod ledger_entry;
 mod ledger_record;
 mod ledger_snapshot;
 mod open_site;
+mod pool_admission;
 mod pool_error;
 mod pool_snapshot;
 mod pool_state;
 mod reader_gate;
 mod reservation;
 mod size_classes;
+mod wait_queue;
 mod wake_all;
 
 pub use byte_lease::{ByteLease, LeaseFull};
