@@ -168,7 +168,7 @@ impl BytePool {
         let pool = self.clone();
         async move {
             let waited = tokio::time::timeout(limit, wait).await;
-            waited.unwrap_or_else(|_| Err(pool.timed_out(pool.charge_for(len)?, limit)))
+            waited.unwrap_or_else(|_| Err(pool.timed_out(pool.charge_for(len)?.bytes, limit)))
         }
     }
 

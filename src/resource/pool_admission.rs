@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::ledger_entry::Noter;
 use super::pool_state::PoolState;
-use super::wait_queue::{Charge, Demand, Grant};
+use super::wait_queue::{Demand, Grant};
 use super::{BytePool, PoolError};
 use crate::contain_panic::contain_panic;
 use crate::sync::MutexGuard;
@@ -108,10 +108,10 @@ impl BytePool {
 
     /// Why a wait has ended that was limited.
     #[cfg(feature = "tokio")]
-    pub(super) fn timed_out(&self, charge: Charge, limit: std::time::Duration) -> PoolError {
+    pub(super) fn timed_out(&self, charge_bytes: usize, limit: std::time::Duration) -> PoolError {
         let figures = self.snapshot();
         PoolError::TimedOut {
-            charge_bytes: charge.bytes,
+            charge_bytes,
             limit,
             available_bytes: figures.budget_bytes - figures.used_bytes,
             budget_bytes: figures.budget_bytes,
