@@ -265,7 +265,9 @@ fn the_last_of_frozen_bytes_returns_the_buffer_once() {
         other.join().unwrap();
         assert_all_is_back(&pool);
         assert!(ledger.snapshot().is_all_closed());
-        assert_eq!(ledger.snapshot().closed, 2);
+        // Two leases, and a wait for the second, unless the first had come back.
+        let waits = ledger.snapshot().closed - 2;
+        assert!(pool.snapshot().waits.count <= waits && waits <= 1);
     });
 }
 

@@ -72,13 +72,20 @@ impl BytePool {
             state = self.lock();
             unneeded = state.wait_on(ticket, waker);
         }
-        // It may have been absent, and fit; or others are absent.
-        let mut let_in = state.let_in();
-        let grant = state.collect(ticket);
-        let own = grant.as_ref().and_then(|_| let_in.take_waker(ticket));
-        drop(state);
-        let_in.finish();
-        contain_panic(|| drop((unneeded, own)));
+        // It may have been granted while the lock was released: then it must not be taken back by what follows.
+        let mut grant = state.collect(ticket);
+        if grant.is_none() {
+            // It may have been absent, and fit; or others are absent.
+            let mut let_in = state.let_in();
+            grant = state.collect(ticket);
+            let own = grant.as_ref().and_then(|_| let_in.take_waker(ticket));
+            drop(state);
+            let_in.finish();
+            contain_panic(|| drop(own));
+        } else {
+            drop(state);
+        }
+        contain_panic(|| drop(unneeded));
         grant
     }
 
