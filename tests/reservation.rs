@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures::executor::block_on;
 use losertree::LeakLedger;
@@ -152,6 +153,25 @@ fn more_than_a_number_is_too_large() {
     assert_eq!(poll(&mut other, usize::MAX), Poll::Ready(Ok(())));
     assert_eq!(pool.snapshot().used_bytes, usize::MAX);
     assert!(pool.lease(1).is_err() && reservation.try_grow(1).is_err());
+}
+
+/// Whoever grows in between may come to more than there is, for which no wait would help.
+#[test]
+fn what_has_become_too_large_leaves_the_queue() {
+    let pool = BytePool::builder().smallest_bytes(10).largest_bytes(100).budget_bytes(100);
+    let pool = pool.collect_within(Duration::ZERO).build().unwrap();
+    let (held, mut reservation) = (holding(&pool, 90), holding(&pool, 10));
+    assert!(poll(&mut reservation, 60).is_pending());
+    drop(held);
+    // It was granted 60 and has not collected them, and now they are passed on: to itself.
+    reservation.try_grow(50).unwrap();
+    assert_eq!((pool.snapshot().absent, reservation.bytes()), (1, 60));
+    let Poll::Ready(Err(PoolError::TooLarge { requested_bytes: 120, .. })) = poll(&mut reservation, 60)
+    else {
+        panic!("it would wait for ever, and in front of all others");
+    };
+    assert_eq!((pool.snapshot().absent, pool.snapshot().waiting, pool.snapshot().used_bytes), (0, 0, 60));
+    assert_eq!(poll(&mut reservation, 40), Poll::Ready(Ok(())));
 }
 
 #[test]

@@ -164,11 +164,11 @@ fn where_nobody_waits_a_lease_or_a_growth_gets_it() {
     drop(lease);
     assert!(taken(&mut parked).is_some());
 
-    let (_parked, _) = granted(80);
+    let (parked, _) = granted(80);
     let mut reservation = pool.reservation();
     reservation.try_grow(21).unwrap();
     assert_eq!(figures(&pool), (0, 0, 1, 0));
-    drop((reservation, _parked));
+    drop((reservation, parked));
 
     let mut lease = pool.lease(10).unwrap();
     let mut held = pool.lease(80).unwrap();

@@ -90,7 +90,8 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`PoolError::TooLarge`] if it would come to more than the whole budget: no wait would help.
+    /// [`PoolError::TooLarge`] if it would come to more than the whole budget: no wait would help. It is not in the
+    /// queue any more then.
     ///
     /// # Cancel safety
     ///
@@ -99,22 +100,22 @@ impl Reservation {
     /// [`bytes`](Self::bytes) counts it only once this has returned. Who does not call again should call
     /// [`cancel_grow`](Self::cancel_grow) or drop the reservation: until then those behind it wait too.
     pub fn poll_grow(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), PoolError>> {
-        match &self.growth {
-            Some(growth) if growth.bytes == bytes => {
-                if self.pool.collect(growth.ticket, cx.waker()).is_none() {
-                    return Poll::Pending;
-                }
-                self.growth = None;
-            }
-            _ => {
-                self.cancel_grow();
-                self.check(bytes)?;
-                if !self.grow_if_free(bytes) {
-                    return self.wait_to_grow(cx, bytes);
-                }
-                return Poll::Ready(Ok(()));
-            }
+        let is_new = self.growth.as_ref().is_none_or(|growth| growth.bytes != bytes);
+        if is_new {
+            self.cancel_grow();
         }
+        // Also while it waits: it may have grown meanwhile.
+        if let Err(too_large) = self.check(bytes) {
+            self.cancel_grow();
+            return Poll::Ready(Err(too_large));
+        }
+        let Some(growth) = &self.growth else {
+            return if self.grow_if_free(bytes) { Poll::Ready(Ok(())) } else { self.wait_to_grow(cx, bytes) };
+        };
+        if self.pool.collect(growth.ticket, cx.waker()).is_none() {
+            return Poll::Pending;
+        }
+        self.growth = None;
         self.grown(bytes);
         Poll::Ready(Ok(()))
     }

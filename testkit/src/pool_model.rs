@@ -134,8 +134,8 @@ impl PoolModel {
     /// Waits for a lease; `name` tells who. The number of the lease, if it is there.
     pub(crate) fn poll(&mut self, name: u64, len: usize) -> Result<Option<u64>, Refusal> {
         let charge = self.charge_of(len)?;
-        if let Some(collected) = self.go_on(name) {
-            return Ok(collected.map(|granted| self.hand_out(charge, granted.has_buffer)));
+        if self.has_place(name) {
+            return Ok(self.go_on(name).map(|granted| self.hand_out(charge, granted.has_buffer)));
         }
         if self.is_admitted(charge) {
             return Ok(Some(self.lease_admitted(charge)));
@@ -145,7 +145,7 @@ impl PoolModel {
     }
 
     pub(crate) fn cancel(&mut self, name: u64) {
-        if !self.places().any(|waiting| waiting.name == name) {
+        if !self.has_place(name) {
             return;
         }
         self.queue.retain(|waiting| waiting.name != name);
@@ -179,13 +179,17 @@ impl PoolModel {
         if self.places().any(|waiting| waiting.name == name && waiting.charge != bytes) {
             self.cancel(name);
         }
-        if let Some(collected) = self.go_on(name) {
+        if let Err(too_large) = self.check_growth(name, bytes) {
+            self.cancel(name);
+            return Err(too_large);
+        }
+        if self.has_place(name) {
+            let collected = self.go_on(name);
             if collected.is_some() {
                 self.hold(name, bytes);
             }
             return Ok(collected.is_some());
         }
-        self.check_growth(name, bytes)?;
         if bytes > 0 && !self.is_admitted(bytes) {
             self.enqueue(name, bytes, true);
             return Ok(false);
@@ -242,6 +246,10 @@ impl PoolModel {
         self.held.values().chain(self.reservations.values()).chain(granted).sum()
     }
 
+    fn has_place(&self, name: u64) -> bool {
+        self.places().any(|waiting| waiting.name == name)
+    }
+
     fn places(&self) -> impl Iterator<Item = &Waiting> {
         let granted = self.granted.iter().map(|granted| &granted.waiting);
         self.queue.iter().chain(granted).chain(&self.absent)
@@ -266,14 +274,11 @@ impl PoolModel {
         self.queue.push_back(Waiting { name, charge, is_growth, arrival: self.arrivals });
     }
 
-    /// Who has a place goes on waiting, in its old place if it was absent. `None` if it has none; else what it was
-    /// granted, if it was.
-    fn go_on(&mut self, name: u64) -> Option<Option<Granted>> {
-        if !self.places().any(|waiting| waiting.name == name) {
-            return None;
-        }
-        if let Some(granted) = self.take_grant(name) {
-            return Some(Some(granted));
+    /// Goes on waiting, in its old place if it was absent. What it was granted, if it was.
+    fn go_on(&mut self, name: u64) -> Option<Granted> {
+        let granted = self.take_grant(name);
+        if granted.is_some() {
+            return granted;
         }
         if let Some(place) = self.absent.iter().position(|waiting| waiting.name == name) {
             let back = self.absent.swap_remove(place);
@@ -281,7 +286,7 @@ impl PoolModel {
             self.queue.insert(place, back);
         }
         self.let_in();
-        Some(self.take_grant(name))
+        self.take_grant(name)
     }
 
     fn take_grant(&mut self, name: u64) -> Option<Granted> {
