@@ -58,7 +58,7 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<LedgerLevel>();
     plain::<OpenEntry>();
     plain::<UnclosedEntry>();
-    plain::<OpenSite<'_>>();
+    plain::<OpenSite>();
     plain::<LastUse>();
     plain::<Ending>();
     plain::<Labels>();
