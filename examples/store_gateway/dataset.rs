@@ -190,7 +190,7 @@ fn templates(dir: &Path) -> Result<Vec<Template>, DatasetError> {
             problem,
         };
         let exporter = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        for series in exposition::parse(&scrape).map_err(malformed)? {
+        for series in exposition::parse(&scrape, exposition::Format::default()).map_err(malformed)? {
             let labels = series.labels.without(&["exporter", "cluster", "shard"]);
             templates.insert((exporter.clone(), labels), value_of(&series));
         }

@@ -29,8 +29,8 @@ mod exporter;
 #[cfg(not(feature = "metrics"))]
 #[path = "no_exporter.rs"]
 mod exporter;
-#[path = "../fan_in/exposition.rs"]
-#[expect(dead_code, reason = "here it is only read")]
+#[path = "../fan_in/exposition/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "here it is only read")]
 mod exposition;
 mod gateway;
 mod progress;
