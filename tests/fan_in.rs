@@ -1,103 +1,19 @@
 //! The example program `fan_in`, as its users see it: output, messages and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
 
+#[allow(dead_code, reason = "a test needs a part of it")]
+mod fan_in_run;
 mod program;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::path::Path;
+use std::process::Stdio;
 
-use tempfile::TempDir;
+use fan_in_run::{Line, Run, command, fan_in, file, read, run};
 
 const REPLICA_A: &str = "examples/data/node-replica-a.prom";
 const REPLICA_B: &str = "examples/data/node-replica-b.prom";
-
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::program("fan_in"));
-
-/// The program, to be run in the directory of the package.
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(&*PROGRAM);
-    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    command
-}
-
-struct Run {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn run(command: &mut Command) -> Run {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-fn fan_in(args: &[&str]) -> Run {
-    run(&mut command(args))
-}
-
-impl Run {
-    /// Asserts that the program has succeeded and closed all of its sources; returns what it printed.
-    #[track_caller]
-    fn output(self, sources: usize) -> String {
-        assert_eq!(self.code, Some(0), "{}", self.err);
-        self.assert_closed(sources, 0);
-        self.out
-    }
-
-    /// Asserts that `sources` were opened, of which `failed` have failed and the others were closed.
-    #[track_caller]
-    fn assert_closed(&self, sources: usize, failed: usize) {
-        let closed = sources - failed;
-        let books = format!(
-            "opened {sources}, closed {closed}, failed {failed}, handed back 0, dropped unclosed 0, open 0"
-        );
-        assert_eq!(self.figure("ledger"), books, "{}", self.err);
-        assert_eq!(self.figure("sources"), sources.to_string());
-        assert!(!self.figure("time").is_empty());
-    }
-
-    /// A line of the summary, without its title.
-    #[track_caller]
-    fn figure(&self, title: &str) -> &str {
-        let line = self.err.lines().rev().find_map(|line| line.strip_prefix(title));
-        line.unwrap_or_else(|| panic!("no {title:?} in {}", self.err)).trim()
-    }
-}
-
-/// The labels of a line by name, `__name__` among them, and its sample.
-type Line = (Vec<(String, String)>, String);
-
-/// Reads lines of the exposition format in a way of its own. Well-formed ones only.
-fn read(text: &str) -> Vec<Line> {
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(read_line).collect()
-}
-
-fn read_line(line: &str) -> Line {
-    let (name, mut rest) = line.split_at(line.find(['{', ' ']).unwrap());
-    let mut labels = vec![("__name__".to_owned(), name.to_owned())];
-    while let Some(more) = rest.strip_prefix(['{', ',']).filter(|more| !more.starts_with('}')) {
-        let (name, quoted) = more.split_once("=\"").unwrap();
-        let mut value = String::new();
-        let mut characters = quoted.char_indices();
-        rest = loop {
-            match characters.next().unwrap() {
-                (end, '"') => break &quoted[end + 1..],
-                (_, '\\') => value.push(match characters.next().unwrap().1 {
-                    'n' => '\n',
-                    other => other,
-                }),
-                (_, other) => value.push(other),
-            }
-        };
-        labels.push((name.to_owned(), value));
-    }
-    labels.sort();
-    (labels, rest.trim_start_matches([',', '{', '}']).trim().to_owned())
-}
 
 /// What the program must print for these inputs: each series with its different samples, by timestamp and text.
 fn oracle(inputs: &[String], removed: &[&str]) -> Vec<Line> {
@@ -132,15 +48,6 @@ fn shipped() -> Vec<String> {
     paths.sort();
     assert_eq!(paths.len(), 13);
     paths
-}
-
-/// A directory with a file.
-fn file(name: &str, content: impl AsRef<[u8]>) -> (TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(name);
-    fs::write(&path, content).unwrap();
-    let path = path.to_str().unwrap().to_owned();
-    (dir, path)
 }
 
 #[test]
