@@ -94,6 +94,16 @@ fn odd_lines_are_read_as_by_prometheus() {
     assert_all(texts.iter().map(|(text, verdict)| compare(text, verdict)));
 }
 
+#[test]
+fn what_is_printed_of_odd_lines_can_be_read_again() {
+    for (text, _) in texts().iter().filter(|(_, verdict)| *verdict != Verdict::Refused) {
+        let (_dir, path) = file("text", text);
+        let once = fan_in(&[&path]).output(1);
+        let (_dir, path) = file("again", &once);
+        assert_eq!(fan_in(&[&path]).output(1), once, "{}", encode(text));
+    }
+}
+
 // F61
 #[test]
 #[ignore = "needs Prometheus 2.42"]

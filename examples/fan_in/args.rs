@@ -44,8 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     keep_empty_labels: bool,
 
-    /// Reads names in quotes, which may be any UTF-8: {"http.requests","zone name"="a"} 5. Prometheus does since
-    /// version 3.
+    /// Reads names in quotes, which may be any UTF-8, as Prometheus does since version 3.
     #[arg(long)]
     utf8_names: bool,
 }

@@ -60,7 +60,8 @@ impl Malformed {
     pub(super) fn new(text: &[u8], read: Range<usize>, problem: Problem) -> Self {
         let lines = |part: &[u8]| part.iter().filter(|byte| **byte == b'\n').count();
         let line = lines(&text[..read.start]) + 1;
-        let goes_over_lines = lines(&text[read]) > 0;
+        let read = &text[read];
+        let goes_over_lines = lines(read.strip_suffix(b"\n").unwrap_or(read)) > 0;
         Self { line, problem: if goes_over_lines { Problem::AfterLineEnd(problem.into()) } else { problem } }
     }
 }
