@@ -1,9 +1,13 @@
 //! `tests/data/odd_lines.txt`: texts, and what Prometheus makes of each.
 
+mod made_up;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+pub(crate) use made_up::made_up;
 
 /// A series: its labels, and the first value that they came with, as text.
 pub(crate) type Found = (BTreeMap<String, String>, String);
@@ -49,6 +53,15 @@ pub(crate) fn read() -> Vec<Entry> {
         }
     }
     entries
+}
+
+/// The texts of the file, with their verdicts.
+pub(crate) fn texts() -> Vec<(Vec<u8>, Verdict)> {
+    let of_entry = |entry| match entry {
+        Entry::Text { bytes, verdict } => Some((bytes, verdict)),
+        Entry::Comment(_) => None,
+    };
+    read().into_iter().filter_map(of_entry).collect()
 }
 
 /// Writes the file.
