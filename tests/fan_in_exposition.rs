@@ -22,13 +22,16 @@ fn no_text_panics_and_what_is_read_is_written_to_be_read_again() {
         match parse(&text, format) {
             Ok(series) => {
                 let mut written = Vec::new();
-                series.iter().for_each(|series| write(&mut written, series).unwrap());
+                for series in &series {
+                    write(&mut written, series).unwrap();
+                }
                 let again = parse(&written, format).map_err(|malformed| format!("{malformed:?}"));
                 assert_eq!(again, Ok(series), "{}", encode(&text));
                 accepted += 1;
             }
             Err(malformed) => {
-                assert!((1..=lines).contains(&malformed.line), "{}: {malformed:?}", encode(&text))
+                assert!((1..=lines).contains(&malformed.line), "{}: {malformed:?}", encode(&text));
+                assert!(!malformed.problem.to_string().is_empty());
             }
         }
     }

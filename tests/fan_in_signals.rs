@@ -24,7 +24,7 @@ fn ended(child: Child) -> Run {
 
 #[track_caller]
 fn assert_interrupted(run: &Run, signal: Signal, sources: usize) {
-    assert_eq!(run.code, signal.exit_code(), "{}", run.err);
+    assert_eq!(run.code, Some(signal.exit_code()), "{}", run.err);
     assert!(run.figure("series out").ends_with("(interrupted)"), "{}", run.err);
     assert!(!run.err.contains("error"), "{}", run.err);
     run.assert_closed(sources, 0);

@@ -32,7 +32,7 @@ fn it_ends_in_order_when_it_is_asked_to() {
         let output = child.wait_with_output().unwrap();
         let (table, messages) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-        assert_eq!(output.status.code(), signal.exit_code(), "{table}{messages}");
+        assert_eq!(output.status.code(), Some(signal.exit_code()), "{table}{messages}");
         assert!(!messages.contains("error"), "{messages}");
 
         let figure = |title: &str| {

@@ -16,6 +16,7 @@ use crate::input::Input;
 /// read and sorted by labels, then all of them are merged. Series with the same labels become one, which has
 /// the samples of all of them, each once: a line for each, by timestamp and then by text.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch")]
 #[command(name = "fan_in", version, verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// The stores; `-` is standard input. Default: the scrapes shipped in examples/data/.

@@ -1,8 +1,9 @@
 //! A Prometheus that scrapes texts.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -45,13 +46,16 @@ impl Drop for Running {
     }
 }
 
+/// The labels of a series, and the times of its samples in milliseconds.
+pub(crate) type Timed = (BTreeMap<String, String>, Vec<i64>);
+
 /// What Prometheus makes of texts.
 pub(crate) struct Scraped {
     pub(crate) verdicts: Vec<Verdict>,
     /// What it says of those that it refuses. It names parts of texts by memory that has been used for others since.
     pub(crate) errors: Vec<String>,
-    /// For each text, the series with the times in milliseconds of the samples that have one of their own.
-    pub(crate) times: Vec<Vec<(BTreeMap<String, String>, Vec<i64>)>>,
+    /// For each text, the series whose samples have times of their own.
+    pub(crate) times: Vec<Vec<Timed>>,
 }
 
 /// Has Prometheus (`$PROMETHEUS`, or the one that is installed) scrape each text as a target of its own, twice: by a
@@ -61,20 +65,20 @@ pub(crate) fn scrape(texts: Vec<Vec<u8>>) -> Scraped {
     let prometheus = start(&serve(texts), count);
     let end = Instant::now() + PATIENCE;
     let (mut verdicts, mut errors) = (vec![None; count], vec![String::new(); count]);
-    let (plain, timed) = loop {
-        let [plain, timed] = targets(prometheus.address);
-        if plain.len() == count && timed.len() == count {
-            break (plain, timed);
+    let (plain, honored) = loop {
+        let [plain, honored] = targets(prometheus.address);
+        if plain.len() == count && honored.len() == count {
+            break (plain, honored);
         }
-        assert!(Instant::now() < end, "scraped {} and {} of {count} texts", plain.len(), timed.len());
+        assert!(Instant::now() < end, "scraped {} and {} of {count} texts", plain.len(), honored.len());
         thread::sleep(Duration::from_millis(200));
     };
     for (case, error) in plain {
         // The other way round it need not be: what is too old is not looked at any further.
-        let timed = &timed[&case];
+        let honored = &honored[&case];
         assert!(
-            !error.is_empty() || timed.is_empty(),
-            "text {case} is refused only with its timestamps: {timed:?}"
+            !error.is_empty() || honored.is_empty(),
+            "text {case} is refused only with its timestamps: {honored:?}"
         );
         let accepted = error.is_empty().then(Vec::new);
         (verdicts[case], errors[case]) = (Some(accepted.map_or(Verdict::Refused, Verdict::Accepted)), error);
@@ -203,8 +207,11 @@ fn targets(address: SocketAddr) -> [BTreeMap<usize, String>; 2] {
 
 /// The series that a query has, as the texts have them: their case, their labels, and the result.
 fn query(address: SocketAddr, query: &str) -> Vec<(usize, BTreeMap<String, String>, Value)> {
-    let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let answer = api(address, &format!("query?query={escaped}"));
+    let mut path = "query?query=".to_owned();
+    for byte in query.bytes() {
+        write!(path, "%{byte:02X}").unwrap();
+    }
+    let answer = api(address, &path);
     let mut series = Vec::new();
     for result in answer["result"].as_array().unwrap() {
         let labels = serde_json::from_value(result["metric"].clone());

@@ -26,8 +26,8 @@ impl Signal {
     }
 
     /// The exit code of what was ended by the signal, as shells have it.
-    pub(crate) const fn exit_code(self) -> Option<i32> {
-        Some(128 + self as i32)
+    pub(crate) const fn exit_code(self) -> i32 {
+        128 + self as i32
     }
 }
 

@@ -58,10 +58,10 @@ pub(crate) enum Problem {
 impl Malformed {
     /// Says which line of a text it is that begins where `read` does and was read as far as that goes.
     pub(super) fn new(text: &[u8], read: Range<usize>, problem: Problem) -> Self {
-        let lines = |part: &[u8]| part.iter().filter(|byte| **byte == b'\n').count();
-        let line = lines(&text[..read.start]) + 1;
+        let lines = |part: &[u8]| part.split(|byte| *byte == b'\n').count();
+        let line = lines(&text[..read.start]);
         let read = &text[read];
-        let goes_over_lines = lines(read.strip_suffix(b"\n").unwrap_or(read)) > 0;
+        let goes_over_lines = lines(read.strip_suffix(b"\n").unwrap_or(read)) > 1;
         Self { line, problem: if goes_over_lines { Problem::AfterLineEnd(problem.into()) } else { problem } }
     }
 }
