@@ -271,7 +271,7 @@ async fn a_warning_behind_a_batch_is_an_error_of_the_close() {
 async fn a_warning_behind_a_batch_is_yielded_if_the_close_is_given_up() {
     let pod = |pod: &str| Ok::<_, io::Error>(Response::from(series(&format!(r#"{{pod="{pod}"}}"#), 0)));
     let frames = [pod("a"), pod("b"), Ok(Warning::new("slow").into()), pod("c")];
-    let source = closing(stream::iter(frames), |_| std::future::pending()).boxed();
+    let source = closing(stream::iter(frames), |_| pending()).boxed();
     let strategy = PartialResponseStrategy::Warn;
     let query = ProxyQuery::builder().store(Store::opened("a", source)).partial_response(strategy);
     let mut query = query.batches(10, usize::MAX).build();
