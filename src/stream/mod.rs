@@ -81,6 +81,7 @@
 mod block_source;
 mod builder;
 mod close;
+mod close_on_drop;
 mod closing;
 mod drive;
 mod flatten;
@@ -112,6 +113,7 @@ use crate::SourceError;
 pub use block_source::BlockSource;
 pub use builder::Builder;
 pub use close::{Closable, Close};
+pub use close_on_drop::{BackgroundError, CloseOnDrop, CloseSourceOnDrop, Closer, Idle};
 pub use closing::{Closing, closing};
 pub use flatten::Flatten;
 pub use from_stream::{FromStream, from_stream};
