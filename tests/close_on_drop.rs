@@ -117,6 +117,7 @@ fn poll_close<S: Source + Unpin>(source: &mut S) -> Poll<Result<(), CloseError<S
     Pin::new(source).poll_close(&mut Context::from_waker(Waker::noop()))
 }
 
+// F64
 #[test]
 fn a_merge_is_closed_wherever_it_is_dropped() {
     let script = |random: &mut Random, index: u64| Script::of([index, 9, 9]).with_pauses(random, 0.4);
@@ -542,7 +543,7 @@ fn guarded_sources_are_merged_and_taken_out() {
         ProxyResponseLoserTree::builder().sources(scripts.into_iter().map(guarded)).ledger(&ledger).build();
     let mut driver: Driver = stage.driver(1);
     assert_eq!(driver.run(&mut merge).oks(), (0..16).collect::<Vec<_>>());
-    assert!(merge.stats().sources.iter().all(|source| source.origin.name().as_deref() == Some("store")));
+    assert!(merge.stats().sources.iter().all(|source| source.origin.name() == Some("store")));
     drop(merge);
     assert_eq!(endings(&ledger.snapshot()), [8, 0, 0]);
     stage.log().assert_closed();
@@ -566,6 +567,33 @@ fn what_is_lost_in_the_background_is_booked_as_lost() {
     background.run(&stage, 0);
     let books = ledger.snapshot();
     assert_eq!((books.lost, books.closed_in_background, books.open), (2, 1, 0), "{books}");
+}
+
+/// The same of something that says that it is closed, and has not closed what is in it; wherever it is closed.
+#[test]
+fn what_is_closed_without_what_is_in_it_has_lost_that() {
+    struct Forgetful {
+        _merge: Merge,
+    }
+    impl Closable for Forgetful {
+        type Error = TestError;
+
+        fn poll_close_all(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CloseError<TestError>>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    for is_closed_before in [false, true] {
+        let (stage, background, ledger) = (Stage::new(), Background::new(0), LeakLedger::sites());
+        let forgetful = Forgetful { _merge: merge_of(&stage, [Script::of([1])], &ledger) };
+        let mut guard = CloseOnDrop::new(forgetful, &background.closer);
+        if is_closed_before {
+            block_on(guard.close()).unwrap();
+        }
+        drop(guard);
+        background.run(&stage, 0);
+        let books = ledger.snapshot();
+        assert_eq!((books.lost, books.open), (1, 0), "{books}");
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn text(mut from: impl Read) -> String {
     text
 }
 
+// F64
 #[test]
 fn every_store_is_told_also_when_the_client_disconnects() {
     let mut run = start(&[]);

@@ -11,6 +11,9 @@
 //! ends, or by [`close`](ProxyResponseLoserTree::close), or dropped with the merge; and a
 //! [`LeakLedger`](crate::LeakLedger) shows which of these it was.
 //!
+//! Where there is no `await` to close with, as in an HTTP body that is dropped when its client disconnects, a [`CloseOnDrop`] has it
+//! done in the background.
+//!
 //! # Life cycle
 //!
 //! ```text

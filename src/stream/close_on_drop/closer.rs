@@ -168,6 +168,6 @@ impl fmt::Debug for Closer {
             .field("spawner", &spawner)
             .field("time_limit", &self.limit)
             .field("closings", &self.closings())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
