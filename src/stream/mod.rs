@@ -88,6 +88,8 @@ mod close_on_drop;
 mod closing;
 mod drive;
 mod flatten;
+mod from_items;
+mod from_iter;
 mod from_stream;
 mod gone;
 mod inquiry;
@@ -107,6 +109,7 @@ mod reports;
 mod slot;
 mod source;
 mod stats;
+mod unfold;
 mod watch;
 
 use std::pin::Pin;
@@ -119,6 +122,8 @@ pub use close::{Closable, Close};
 pub use close_on_drop::{BackgroundError, CloseOnDrop, CloseSourceOnDrop, Closer, Idle};
 pub use closing::{Closing, closing};
 pub use flatten::Flatten;
+pub use from_items::{FromItems, from_items};
+pub use from_iter::{FromIter, from_iter};
 pub use from_stream::{FromStream, from_stream};
 pub(crate) use inquiry::ask_to_finish;
 pub use inquiry::is_closing;
@@ -135,6 +140,7 @@ pub use push::PushError;
 pub use received::Received;
 pub use source::{PollClose, PollNext, Source};
 pub use stats::{ForgottenSources, MergeStats, SourceEnd, SourceStats};
+pub use unfold::{Unfold, unfold};
 
 /// Any source, boxed. Made by [`Source::boxed`].
 pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;
