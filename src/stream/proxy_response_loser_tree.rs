@@ -14,7 +14,7 @@ use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
 use super::watch::{MergeEnd, MergeWatch};
-use super::{Builder, Close, NextWithSource, Source, Yielded};
+use super::{Builder, Close, NextWithSource, Source, UnpinSource, Yielded};
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
@@ -142,6 +142,7 @@ impl<S: Source> ProxyResponseLoserTree<S> {
     #[track_caller]
     pub fn new(sources: impl IntoIterator<Item = S>) -> Self
     where
+        S: UnpinSource,
         Natural: Order<S::Item>,
     {
         Self::builder().sources(sources).build()

@@ -3,7 +3,7 @@ use std::panic::Location;
 
 use super::proxy_response_loser_tree::Stage;
 use super::slot::{Slot, SlotState};
-use super::{ProxyResponseLoserTree, Source};
+use super::{ProxyResponseLoserTree, Source, UnpinSource};
 use crate::key::Order;
 
 /// How many sources must be gone at least for their places to be let go.
@@ -28,7 +28,10 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     /// Gives the source back if the merge is closing or closed, has reached its limit or was interrupted by
     /// a panic.
     #[track_caller]
-    pub fn push(&mut self, source: S) -> Result<usize, PushError<S>> {
+    pub fn push(&mut self, source: S) -> Result<usize, PushError<S>>
+    where
+        S: UnpinSource,
+    {
         if self.stage != Stage::Merging || self.is_entered || self.remaining == 0 {
             return Err(PushError { source_not_added: source });
         }
