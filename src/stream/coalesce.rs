@@ -160,7 +160,7 @@ where
     ///
     /// As for [`ProxyResponseLoserTree::close`].
     pub const fn close(&mut self) -> Close<'_, Self> {
-        Close { closable: self }
+        Close::of(self)
     }
 
     /// Returns whether nothing more is yielded but what goes wrong in closing.

@@ -136,7 +136,7 @@ impl<C: Closable + Send + 'static> CloseOnDrop<C> {
     ///
     /// As for [`Closable::close`]. If the future is dropped half-way and the guard too, closing goes on in the background.
     pub const fn close(&mut self) -> Close<'_, Self> {
-        Close { closable: self }
+        Close::of(self)
     }
 
     // The invariant of `inner`: only `into_inner` and `drop` take it out, and nothing of the guard can be reached after those.
