@@ -19,7 +19,7 @@ use losertree::resource::BytePool;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, Store,
 };
-use losertree::{BoxSource, LeakLedger, Response, Source, closing, from_stream};
+use losertree::{BoxSource, CloseError, LeakLedger, Phase, Response, Source, closing, from_stream};
 use losertree_testkit::{Checked, Log, Random, poll_times};
 use timed::{series, tasks};
 use tokio::runtime::Builder;
@@ -139,7 +139,11 @@ async fn set(random: &mut Random) {
             Some(Err(_)) | None => break,
         }
     }
-    poll_fn(|cx| Pin::new(&mut set).poll_close(cx)).await.unwrap();
+    // What was met ahead of what was read is told, and nothing else goes wrong.
+    let closed = poll_fn(|cx| Pin::new(&mut set).poll_close(cx)).await;
+    for error in closed.err().into_iter().flat_map(CloseError::into_errors) {
+        assert!(error.source_error().is_some() && error.phase() == Some(Phase::Merging), "{error:?}");
+    }
     assert_eq!(pool.snapshot().used_bytes, 0);
     assert!(log.sources()[0].dropped);
     log.assert_clean();
