@@ -4,7 +4,7 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,15 +99,15 @@ fn scripts(random: &mut Random) -> Vec<Script<Response>> {
 }
 
 fn keys(scripts: &[Script<Response>]) -> Vec<String> {
-    let mut names = BTreeMap::new();
+    let mut names = BTreeSet::new();
     for script in scripts {
         for step in &script.steps {
             if let Step::Item(Response::Series(series)) = step {
-                names.insert(series.labels.metric_name().unwrap().into_owned(), ());
+                names.insert(series.labels.metric_name().unwrap().into_owned());
             }
         }
     }
-    names.into_keys().collect()
+    names.into_iter().collect()
 }
 
 fn names(answer: &[Response]) -> Vec<String> {
@@ -272,11 +272,16 @@ fn told_store(told: &Arc<AtomicUsize>, first: usize) -> Store<BoxSource<'static,
     Store::opened(format!("store-{first}"), source.boxed())
 }
 
+fn is_store<S: Source<Item = Response> + Unpin>(_: Store<QuerySource<S>>) {}
+
+type Region = ProxyQuery<BoxSource<'static, Response, io::Error>>;
+
+type RegionStore = Store<BoxSource<'static, Response, io::Error>>;
+
 // F57
 #[test]
 fn two_regions_of_two_stores_are_closed_however_the_regions_are_made_stores() {
-    type Region = ProxyQuery<BoxSource<'static, Response, io::Error>>;
-    let ways: [fn(Region) -> Store<BoxSource<'static, Response, io::Error>>; 3] = [
+    let ways: [fn(Region) -> RegionStore; 3] = [
         |region| Store::opened("region", region.into_source().boxed()),
         |region| Store::opened("region", from_stream(region.map_err(io::Error::other)).boxed()),
         |region| {
@@ -301,7 +306,6 @@ fn two_regions_of_two_stores_are_closed_however_the_regions_are_made_stores() {
             ledger.assert_all_closed();
         }
     }
-    fn is_store<S: Source<Item = Response> + Unpin>(_: Store<QuerySource<S>>) {}
     let told = Arc::new(AtomicUsize::new(0));
     is_store(ProxyQuery::builder().store(told_store(&told, 0)).build().into_store("region"));
 }
