@@ -50,8 +50,9 @@
 //! ```
 //!
 //! [`ProxyResponseLoserTree`] is a stream. What it merges is a [`Source`]: a stream with an orderly end.
-//! [`from_stream`] and [`closing`] make one of any stream, and a [`BlockSource`] is one of blocks. [`stream`] has the life cycle, and what is
-//! promised about closing.
+//! [`unfold`] makes one of a client with async methods, [`from_stream`], [`from_items`] and [`closing`] of any stream,
+//! [`from_iter`] of an iterator, and a [`BlockSource`] is one of blocks. [`stream`] has the life cycle, and what is promised
+//! about closing.
 //!
 //! # Name series
 //!
@@ -153,7 +154,10 @@ pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_me
 pub use resource::LeakLedger;
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::{SourceId, SourcePath};
-pub use stream::{BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_stream};
+pub use stream::{
+    BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_items, from_iter, from_stream,
+    unfold,
+};
 
 /// Runs the examples of the README as tests.
 #[cfg(doctest)]

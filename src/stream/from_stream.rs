@@ -33,7 +33,7 @@ enum Stage<E> {
     Ended,
 }
 
-/// Makes a source of any [`TryStream`].
+/// Makes a source of any [`TryStream`]: a stream of `Result`s. For other streams there is [`from_items`](super::from_items).
 ///
 /// # Closing
 ///
@@ -50,12 +50,10 @@ enum Stage<E> {
 /// # Examples
 ///
 /// ```
-/// use futures::stream::{self, StreamExt};
+/// use futures::stream;
 /// use losertree::from_stream;
-/// use std::convert::Infallible;
 ///
-/// // Of a stream whose items are no `Result`s:
-/// let source = from_stream(stream::iter([1, 2, 3]).map(Ok::<_, Infallible>));
+/// let source = from_stream(stream::iter([Ok(1), Ok(2), Err("broken pipe")]));
 /// # drop(source);
 /// ```
 pub const fn from_stream<St: TryStream>(stream: St) -> FromStream<St> {
@@ -67,6 +65,10 @@ impl<St: TryStream> FromStream<St> {
     #[must_use]
     pub fn into_inner(self) -> St {
         self.stream
+    }
+
+    pub(super) const fn get_ref(&self) -> &St {
+        &self.stream
     }
 }
 

@@ -84,6 +84,8 @@ mod close;
 mod closing;
 mod drive;
 mod flatten;
+mod from_items;
+mod from_iter;
 mod from_stream;
 mod gone;
 mod inquiry;
@@ -103,6 +105,7 @@ mod reports;
 mod slot;
 mod source;
 mod stats;
+mod unfold;
 mod watch;
 
 use std::pin::Pin;
@@ -114,6 +117,8 @@ pub use builder::Builder;
 pub use close::{Closable, Close};
 pub use closing::{Closing, closing};
 pub use flatten::Flatten;
+pub use from_items::{FromItems, from_items};
+pub use from_iter::{FromIter, from_iter};
 pub use from_stream::{FromStream, from_stream};
 pub use inquiry::is_closing;
 pub(crate) use lost::drop_closed;
@@ -129,6 +134,7 @@ pub use push_error::PushError;
 pub use received::Received;
 pub use source::{PollClose, PollNext, Source};
 pub use stats::{ForgottenSources, MergeStats, SourceEnd, SourceStats};
+pub use unfold::{Unfold, unfold};
 
 /// Any source, boxed. Made by [`Source::boxed`].
 pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;

@@ -14,9 +14,18 @@ pub type PollClose<S> = Poll<Result<(), CloseError<<S as Source>::Error>>>;
 
 /// A sorted series of items that a merge owns and closes: the child contract.
 ///
-/// A source is a stream of `Result`s with an orderly end. Its own errors become a [`SourceError`] by `into` or `?`. It is implemented by your transport, or made from
-/// a stream by [`from_stream`](super::from_stream) (nothing to close) or [`closing`](super::closing) (a
-/// future that closes it). One that has blocks of items to give is a [`BlockSource`](super::BlockSource).
+/// A source is a stream of `Result`s with an orderly end. Its own errors become a [`SourceError`] by `into` or `?`. One that has
+/// blocks of items to give is a [`BlockSource`](super::BlockSource). It is implemented by your transport, or made of what you
+/// have:
+///
+/// | of | by |
+/// |---|---|
+/// | a client with async methods | [`unfold`](super::unfold) |
+/// | a stream of `Result`s, and a future that closes it | [`closing`](super::closing) |
+/// | a stream of `Result`s that has nothing to close | [`from_stream`](super::from_stream) |
+/// | a stream of other items | [`from_items`](super::from_items) |
+/// | an iterator | [`from_iter`](super::from_iter) |
+/// | a merge | [`into_source`](crate::ProxyResponseLoserTree::into_source) |
 ///
 /// # What a source must do
 ///
