@@ -1,57 +1,87 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::Merge;
-use crate::key::Order;
+use super::{Rule, SyncMerge};
 
 /// A merge in which runs of items become one item each.
 ///
-/// Made by [`Merge::dedup`], [`Merge::dedup_by`] and [`Merge::coalesce`]. To know that a run has ended it
-/// looks at the next item, which stays in the merge.
+/// Made by `dedup`, `dedup_by` and `coalesce` of [`Merge`](super::Merge) and [`TryMerge`](super::TryMerge). To know that a run
+/// has ended it looks at the next item, which stays in the merge.
 ///
 /// # Complexity
 ///
 /// That of the merge, and one comparison for each item more, unless the tournament knows: it does where keys are
 /// [strings of bytes](crate::key::SortKey::PARTS) and sources are many.
 ///
+/// # Errors
+///
+/// Those of the merge. The run at hand may lack what would have come later, and is dropped; the error comes in its place.
+///
 /// # Panics
 ///
 /// Only where the merge or the rule panics. An item is compared before it is taken, so none is lost then.
+///
+/// # Closing
+///
+/// A source that has ended is dropped when the run at hand is over, since the item of that may come from it.
 #[must_use = "iterators are lazy and do nothing unless consumed"]
-pub struct Coalesce<I: Iterator, O, R> {
-    merge: Merge<I, O>,
+#[derive(Clone)]
+pub struct Coalesce<M: SyncMerge, R> {
     /// What the run at hand has become so far. Kept from one call to the next only if something panicked.
-    held: Option<I::Item>,
+    held: Option<M::Value>,
+    merge: M,
+    /// The sources that have ended since the run began, and are not dropped yet. There is room for all of them.
+    ended: Vec<usize>,
     rule: R,
 }
 
-impl<I: Iterator, O, R> Coalesce<I, O, R> {
-    pub(super) const fn new(merge: Merge<I, O>, rule: R) -> Self {
-        Self { merge, held: None, rule }
+impl<M: SyncMerge, R> Coalesce<M, R> {
+    pub(super) fn new(merge: M, rule: R) -> Self {
+        let ended = Vec::with_capacity(merge.sources());
+        Self { held: None, merge, ended, rule }
+    }
+
+    /// Returns the merge, with all that has not been taken.
+    ///
+    /// A run that was at hand when something panicked is dropped.
+    pub fn into_inner(mut self) -> M {
+        drop(self.held.take());
+        self.merge.drop_ended(&mut self.ended);
+        self.merge
     }
 }
 
-impl<I, O, R> Iterator for Coalesce<I, O, R>
-where
-    I: Iterator,
-    O: Order<I::Item>,
-    R: Rule<I, O>,
-{
-    type Item = I::Item;
-
-    fn next(&mut self) -> Option<I::Item> {
+impl<M: SyncMerge, R: Rule<M::Value, M::Order>> Coalesce<M, R> {
+    /// Takes the next run.
+    fn next_run(&mut self) -> Result<Option<M::Value>, M::Failure> {
         if self.held.is_none() {
-            self.held = self.merge.next();
+            self.held = self.merge.take_next()?;
         }
-        while let Some(held) = &mut self.held {
-            if self.rule.is_same(&mut self.merge, held) != Some(true) {
-                break;
-            }
-            if let Some(next) = self.merge.next() {
-                self.rule.absorb(held, next);
+        let Self { held: Some(held), merge, ended, rule } = self else { return Ok(None) };
+        while merge.ask_next(ended, |order, known, next| rule.is_same(order, known, held, next))?
+            == Some(true)
+        {
+            if let Some(next) = merge.take_next()? {
+                rule.absorb(held, next);
             }
         }
-        self.held.take()
+        let run = self.held.take();
+        self.merge.drop_ended(&mut self.ended);
+        Ok(run)
+    }
+}
+
+impl<M: SyncMerge, R: Rule<M::Value, M::Order>> Iterator for Coalesce<M, R> {
+    type Item = M::Item;
+
+    fn next(&mut self) -> Option<M::Item> {
+        let run = self.next_run();
+        if run.is_err() {
+            // Before the sources are.
+            drop(self.held.take());
+            self.ended.clear();
+        }
+        self.merge.hand_over(run)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -61,83 +91,16 @@ where
     }
 }
 
-impl<I, O, R> FusedIterator for Coalesce<I, O, R>
-where
-    I: Iterator,
-    O: Order<I::Item>,
-    R: Rule<I, O>,
-{
-}
+impl<M: SyncMerge, R: Rule<M::Value, M::Order>> FusedIterator for Coalesce<M, R> {}
 
-impl<I: Iterator + fmt::Debug, O: fmt::Debug, R> fmt::Debug for Coalesce<I, O, R>
+impl<M, R> fmt::Debug for Coalesce<M, R>
 where
-    I::Item: fmt::Debug,
+    M: SyncMerge<Value: fmt::Debug> + fmt::Debug,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Coalesce")
             .field("merge", &self.merge)
             .field("held", &self.held)
             .finish_non_exhaustive()
-    }
-}
-
-/// Which items form a run, and what becomes of it. Not nameable outside of this crate, so sealed.
-pub trait Rule<I: Iterator, O> {
-    /// Returns whether the next item of the merge belongs to the run of `held`; `None` if there is none.
-    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool>;
-
-    /// Takes `next` into the run.
-    fn absorb(&mut self, held: &mut I::Item, next: I::Item);
-}
-
-/// The rule of [`Merge::dedup`].
-#[derive(Debug, Clone, Copy)]
-pub struct KeepFirst;
-
-impl<I: Iterator, O: Order<I::Item>> Rule<I, O> for KeepFirst {
-    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool> {
-        merge.is_next_equal(held)
-    }
-
-    fn absorb(&mut self, _held: &mut I::Item, next: I::Item) {
-        drop(next);
-    }
-}
-
-/// The rule of [`Merge::dedup_by`].
-pub struct KeepFirstBy<F>(pub(super) F);
-
-impl<I: Iterator, O: Order<I::Item>, F: FnMut(&I::Item, &I::Item) -> bool> Rule<I, O> for KeepFirstBy<F> {
-    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool> {
-        merge.with_next(|_, next| (self.0)(held, next))
-    }
-
-    fn absorb(&mut self, _held: &mut I::Item, next: I::Item) {
-        drop(next);
-    }
-}
-
-impl<F> fmt::Debug for KeepFirstBy<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeepFirstBy").finish_non_exhaustive()
-    }
-}
-
-/// The rule of [`Merge::coalesce`].
-pub struct Combine<F>(pub(super) F);
-
-impl<I: Iterator, O: Order<I::Item>, F: FnMut(&mut I::Item, I::Item)> Rule<I, O> for Combine<F> {
-    fn is_same(&mut self, merge: &mut Merge<I, O>, held: &I::Item) -> Option<bool> {
-        merge.is_next_equal(held)
-    }
-
-    fn absorb(&mut self, held: &mut I::Item, next: I::Item) {
-        (self.0)(held, next);
-    }
-}
-
-impl<F> fmt::Debug for Combine<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Combine").finish_non_exhaustive()
     }
 }

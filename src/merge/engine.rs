@@ -123,6 +123,44 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         Ok(())
     }
 
+    /// Calls `ask` with the order, whether the next item is equal to the one taken last, if that is known, and the next item,
+    /// which stays where it is.
+    ///
+    /// A source that turns out to have ended is not dropped. Its index is added to `ended`.
+    pub(super) fn ask_next<E, R>(
+        &mut self,
+        ended: &mut Vec<usize>,
+        pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
+        ask: impl FnOnce(&mut O, Option<bool>, &T) -> R,
+    ) -> Result<Option<R>, (usize, E)> {
+        if let Some(source) = self.tree.popped() {
+            let slot = self.sources.get_mut(source).and_then(Option::as_mut);
+            let head = slot.and_then(pull).transpose().map_err(|error| (source, error))?;
+            if head.is_none() {
+                ended.push(source);
+            }
+            self.tree.set_head(source, head);
+        } else {
+            self.fill(pull)?;
+        }
+        let is_equal = self.tree.is_repeat();
+        Ok(self.tree.with_winner(|order, next| ask(order, is_equal, next)))
+    }
+
+    /// Drops sources that have ended.
+    pub(super) fn drop_ended(&mut self, ended: &mut Vec<usize>) {
+        while let Some(source) = ended.pop() {
+            if let Some(slot) = self.sources.get_mut(source) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// How many sources there are and were.
+    pub(super) const fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
     fn fill<E>(&mut self, mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>) -> Result<(), (usize, E)> {
         while self.filled < self.sources.len() {
             let head = self.ask(self.filled, &mut pull)?;

@@ -1,9 +1,10 @@
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::fmt;
 use std::iter::FusedIterator;
 
 use super::engine::{Engine, pull};
-use super::{Coalesce, CodedMerge, Combine, KeepFirst, KeepFirstBy, Staged, Undrained};
+use super::{Coalesce, CodedMerge, Combine, KeepFirst, KeepFirstBy, Staged, SyncMerge, Undrained};
 use crate::key::{By, ByKey, Natural, OffsetCode, Order, SortKey};
 use crate::tree::LoserTree;
 
@@ -195,7 +196,7 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// let merge = losertree::merge([vec![1, 1, 2], vec![1, 3]]);
     /// assert_eq!(merge.dedup().collect::<Vec<_>>(), [1, 2, 3]);
     /// ```
-    pub fn dedup(self) -> Coalesce<I, O, KeepFirst> {
+    pub fn dedup(self) -> Coalesce<Self, KeepFirst> {
         Coalesce::new(self, KeepFirst)
     }
 
@@ -205,7 +206,7 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// let merge = losertree::merge([vec![10, 21], vec![14, 29]]);
     /// assert_eq!(merge.dedup_by(|a, b| *a / 10 == *b / 10).collect::<Vec<_>>(), [10, 21]);
     /// ```
-    pub fn dedup_by<F>(self, same: F) -> Coalesce<I, O, KeepFirstBy<F>>
+    pub fn dedup_by<F>(self, same: F) -> Coalesce<Self, KeepFirstBy<F>>
     where
         F: FnMut(&I::Item, &I::Item) -> bool,
     {
@@ -221,7 +222,7 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     /// let sums = merge.coalesce(|sum, next| sum.1 += next.1);
     /// assert_eq!(sums.collect::<Vec<_>>(), [("a", 11), ("b", 2)]);
     /// ```
-    pub fn coalesce<F>(self, combine: F) -> Coalesce<I, O, Combine<F>>
+    pub fn coalesce<F>(self, combine: F) -> Coalesce<Self, Combine<F>>
     where
         F: FnMut(&mut I::Item, I::Item),
     {
@@ -263,19 +264,6 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
     pub(super) const fn code_of_last(&self) -> OffsetCode {
         self.engine.tree.code_of_taken()
     }
-
-    /// Calls `ask` with the order and the next item, which stays where it is.
-    pub(super) fn with_next<R>(&mut self, ask: impl FnOnce(&mut O, &I::Item) -> R) -> Option<R> {
-        let Ok(()) = self.engine.advance(pull);
-        self.engine.tree.with_winner(ask)
-    }
-
-    /// Whether the next item is equal to the one taken last; `None` if there is no next one.
-    pub(super) fn is_next_equal(&mut self, last: &I::Item) -> Option<bool> {
-        let Ok(()) = self.engine.advance(pull);
-        let known = self.engine.tree.is_repeat();
-        self.engine.tree.with_winner(|order, next| known.unwrap_or_else(|| order.compare(last, next).is_eq()))
-    }
 }
 
 impl<I: Iterator, O: Order<I::Item>> Iterator for Merge<I, O> {
@@ -301,6 +289,37 @@ impl<I: Iterator, O: Order<I::Item>> Iterator for Merge<I, O> {
 }
 
 impl<I: Iterator, O: Order<I::Item>> FusedIterator for Merge<I, O> {}
+
+impl<I: Iterator, O: Order<I::Item>> SyncMerge for Merge<I, O> {
+    type Value = I::Item;
+    type Order = O;
+    type Failure = (usize, Infallible);
+
+    fn sources(&self) -> usize {
+        self.engine.sources()
+    }
+
+    fn take_next(&mut self) -> Result<Option<I::Item>, Self::Failure> {
+        Ok(self.next())
+    }
+
+    fn ask_next<R>(
+        &mut self,
+        ended: &mut Vec<usize>,
+        ask: impl FnOnce(&mut O, Option<bool>, &I::Item) -> R,
+    ) -> Result<Option<R>, Self::Failure> {
+        self.engine.ask_next(ended, pull, ask)
+    }
+
+    fn drop_ended(&mut self, ended: &mut Vec<usize>) {
+        self.engine.drop_ended(ended);
+    }
+
+    fn hand_over(&mut self, taken: Result<Option<I::Item>, Self::Failure>) -> Option<I::Item> {
+        let Ok(taken) = taken;
+        taken
+    }
+}
 
 impl<I: Iterator + Clone, O: Clone> Clone for Merge<I, O>
 where

@@ -45,6 +45,31 @@ pub trait MergeSorted: IntoIterator<Item: IntoIterator> + Sized {
     {
         super::try_merge(self)
     }
+
+    /// See [`try_merge_by`](super::try_merge_by).
+    fn try_merge_sorted_by<T, E, F>(
+        self,
+        compare: F,
+    ) -> TryMerge<<Self::Item as IntoIterator>::IntoIter, T, E, By<F>>
+    where
+        Self::Item: IntoIterator<Item = Result<T, E>>,
+        F: FnMut(&T, &T) -> Ordering,
+    {
+        super::try_merge_by(self, compare)
+    }
+
+    /// See [`try_merge_by_key`](super::try_merge_by_key).
+    fn try_merge_sorted_by_key<T, E, K, F>(
+        self,
+        key: F,
+    ) -> TryMerge<<Self::Item as IntoIterator>::IntoIter, T, E, ByKey<F>>
+    where
+        Self::Item: IntoIterator<Item = Result<T, E>>,
+        K: SortKey,
+        F: FnMut(&T) -> K,
+    {
+        super::try_merge_by_key(self, key)
+    }
 }
 
 impl<S: IntoIterator<Item: IntoIterator>> MergeSorted for S {}

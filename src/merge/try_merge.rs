@@ -1,15 +1,16 @@
+use std::cmp::Ordering;
 use std::fmt;
 use std::iter::FusedIterator;
 
 use super::engine::Engine;
-use super::{Staged, Undrained};
+use super::{Coalesce, Combine, KeepFirst, KeepFirstBy, Staged, SyncMerge, Undrained};
 use crate::SourceId;
 use crate::error::{Phase, SourceError};
-use crate::key::{Natural, Order, SortKey};
+use crate::key::{By, ByKey, Natural, Order, SortKey};
 
 /// An iterator that merges sorted iterators of `Result`s into one.
 ///
-/// Made by [`try_merge`], or by [`try_merge_with`](super::try_merge_with) for any order.
+/// Made by [`try_merge`], [`try_merge_by`], [`try_merge_by_key`] and [`try_merge_with`].
 ///
 /// # Ordering
 ///
@@ -25,6 +26,7 @@ use crate::key::{Natural, Order, SortKey};
 ///
 /// As for [`Merge`](super::Merge).
 #[must_use = "iterators are lazy and do nothing unless consumed"]
+#[derive(Clone)]
 pub struct TryMerge<I, T, E, O> {
     engine: Engine<I, T, O>,
     /// The error that has ended the merge, if there are items to be handed out before it.
@@ -55,6 +57,51 @@ where
     try_merge_with(sources, Natural)
 }
 
+/// Merges sources of `Result`s whose values are sorted by a comparator.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::try_merge_by;
+///
+/// let sources = [vec![Ok::<_, &str>(7), Ok(4)], vec![Ok(6)]];
+/// let merged: Result<Vec<u64>, _> = try_merge_by(sources, |a, b| b.cmp(a)).collect();
+/// assert_eq!(merged, Ok(vec![7, 6, 4]));
+/// ```
+pub fn try_merge_by<S, T, E, F>(
+    sources: S,
+    compare: F,
+) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, E, By<F>>
+where
+    S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
+    F: FnMut(&T, &T) -> Ordering,
+{
+    try_merge_with(sources, By::new(compare))
+}
+
+/// Merges sources of `Result`s whose values are sorted by a key.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::try_merge_by_key;
+///
+/// let sources = [vec![Ok::<_, &str>("a"), Ok("ccc")], vec![Ok("bb")]];
+/// let by_length: Result<Vec<_>, _> = try_merge_by_key(sources, |word| word.len()).collect();
+/// assert_eq!(by_length, Ok(vec!["a", "bb", "ccc"]));
+/// ```
+pub fn try_merge_by_key<S, T, E, K, F>(
+    sources: S,
+    key: F,
+) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, E, ByKey<F>>
+where
+    S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
+    K: SortKey,
+    F: FnMut(&T) -> K,
+{
+    try_merge_with(sources, ByKey::new(key))
+}
+
 /// Merges sources of `Result`s whose values are sorted by any [`Order`].
 pub fn try_merge_with<S, T, E, O>(
     sources: S,
@@ -78,10 +125,31 @@ where
     ///
     /// As the iterator itself: the first error of a source, once.
     pub fn next_with_source(&mut self) -> Option<Result<(usize, T), SourceError<E>>> {
-        match self.engine.next(I::next) {
-            Ok(Some(next)) => Some(Ok(next)),
-            Ok(None) => self.met.take().map(Err),
-            Err((index, error)) => Some(Err(self.end(index, error))),
+        let next = self.engine.next(I::next);
+        self.hand_over_any(next)
+    }
+
+    /// Returns the next item without taking it, or the error that has ended the merge, which is yielded next.
+    ///
+    /// # Errors
+    ///
+    /// As the iterator itself, for as long as the error was not taken.
+    ///
+    /// ```
+    /// let mut merge = losertree::try_merge([vec![Ok(1), Err("gone")], vec![Ok(2)]]);
+    /// assert_eq!(merge.peek(), Some(Ok(&1)));
+    /// assert_eq!(merge.next(), Some(Ok(1)));
+    /// assert!(merge.peek().unwrap().is_err());
+    /// assert!(merge.next().unwrap().is_err());
+    /// assert_eq!(merge.peek(), None);
+    /// ```
+    pub fn peek(&mut self) -> Option<Result<&T, &SourceError<E>>> {
+        if let Err((index, error)) = self.engine.advance(I::next) {
+            self.met = Some(self.end(index, error));
+        }
+        match self.engine.tree.winner() {
+            Some((_, item)) => Some(Ok(item)),
+            None => self.met.as_ref().map(Err),
         }
     }
 
@@ -124,6 +192,54 @@ where
         TryMerge { engine, met: self.met }
     }
 
+    /// Keeps the first of each run of equal items: see [`Merge::dedup`](super::Merge::dedup).
+    ///
+    /// ```
+    /// let merge = losertree::try_merge([vec![Ok(1), Ok(1), Ok(2)], vec![Ok::<_, &str>(1), Ok(3)]]);
+    /// assert_eq!(merge.dedup().collect(), Ok(vec![1, 2, 3]));
+    /// ```
+    pub fn dedup(self) -> Coalesce<Self, KeepFirst> {
+        Coalesce::new(self, KeepFirst)
+    }
+
+    /// Keeps the first of each run of items that are the same as it by `same`: see
+    /// [`Merge::dedup_by`](super::Merge::dedup_by).
+    pub fn dedup_by<F>(self, same: F) -> Coalesce<Self, KeepFirstBy<F>>
+    where
+        F: FnMut(&T, &T) -> bool,
+    {
+        Coalesce::new(self, KeepFirstBy(same))
+    }
+
+    /// Combines each run of equal items into one: see [`Merge::coalesce`](super::Merge::coalesce).
+    ///
+    /// A run that an error interrupts is not yielded, since it may not be complete; the error comes in its place.
+    ///
+    /// ```
+    /// let sources = [vec![Ok(("a", 1)), Ok(("b", 2))], vec![Ok(("a", 10)), Err("gone")]];
+    /// let mut sums = losertree::try_merge_by_key(sources, |pair| pair.0).coalesce(|sum, next| sum.1 += next.1);
+    /// assert!(sums.next().unwrap().is_err()); // there may have been more of "a"
+    /// assert_eq!(sums.next(), None);
+    /// ```
+    pub fn coalesce<F>(self, combine: F) -> Coalesce<Self, Combine<F>>
+    where
+        F: FnMut(&mut T, T),
+    {
+        Coalesce::new(self, Combine(combine))
+    }
+
+    /// Makes of what was taken an item of the iterator. A failure ends the merge.
+    fn hand_over_any<R>(
+        &mut self,
+        taken: Result<Option<R>, (usize, E)>,
+    ) -> Option<Result<R, SourceError<E>>> {
+        match taken {
+            Ok(Some(item)) => Some(Ok(item)),
+            Ok(None) => self.met.take().map(Err),
+            Err((index, error)) => Some(Err(self.end(index, error))),
+        }
+    }
+
     /// Ends the merge for an error of a source.
     #[cold]
     fn end(&mut self, index: usize, error: E) -> SourceError<E> {
@@ -157,6 +273,40 @@ where
         let met = usize::from(self.met.is_some());
         let (low, high) = self.engine.size_hint(Iterator::size_hint);
         (low.max(met).min(1), high.and_then(|high| high.checked_add(met)))
+    }
+}
+
+impl<I, T, E, O> SyncMerge for TryMerge<I, T, E, O>
+where
+    I: Iterator<Item = Result<T, E>>,
+    O: Order<T>,
+{
+    type Value = T;
+    type Order = O;
+    type Failure = (usize, E);
+
+    fn sources(&self) -> usize {
+        self.engine.sources()
+    }
+
+    fn take_next(&mut self) -> Result<Option<T>, (usize, E)> {
+        Ok(self.engine.next(I::next)?.map(|(_, item)| item))
+    }
+
+    fn ask_next<R>(
+        &mut self,
+        ended: &mut Vec<usize>,
+        ask: impl FnOnce(&mut O, Option<bool>, &T) -> R,
+    ) -> Result<Option<R>, (usize, E)> {
+        self.engine.ask_next(ended, I::next, ask)
+    }
+
+    fn drop_ended(&mut self, ended: &mut Vec<usize>) {
+        self.engine.drop_ended(ended);
+    }
+
+    fn hand_over(&mut self, taken: Result<Option<T>, (usize, E)>) -> Option<Self::Item> {
+        self.hand_over_any(taken)
     }
 }
 

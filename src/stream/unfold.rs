@@ -23,7 +23,7 @@ pub struct Unfold<Fut, T, E> {
 struct Exchange<T, E> {
     is_closing: AtomicBool,
     /// What `next` has returned, for as long as the poll lasts.
-    given: Mutex<Option<Option<Result<T, E>>>>,
+    given: Mutex<Poll<Option<Result<T, E>>>>,
 }
 
 /// Makes a source of anything that is asked by async functions: no poll code is needed.
@@ -137,7 +137,8 @@ where
     N: AsyncFnMut(&mut S) -> Option<Result<T, E>>,
     C: AsyncFnOnce(S) -> Result<(), E>,
 {
-    let exchange = Arc::new(Exchange { is_closing: AtomicBool::new(false), given: Mutex::new(None) });
+    let exchange =
+        Arc::new(Exchange { is_closing: AtomicBool::new(false), given: Mutex::new(Poll::Pending) });
     let driver = drive(client, next, close, Arc::clone(&exchange));
     Unfold { driver: Some(Box::pin(driver)), exchange }
 }
@@ -180,11 +181,12 @@ impl<T, E> Exchange<T, E> {
     }
 
     fn give(&self, given: Option<Result<T, E>>) {
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Poll::Ready(given);
     }
 
-    fn take(&self) -> Option<Option<Result<T, E>>> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take(&self) -> Poll<Option<Result<T, E>>> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::replace(&mut given, Poll::Pending)
     }
 }
 
@@ -202,10 +204,7 @@ where
         }
         // It completes only when it has closed.
         let _ = driver.as_mut().poll(cx);
-        match exchange.take() {
-            Some(given) => Poll::Ready(given.map(|item| item.map_err(SourceError::from))),
-            None => Poll::Pending,
-        }
+        exchange.take().map_err(SourceError::from)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
