@@ -196,7 +196,7 @@ where
     ///
     /// ```
     /// let merge = losertree::try_merge([vec![Ok(1), Ok(1), Ok(2)], vec![Ok::<_, &str>(1), Ok(3)]]);
-    /// assert_eq!(merge.dedup().collect(), Ok(vec![1, 2, 3]));
+    /// assert_eq!(merge.dedup().collect::<Result<Vec<_>, _>>(), Ok(vec![1, 2, 3]));
     /// ```
     pub fn dedup(self) -> Coalesce<Self, KeepFirst> {
         Coalesce::new(self, KeepFirst)
