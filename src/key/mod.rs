@@ -10,7 +10,7 @@
 //!
 //! [`SortKey`] is implemented by types that have both: integers, floats, strings, byte strings, tuples,
 //! [`Labels`](crate::Labels) and so on. It is what [`merge`](crate::merge()) uses. [`By`] orders any type by
-//! a comparator and has no code; [`ByKey`] orders items by a [`SortKey`] taken out of them; [`Reversed`]
+//! a comparator and has no code; [`ByKey`] and [`ByKeyRef`] order items by a [`SortKey`] taken out of them; [`Reversed`]
 //! turns an order round.
 //!
 //! | order | code | comparison |
@@ -18,7 +18,7 @@
 //! | [`Natural`] over `u64`, `(u32, u32)`, `[u8; 8]`, … | exact | not called by the tournament |
 //! | [`Natural`] over `String`, `(u64, u64)`, `Labels`, … | a prefix of the key | on equal prefixes |
 //! | [`By`] | none | always |
-//! | [`ByKey`] | that of the key | on equal codes, if inexact |
+//! | [`ByKey`], [`ByKeyRef`] | that of the key | on equal codes, if inexact |
 //! | [`ByOffsetCode`] | an offset-value code that the source hands in | on equal codes, behind what they stand for |
 //!
 //! # Offset-value codes
@@ -51,7 +51,7 @@ mod sort_key;
 mod text;
 
 pub use by::By;
-pub use by_key::ByKey;
+pub use by_key::{ByKey, ByKeyRef};
 pub use by_offset_code::ByOffsetCode;
 pub(crate) use by_ref::ByRef;
 pub use coded::Coded;

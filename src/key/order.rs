@@ -5,7 +5,7 @@ use super::{KeyBuffer, OffsetCode};
 /// The order of a merge: a code for each item, and a comparison for items whose codes are equal.
 ///
 /// This trait is sealed: its orders are [`Natural`](super::Natural), [`By`](super::By),
-/// [`ByKey`](super::ByKey), [`Reversed`](super::Reversed) and
+/// [`ByKey`](super::ByKey), [`ByKeyRef`](super::ByKeyRef), [`Reversed`](super::Reversed) and
 /// [`ByOffsetCode`](super::ByOffsetCode). It is sealed because the contract between the
 /// tournament and its codes is still growing; a type of your own joins by implementing
 /// [`SortKey`](super::SortKey), and any other order is a comparator.

@@ -82,6 +82,19 @@ where
 /// let by_length = merge_by_key([vec!["a", "ccc"], vec!["bb"]], |word| word.len());
 /// assert_eq!(by_length.collect::<Vec<_>>(), ["a", "bb", "ccc"]);
 /// ```
+///
+/// A key that borrows from the item, such as `&entry.name`, takes an order of its own:
+///
+/// ```
+/// use losertree::key::ByKeyRef;
+/// use losertree::merge_with;
+///
+/// struct Entry { name: String }
+/// # let entry = |name: &str| Entry { name: name.to_owned() };
+/// let runs = [vec![entry("a"), entry("c")], vec![entry("b")]];
+/// let merged = merge_with(runs, ByKeyRef::new(|entry: &Entry| entry.name.as_str()));
+/// assert_eq!(merged.map(|entry| entry.name).collect::<String>(), "abc");
+/// ```
 pub fn merge_by_key<S, T, K, F>(sources: S, key: F) -> Merge<<S::Item as IntoIterator>::IntoIter, ByKey<F>>
 where
     S: IntoIterator<Item: IntoIterator<Item = T>>,

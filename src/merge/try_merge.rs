@@ -90,6 +90,19 @@ where
 /// let by_length: Result<Vec<_>, _> = try_merge_by_key(sources, |word| word.len()).collect();
 /// assert_eq!(by_length, Ok(vec!["a", "bb", "ccc"]));
 /// ```
+///
+/// A key that borrows from the item, such as `&entry.name`, takes an order of its own:
+///
+/// ```
+/// use losertree::key::ByKeyRef;
+/// use losertree::try_merge_with;
+///
+/// struct Entry { name: String }
+/// # let entry = |name: &str| Entry { name: name.to_owned() };
+/// let runs = [vec![Ok(entry("a")), Err("gone")], vec![Ok(entry("b"))]];
+/// let merged = try_merge_with(runs, ByKeyRef::new(|entry: &Entry| entry.name.as_str()));
+/// assert_eq!(merged.filter_map(Result::ok).map(|entry| entry.name).collect::<String>(), "a");
+/// ```
 pub fn try_merge_by_key<S, T, E, K, F>(
     sources: S,
     key: F,
