@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::future::pending;
+use std::pin::pin;
 
 use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -67,6 +68,18 @@ fn they_are_merged_with_sources_that_can_fail() {
     let items: Vec<_> = block_on(merge.by_ref().take(4).collect());
     assert_eq!(items[..3], [Ok(1), Ok(2), Ok(3)]);
     assert_eq!(items[3].as_ref().unwrap_err().source_error(), Some(&"disk on fire"));
+}
+
+/// A source that is not `Unpin` is merged boxed, or pinned where it is, and keeps its name.
+#[test]
+fn what_cannot_be_moved_is_merged_pinned() {
+    let source = |item| from_items(stream::once(async move { item })).named("pinned");
+    let pinned = pin!(source(1));
+    let mut merge = ProxyResponseLoserTree::new([pinned]);
+    assert_eq!(merge.stats().sources[0].origin.name(), Some("pinned"));
+    assert_eq!(block_on(merge.by_ref().try_collect::<Vec<_>>()).unwrap(), [1]);
+    let merge = ProxyResponseLoserTree::new([Box::pin(source(2)), Box::pin(source(1))]);
+    assert_eq!(block_on(merge.try_collect::<Vec<_>>()).unwrap(), [1, 2]);
 }
 
 #[test]

@@ -8,7 +8,18 @@ use super::{KeyBuffer, OffsetCode};
 /// [`ByKey`](super::ByKey), [`ByKeyRef`](super::ByKeyRef), [`Reversed`](super::Reversed) and
 /// [`ByOffsetCode`](super::ByOffsetCode). It is sealed because the contract between the
 /// tournament and its codes is still growing; a type of your own joins by implementing
-/// [`SortKey`](super::SortKey), and any other order is a comparator.
+/// [`SortKey`](super::SortKey), and any other order is a comparator:
+///
+/// ```compile_fail,E0277
+/// // Not the comparator itself: `merge_by` takes that, or `By::new` makes an order of it.
+/// let merge = losertree::merge_with([vec![1], vec![2]], |a: &u64, b: &u64| b.cmp(a));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an order of `{T}`",
+    label = "not an `Order`",
+    note = "an order is `Natural`, for a `SortKey`; `By::new(|a, b| …)`, of a comparator; `ByKey::new(|item| …)` or `ByKeyRef::new(|item| …)`, of a key; or one of these `Reversed`",
+    note = "`merge_by` and its like take a comparator, and `merge_by_key` and its like a function of a key"
+)]
 pub trait Order<T>: sealed::Sealed {
     /// Whether equal codes mean equal items, so that [`compare`](Order::compare) need not be asked.
     const EXACT: bool;

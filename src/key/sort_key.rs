@@ -41,6 +41,38 @@ use std::cmp::Ordering;
 /// let merged: String = merge([left, right]).map(|row| row.payload).collect();
 /// assert_eq!(merged, "abc");
 /// ```
+///
+/// A type that has [`Ord`] and no code is merged by a comparator, or by a key of it. It does not merge by itself:
+///
+/// ```
+/// use losertree::{ProxyResponseLoserTree, from_iter, merge_by, merge_by_key};
+/// use losertree::key::By;
+///
+/// #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// struct Version(u32, String);
+///
+/// let runs = [vec![Version(1, "a".into())], vec![Version(1, "b".into())]];
+/// let by_comparator = merge_by(runs.clone(), Ord::cmp);
+/// let by_key = merge_by_key(runs.clone(), |version| version.0);
+/// assert!(by_comparator.eq(by_key));
+/// // Async:
+/// let merge = ProxyResponseLoserTree::builder().sources(runs.map(from_iter)).order(By::new(Version::cmp)).build();
+/// # drop(merge);
+/// ```
+///
+/// ```compile_fail,E0277
+/// #[derive(PartialEq, Eq, PartialOrd, Ord)]
+/// struct Version(u32, String);
+///
+/// let merge = losertree::merge([vec![Version(1, "a".into())]]);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a merge does not know how `{Self}` is ordered: it has no `SortKey`",
+    label = "not a `SortKey`",
+    note = "merge by a comparator, if `{Self}` has `Ord`: `merge_by(sources, Ord::cmp)`, `.order(By::new(Ord::cmp))` on a builder",
+    note = "or by a key of it: `merge_by_key(sources, |item| …)`, `.order(ByKey::new(|item: &_| …))`",
+    note = "or implement `SortKey` for `{Self}`: a code and a comparison, which makes merging fast"
+)]
 pub trait SortKey {
     /// How many of the low bits of [`code`](SortKey::code) are in use: 0 to 64.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gone::KEPT_STATS;
 use super::order_checker::OrderChecker;
 use super::reports::ErrorPolicy;
-use super::{OrderCheck, ProxyResponseLoserTree, Source};
+use super::{OrderCheck, ProxyResponseLoserTree, Source, UnpinSource};
 use crate::key::{Natural, Order};
 use crate::resource::LeakLedger;
 use crate::{SourceError, SourceId};
@@ -55,14 +55,20 @@ impl<S: Source> Default for Builder<S> {
 impl<S: Source, O> Builder<S, O> {
     /// Adds a source. Its index is the number of sources added before.
     #[track_caller]
-    pub fn source(mut self, source: S) -> Self {
+    pub fn source(mut self, source: S) -> Self
+    where
+        S: UnpinSource,
+    {
         self.sources.push((source, Location::caller()));
         self
     }
 
     /// Adds sources, in order.
     #[track_caller]
-    pub fn sources(mut self, sources: impl IntoIterator<Item = S>) -> Self {
+    pub fn sources(mut self, sources: impl IntoIterator<Item = S>) -> Self
+    where
+        S: UnpinSource,
+    {
         let site = Location::caller();
         self.sources.extend(sources.into_iter().map(|source| (source, site)));
         self

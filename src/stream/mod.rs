@@ -107,6 +107,7 @@ mod slot;
 mod source;
 mod stats;
 mod unfold;
+mod unpin_source;
 mod watch;
 
 use std::pin::Pin;
@@ -137,6 +138,7 @@ pub use received::Received;
 pub use source::{PollClose, PollNext, Source};
 pub use stats::{ForgottenSources, MergeStats, SourceEnd, SourceStats};
 pub use unfold::{Unfold, unfold};
+pub use unpin_source::UnpinSource;
 
 /// Any source, boxed. Made by [`Source::boxed`].
 pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;

@@ -15,7 +15,9 @@ use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
 use super::watch::{MergeEnd, MergeWatch};
-use super::{Builder, Close, MergeStats, NextWithSource, PushError, Received, Source, Yielded, inquiry};
+use super::{
+    Builder, Close, MergeStats, NextWithSource, PushError, Received, Source, UnpinSource, Yielded, inquiry,
+};
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
@@ -146,6 +148,7 @@ impl<S: Source> ProxyResponseLoserTree<S> {
     #[track_caller]
     pub fn new(sources: impl IntoIterator<Item = S>) -> Self
     where
+        S: UnpinSource,
         Natural: Order<S::Item>,
     {
         Self::builder().sources(sources).build()
@@ -212,7 +215,10 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     /// Gives the source back if the merge is closing or closed, has reached its limit or was interrupted by
     /// a panic.
     #[track_caller]
-    pub fn push(&mut self, source: S) -> Result<usize, PushError<S>> {
+    pub fn push(&mut self, source: S) -> Result<usize, PushError<S>>
+    where
+        S: UnpinSource,
+    {
         if self.stage != Stage::Merging || self.is_entered || self.remaining == 0 {
             return Err(PushError { source_not_added: source });
         }

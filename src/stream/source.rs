@@ -1,3 +1,4 @@
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,7 +43,7 @@ pub type PollClose<S> = Poll<Result<(), CloseError<<S as Source>::Error>>>;
 ///
 /// # What a source may rely on
 ///
-/// The merge moves a source only between polls (sources are [`Unpin`], box them if they are not), polls it
+/// The merge moves a source only between polls (sources are [`Unpin`], [box](Source::boxed) them if they are not), polls it
 /// from one task at a time, and calls it as this table says:
 ///
 /// | after | `poll_next` | `poll_close` | drop |
@@ -96,6 +97,35 @@ pub type PollClose<S> = Poll<Result<(), CloseError<<S as Source>::Error>>>;
 ///     }
 /// }
 /// ```
+///
+/// A stream is not a source, since it has no orderly end:
+///
+/// ```compile_fail,E0277
+/// # use losertree::ProxyResponseLoserTree;
+/// let merge = ProxyResponseLoserTree::new([futures::stream::iter([Ok::<_, ()>(1)])]);
+/// ```
+///
+/// A merge does not take a source that cannot be moved, but takes it boxed:
+///
+/// ```compile_fail,E0277
+/// # use futures::stream;
+/// # use losertree::{ProxyResponseLoserTree, from_items};
+/// let source = from_items(stream::once(async { 1 }));
+/// let merge = ProxyResponseLoserTree::new([source]);
+/// ```
+///
+/// ```
+/// # use futures::stream;
+/// # use losertree::{ProxyResponseLoserTree, Source, from_items};
+/// let source = from_items(stream::once(async { 1 }));
+/// let merge = ProxyResponseLoserTree::new([source.boxed()]);
+/// # drop(merge);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source that a merge can own and close",
+    label = "not a `Source`",
+    note = "a source is made of a client with async methods by `unfold`; of a stream of `Result`s by `closing` or `from_stream`, of another stream by `from_items`; of an iterator by `from_iter`; of a merge by its method `into_source`"
+)]
 pub trait Source {
     /// What the source gives.
     type Item;
@@ -241,8 +271,13 @@ impl<S: Source + Unpin + ?Sized> Source for Box<S> {
     }
 }
 
-impl<S: Source + ?Sized> Source for Pin<Box<S>> {
-    forwarding!();
+/// Of `Pin<Box<S>>` and `Pin<&mut S>`, which can be moved whatever `S` is.
+impl<P> Source for Pin<P>
+where
+    P: DerefMut<Target: Source> + Unpin,
+{
+    type Item = <P::Target as Source>::Item;
+    type Error = <P::Target as Source>::Error;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         self.as_deref_mut().poll_next(cx)
@@ -254,5 +289,17 @@ impl<S: Source + ?Sized> Source for Pin<Box<S>> {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.as_deref_mut().poll_close(cx)
+    }
+
+    fn name(&self) -> Option<&str> {
+        (**self).name()
+    }
+
+    fn received(&self) -> Option<Received> {
+        (**self).received()
+    }
+
+    fn is_partial(&self) -> bool {
+        (**self).is_partial()
     }
 }
