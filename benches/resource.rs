@@ -11,7 +11,6 @@
 // Fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::mem;
@@ -25,6 +24,7 @@ use criterion::Criterion;
 use futures::StreamExt;
 use futures::executor::block_on;
 use losertree::resource::BytePool;
+use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
 use losertree_testkit::inputs;
 
@@ -199,7 +199,7 @@ impl Source for Ready {
     type Error = Infallible;
 
     #[inline]
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(self.0.next().map(Ok))
     }
 

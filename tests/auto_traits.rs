@@ -3,11 +3,10 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::CloseError;
-use losertree::SourceError;
 use std::fmt::Debug;
 use std::panic::UnwindSafe;
 
+use losertree::error::{Cause, TimedOut};
 use losertree::key::{By, ByKey, Natural, Reversed};
 use losertree::merge::{Coalesce, KeepFirst, Staged, Undrained};
 use losertree::resource::{
@@ -23,8 +22,8 @@ use losertree::stream::{
 };
 use losertree::tree::LoserTree;
 use losertree::{
-    BoxSource, Chunk, Labels, LabelsBuilder, LeakLedger, Merge, Phase, ProxyResponseLoserTree, Response,
-    Series, SourceError, SourceId, TryMerge, Warning,
+    BoxSource, Chunk, CloseError, Labels, LabelsBuilder, LeakLedger, Merge, Phase, ProxyResponseLoserTree,
+    Response, Series, SourceError, SourceId, TryMerge, Warning,
 };
 
 fn plain<T: Send + Sync + Unpin + Debug>() {}
@@ -119,9 +118,9 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
 #[test]
 fn errors_are_errors() {
     error::<SourceError<std::io::Error>>();
-    error::<SourceError<std::io::Error>>();
+    error::<Cause<std::io::Error>>();
     error::<CloseError<std::io::Error>>();
-    error::<OutOfOrder>();
+    error::<TimedOut>();
     error::<PushError<Store>>();
     error::<LabelsError>();
     error::<ParseLabelsError>();

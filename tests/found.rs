@@ -60,7 +60,7 @@ fn after_a_panic_at_the_start_an_error_names_the_wrong_phase() {
     let mut merge = try_merge(sources);
     assert!(caught(|| merge.next()).is_none());
     let error = merge.next().unwrap().unwrap_err();
-    assert_eq!((error.path().index().unwrap(), error.phase()), (1, Phase::Filling));
+    assert_eq!((error.path().index(), error.phase()), (Some(1), Some(Phase::Filling)));
 }
 
 /// P8, F17. Should the drop of a head panic, the error is lost, and items of sources that are gone already

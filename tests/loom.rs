@@ -11,8 +11,6 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::error::Cause;
-use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -23,9 +21,11 @@ use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
+use losertree::error::Cause;
 use losertree::resource::{BytePool, Ending, ReaderGate};
 use losertree::response::{ResponseSet, ResponseSetOptions, Store};
-use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, Warning};
+use losertree::stream::{PollClose, PollNext};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, SourceError, Warning};
 
 const PREEMPTIONS: usize = 4;
 /// Of models that have three threads and take many steps.
@@ -303,7 +303,7 @@ impl Source for Remote {
     type Item = u64;
     type Error = Infallible;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         if self.is_taken {
             return Poll::Ready(None);
         }
@@ -434,11 +434,15 @@ impl Lazy {
     }
 
     fn next(&mut self) -> Option<Result<Response, Cause<Infallible>>> {
-        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)))
+        let next = block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)));
+        next.map(|next| next.map_err(SourceError::into_cause))
     }
 
     fn close(&mut self) -> Result<(), Cause<Infallible>> {
-        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx)))
+        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx))).map_err(|error| {
+            let [error] = error.into_errors().try_into().expect("one error");
+            error.into_cause()
+        })
     }
 
     /// Drops the set and waits for its thread. Returns how often the store was closed and dropped.

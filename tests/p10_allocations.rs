@@ -2,7 +2,6 @@
 //! allocator, on bare sources: what the checked ones of the testkit allocate would be counted too.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::stream::{PollClose, PollNext};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::{AllocationInfo, measure};
 use futures::StreamExt;
 use losertree::key::Order;
+use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree, Source, merge, merge_by, merge_by_key, try_merge};
 use losertree_testkit::{CountingWaker, inputs};
 
@@ -132,7 +132,7 @@ impl Source for Bare {
     type Item = u64;
     type Error = Infallible;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         let turn = self.next / self.step;
         if self.pause > 0 && turn.is_multiple_of(self.pause) && !self.has_paused {
             self.has_paused = true;

@@ -4,7 +4,6 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
+use losertree::stream::{PollClose, PollNext};
 use losertree::{ProxyResponseLoserTree, Source};
 use losertree_testkit::{CountingWaker, End, Script, Stage, Wake};
 
@@ -26,7 +26,7 @@ fn a_source_that_wakes_itself_is_polled_once_a_poll() {
     impl Source for NeverReady {
         type Item = u64;
         type Error = Infallible;
-        fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+        fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
             self.0.fetch_add(1, Ordering::Relaxed);
             cx.waker().wake_by_ref();
             Poll::Pending
@@ -61,7 +61,7 @@ struct ClosesSlowly(Arc<AtomicUsize>, usize);
 impl Source for ClosesSlowly {
     type Item = u64;
     type Error = Infallible;
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(None)
     }
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {

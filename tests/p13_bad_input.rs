@@ -6,7 +6,7 @@
 
 mod probe;
 
-use losertree::SourceError;
+use losertree::error::Cause;
 use losertree::key::{By, Natural, Reversed};
 use losertree::stream::{OrderCheck, SourceEnd};
 use losertree::tree::LoserTree;
@@ -62,15 +62,17 @@ fn empty_sources() {
 
 /// Which source an error is of, by index and name, and when it was met.
 fn origin(error: &SourceError<TestError>) -> (usize, Option<&str>, Phase) {
-    let SourceError::Source(error) = error else { panic!("{error:?} is not of the source") };
-    assert_eq!(error.error().source, error.path().index().unwrap());
-    (error.path().index().unwrap(), error.path().name(), error.phase())
+    let Some(own) = error.source_error() else { panic!("{error:?} is not of the source") };
+    let [source] = error.path().places() else { panic!("{error:?} is not of one source") };
+    assert_eq!(own.source, source.index());
+    (source.index(), source.name(), error.phase().unwrap())
 }
 
 #[test]
 fn a_source_that_fails_on_its_first_poll() {
     let error = try_merge([vec![Ok(1)], vec![Err("gone")], vec![Ok(2)]]).next().unwrap().unwrap_err();
-    assert_eq!((error.path().index().unwrap(), error.phase(), *error.error()), (1, Phase::Filling, "gone"));
+    let met = (error.path().index(), error.phase(), error.source_error());
+    assert_eq!(met, (Some(1), Some(Phase::Filling), Some(&"gone")));
 
     let scripts = || {
         [
@@ -128,13 +130,16 @@ fn a_source_out_of_order_is_an_error_if_that_is_checked() {
         let is_in_order = runs.iter().all(|run| steps_back(run).is_empty());
         assert_eq!(out.last().is_some_and(Result::is_err), !is_in_order);
         if let Some(Err(_)) = out.last() {
-            let Some(Err(SourceError::OutOfOrder(error))) = out.pop() else { panic!("not of the order") };
+            let Some(Err(error)) = out.pop() else { unreachable!() };
+            let Cause::OutOfOrder { position } = *error.cause() else {
+                panic!("{error:?} is not of the order")
+            };
             // It names the first step back of a source, which had been in order until then.
-            let source = error.origin.index();
-            assert_eq!(steps_back(&runs[source]).first(), Some(&error.position));
+            let source = error.path().index().unwrap();
+            assert_eq!(steps_back(&runs[source]).first(), Some(&position));
             let ends = |stats: &losertree::stream::SourceStats| stats.end.unwrap();
             assert_eq!(ends(&merge.stats().sources[source]), SourceEnd::Failed);
-            assert_eq!(merge.stats().sources[source].items, error.position + 1);
+            assert_eq!(merge.stats().sources[source].items, position + 1);
         }
         // What came before is in order, complete for each source as far as it goes, and once.
         let out: Items<u64> = out.into_iter().map(Result::unwrap).collect();

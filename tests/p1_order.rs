@@ -229,11 +229,13 @@ fn exhaustion_is_not_a_value() {
 #[test]
 fn results_are_ordered_by_value() {
     let sources = [vec![Ok(3), Ok(4)], vec![Ok(1), Ok(5), Err("last")], vec![Ok(2)]];
-    let out: Vec<_> = try_merge(sources).map(|item| item.map_err(|error| *error.error())).collect();
+    let out: Vec<_> =
+        try_merge(sources).map(|item| item.map_err(|error| error.into_source_error().unwrap())).collect();
     assert_eq!(out, [Ok(1), Ok(2), Ok(3), Ok(4), Ok(5), Err("last")]);
     // An error is not sorted in among the values, neither before nor after all of them.
     let sources = [vec![Ok(1), Err("middle"), Ok(0)], vec![Ok(1), Ok(9)]];
-    let out: Vec<_> = try_merge(sources).map(|item| item.map_err(|error| *error.error())).collect();
+    let out: Vec<_> =
+        try_merge(sources).map(|item| item.map_err(|error| error.into_source_error().unwrap())).collect();
     assert_eq!(out, [Ok(1), Err("middle")]);
 }
 

@@ -332,13 +332,13 @@ fn a_panic_while_the_merge_is_made() {
         fn poll_next(
             mut self: std::pin::Pin<&mut Self>,
             cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Result<Numbered, TestError>>> {
+        ) -> losertree::stream::PollNext<Self> {
             std::pin::Pin::new(&mut self.0).poll_next(cx)
         }
         fn poll_close(
             mut self: std::pin::Pin<&mut Self>,
             cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Result<(), TestError>> {
+        ) -> losertree::stream::PollClose<Self> {
             std::pin::Pin::new(&mut self.0).poll_close(cx)
         }
         fn name(&self) -> Option<&str> {

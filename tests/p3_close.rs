@@ -5,10 +5,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use futures::StreamExt;
-use losertree::CloseError;
-use losertree::SourceError;
 
-use losertree::{LeakLedger, Phase, ProxyResponseLoserTree};
+use losertree::stream::{PollClose, PollNext};
+use losertree::{CloseError, LeakLedger, Phase, ProxyResponseLoserTree, SourceError};
 use losertree_testkit::{
     At, Checked, CountingWaker, End, Random, Script, ScriptedSource, Stage, TestError, Wake, poll_times,
     silence_scripted_panics,
@@ -24,10 +23,8 @@ fn merge_of(stage: &Stage, scripts: impl IntoIterator<Item = Script<u64>>) -> Pr
 type Failure = (usize, Phase, TestError);
 
 fn failure(error: SourceError<TestError>) -> Failure {
-    match error {
-        error => (error.path().index().unwrap(), error.phase(), error.into_error()),
-        other => panic!("{other}"),
-    }
+    let [source] = error.path().places() else { panic!("{error}") };
+    (source.index(), error.phase().unwrap(), error.into_source_error().unwrap())
 }
 
 fn failures(closed: Result<(), CloseError<TestError>>) -> Vec<Failure> {
@@ -201,10 +198,10 @@ fn heads_are_dropped_before_sources_are_closed() {
     impl losertree::Source for Lender {
         type Item = Lent;
         type Error = Infallible;
-        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Lent, Infallible>>> {
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
             Poll::Ready(Some(Ok(Lent(Arc::clone(&self.0)))))
         }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             assert_eq!(Arc::strong_count(&self.0), 1, "closed while an item was out");
             Poll::Ready(Ok(()))
         }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use losertree::key::By;
+use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree};
 use losertree_testkit::{Script, Stage, Wake, poll_times, silence_scripted_panics};
 
@@ -98,13 +99,10 @@ fn heads_are_dropped_before_sources() {
     impl losertree::Source for Lender {
         type Item = (u8, Lent);
         type Error = Infallible;
-        fn poll_next(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Self::Item, Infallible>>> {
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
             Poll::Ready(Some(Ok((1, Lent(Arc::clone(&self.0))))))
         }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             Poll::Ready(Ok(()))
         }
     }

@@ -6,9 +6,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use futures::StreamExt;
-use losertree::SourceError;
+use losertree::error::Cause;
 use losertree::stream::{OrderCheck, SourceEnd};
-use losertree::{Phase, ProxyResponseLoserTree, Response, Series, SourceId};
+use losertree::{Phase, ProxyResponseLoserTree, Response, Series, SourceError, SourceId};
 use losertree_testkit::{
     At, Checked, End, Item, Random, Runs, Script, ScriptedSource, Stage, TestError, Wake, merged,
 };
@@ -17,10 +17,8 @@ use quickcheck::quickcheck;
 type Store<T> = Checked<ScriptedSource<T>>;
 
 fn source_error(error: SourceError<TestError>) -> (SourceId, Phase, TestError) {
-    match error {
-        error => (error.path().clone(), error.phase(), error.into_error()),
-        other => panic!("{other}"),
-    }
+    let [source] = error.path().places() else { panic!("{error}") };
+    (source.clone(), error.phase().unwrap(), error.into_source_error().unwrap())
 }
 
 /// Runs to the end, and returns the items before the error, the error, and asserts that it is the last.
@@ -153,7 +151,7 @@ fn a_failing_source_is_replaced_by_a_warning() {
             .sources(stage.sources(scripts))
             .partial_response(|error| match error.path().index().unwrap() {
                 1 => {
-                    assert_eq!(error.path().name(), Some("store-b"));
+                    assert_eq!(error.path().name().as_deref(), Some("store-b"));
                     1_001
                 }
                 index => 1_000 + index as u64,
@@ -267,7 +265,7 @@ fn errors_become_responses() {
     assert_eq!(items.len(), 2);
     assert!(items[0].as_series().is_some());
     let Response::Warning(warning) = &items[1] else { panic!("{:?}", items[1]) };
-    assert_eq!(warning.origin().map(SourceId::index), Some(0));
+    assert_eq!(warning.origin().index(), Some(0));
     let text = warning.to_string();
     assert!(text.starts_with("source 0 \"store-a\": failed while merging: "), "{text}");
 }
@@ -286,10 +284,10 @@ fn a_source_out_of_order_is_an_error_where_the_order_is_checked() {
             .build();
         let run = stage.driver(seed).run(&mut merge);
         stage.log().assert_closed();
-        let Some(Err(SourceError::OutOfOrder(OutOfOrder { origin, position, .. }))) = run.items.last() else {
-            panic!("{:?}", run.items)
-        };
-        assert_eq!((origin.index(), origin.name(), *position), (1, Some("store-b"), 2));
+        let Some(Err(error)) = run.items.last() else { panic!("{:?}", run.items) };
+        assert_eq!(error.path(), &SourceId::new(1, Some("store-b".into())).into());
+        assert_eq!(error.phase(), Some(Phase::Merging));
+        assert_eq!(error.cause(), &Cause::OutOfOrder { position: 2 });
         assert_eq!(run.oks(), [1, 2, 3, 5, 6]);
         let stats = merge.stats();
         assert_eq!((stats.sources[1].out_of_order, stats.sources[0].out_of_order), (1, 0));

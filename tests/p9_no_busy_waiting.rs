@@ -10,6 +10,7 @@
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
+use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree};
 use losertree_testkit::{CountingWaker, Item, Random, Runs, Script, Stage, Wake, assert_merged};
 use quickcheck::quickcheck;
@@ -101,10 +102,7 @@ fn a_source_with_a_head_is_not_polled_when_it_wakes() {
     impl losertree::Source for Prefetching {
         type Item = u64;
         type Error = Infallible;
-        fn poll_next(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<u64, Infallible>>> {
+        fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
             let mut shared = self.1.lock().expect("not poisoned");
             shared.0 += 1;
             shared.1 = Some(cx.waker().clone());
@@ -112,7 +110,7 @@ fn a_source_with_a_head_is_not_polled_when_it_wakes() {
             self.0 += 10;
             Poll::Ready(Some(Ok(self.0)))
         }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             Poll::Ready(Ok(()))
         }
     }

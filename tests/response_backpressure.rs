@@ -1,8 +1,6 @@
 //! What a set holds while nobody reads is bounded, nobody waits for ever, and nobody is woken in vain.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::error::Cause;
-use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -12,10 +10,12 @@ use std::vec;
 use allocation_counter::measure;
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use losertree::error::Cause;
 use losertree::resource::BytePool;
 use losertree::response::{
     ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
+use losertree::stream::{PollClose, PollNext};
 use losertree::{Chunk, Labels, Response, Series, Source, Warning};
 use losertree_testkit::{
     Checked, CountingWaker, Driver, Log, Random, Script, ScriptedSource, Stage, Tasks, Wake,
@@ -239,7 +239,7 @@ fn only_a_set_that_fails_for_want_of_memory_counts_as_refused() {
                 Poll::Pending => panic!("it waits for nothing"),
                 Poll::Ready(Some(Ok(_))) => came += 1,
                 Poll::Ready(Some(Err(error))) => {
-                    assert!(matches!(error, Cause::Pool(_)), "{error:?}");
+                    assert!(matches!(error.cause(), Cause::Pool(_)), "{error:?}");
                     failed += 1;
                 }
                 Poll::Ready(None) => break,

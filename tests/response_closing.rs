@@ -5,7 +5,6 @@
 
 mod timed;
 
-use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io;
 use std::panic::resume_unwind;
@@ -18,14 +17,17 @@ use std::time::Duration;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use losertree::error::Cause;
 use losertree::resource::BytePool;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
     ShardMatcher, Store,
 };
-use losertree::stream::SourceEnd;
-use losertree::{LeakLedger, Response, Source, closing};
-use losertree_testkit::{Checked, Closing, CountingWaker, Log, Random, Script, Stage, Wake, poll_times};
+use losertree::stream::{PollClose, PollNext, SourceEnd};
+use losertree::{LeakLedger, Response, Source, SourceError, closing};
+use losertree_testkit::{
+    Checked, Closing, CountingWaker, Log, Random, Script, Stage, Wake, only_error, poll_times,
+};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
@@ -38,21 +40,21 @@ async fn next<S>(set: &mut ResponseSet<S>) -> Option<Result<Response, Cause<S::E
 where
     S: Source<Item = Response> + Unpin,
 {
-    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await
+    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await.map(|next| next.map_err(SourceError::into_cause))
 }
 
 async fn close<S>(set: &mut ResponseSet<S>) -> Result<(), Cause<S::Error>>
 where
     S: Source<Item = Response> + Unpin,
 {
-    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await
+    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await.map_err(|error| only_error(error).into_cause())
 }
 
 fn poll_once<S>(set: &mut ResponseSet<S>) -> Poll<Option<Result<Response, Cause<S::Error>>>>
 where
     S: Source<Item = Response> + Unpin,
 {
-    Pin::new(set).poll_next(&mut Context::from_waker(Waker::noop()))
+    Pin::new(set).poll_next(&mut Context::from_waker(Waker::noop())).map_err(SourceError::into_cause)
 }
 
 /// Where in its life a set is.
@@ -400,8 +402,8 @@ async fn a_store_that_panics_in_the_background_is_abandoned_and_the_others_go_on
         let (warnings, answer): (Vec<_>, Vec<_>) =
             answer.into_iter().partition(|response| matches!(response, Response::Warning(_)));
         let [Response::Warning(warning)] = &*warnings else { panic!("{warnings:?}") };
-        assert_eq!(warning.origin().unwrap().name(), Some("bad"));
-        assert!(warning.message().ends_with("the background task has ended before the store"), "{warning}");
+        assert_eq!(warning.origin().name().as_deref(), Some("bad"));
+        assert!(warning.message().ends_with("the background task has ended before the source"), "{warning}");
         let mut expected: Vec<_> = (0..before).map(|nth| 2 * nth).chain([1, 3]).collect();
         expected.sort_unstable();
         assert_eq!(answer, expected.into_iter().map(series).collect::<Vec<_>>());
@@ -698,13 +700,13 @@ impl Source for Blocking {
     type Item = Response;
     type Error = io::Error;
 
-    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<io::Result<Response>>> {
+    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollNext<Self> {
         self.entered.send(()).unwrap();
         self.go_on.recv().unwrap();
         Poll::Pending
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> PollClose<Self> {
         panic!("it is dropped")
     }
 }

@@ -13,7 +13,7 @@ use losertree_testkit::{
 use quickcheck::QuickCheck;
 
 type Scripted = Checked<ScriptedSource<Response>>;
-type Frame = Result<Response, losertree::response::SourceError<losertree_testkit::TestError>>;
+type Frame = Result<Response, losertree::SourceError<losertree_testkit::TestError>>;
 
 /// What is asked of some stores.
 struct Plan {
@@ -308,7 +308,7 @@ fn an_error_ends_the_query_or_becomes_a_warning() {
             .frames
             .iter()
             .filter_map(|frame| match frame {
-                Ok(Response::Warning(warning)) => Some(warning.origin()?.name()?.to_owned()),
+                Ok(Response::Warning(warning)) => Some(warning.origin().name()?.into_owned()),
                 _ => None,
             })
             .collect();

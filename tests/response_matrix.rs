@@ -5,7 +5,6 @@
 
 mod timed;
 
-use losertree::CloseError;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -14,7 +13,7 @@ use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
 };
 use losertree::stream::SourceEnd;
-use losertree::{LeakLedger, Response};
+use losertree::{CloseError, LeakLedger, Response};
 use timed::{Cast, Plan, Step, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::time::Instant;
 
@@ -255,7 +254,7 @@ async fn with_warnings_each_store_costs_its_own_answer_and_nothing_else() {
         assert_eq!(answer, expected(cell));
         let warnings = warnings.into_iter().map(|warning| {
             let Response::Warning(warning) = warning else { unreachable!() };
-            let origin = warning.origin().unwrap();
+            let [origin] = warning.origin().places() else { panic!("{warning:?}") };
             assert_eq!(origin.name(), Some(&*format!("store-{}", origin.index())));
             (origin.index(), warning.message().to_owned())
         });
@@ -322,7 +321,7 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
         let others = trial.query.close().await.err().map_or(vec![], CloseError::into_errors);
         for error in [error].into_iter().chain(others) {
             let index = error.path().index().unwrap();
-            assert_eq!(error.path().name(), Some(&*format!("store-{index}")));
+            assert_eq!(error.path().name().as_deref(), Some(&*format!("store-{index}")));
             let text = error.report();
             assert!(cell[index].errors().iter().any(|expected| text.ends_with(expected)), "{text}");
         }

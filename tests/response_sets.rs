@@ -2,17 +2,17 @@
 //! task and the reader get their turns.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::error::Cause;
 use std::pin::Pin;
 
 use futures::stream::{self, Stream};
+use losertree::error::Cause;
 use losertree::resource::BytePool;
 use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
 use losertree::stream::Received;
-use losertree::{Chunk, Labels, Response, Series, Source, Warning};
+use losertree::{Chunk, Labels, Response, Series, Source, SourceError, Warning};
 use losertree_testkit::{
     Answer, Checked, Driver, Random, Script, ScriptedSource, SetRules, Stage, Tasks, TestError, Wake,
-    random_store,
+    only_error, random_store,
 };
 use quickcheck::QuickCheck;
 
@@ -62,7 +62,7 @@ impl Play {
     fn close(&mut self) -> Result<(), Cause<TestError>> {
         let (set, tasks) = (&mut self.set, &self.tasks);
         let close = std::future::poll_fn(|cx| tasks.poll(cx, |cx| Pin::new(&mut *set).poll_close(cx)));
-        self.driver.complete(close).expect("no deadlock")
+        self.driver.complete(close).expect("no deadlock").map_err(|error| only_error(error).into_cause())
     }
 
     fn end(self) {
@@ -85,7 +85,7 @@ fn fused<'a>(
         }
         let polled = tasks.poll(cx, |cx| Pin::new(&mut *set).poll_next(cx));
         has_failed = matches!(polled, std::task::Poll::Ready(Some(Err(_))));
-        polled
+        polled.map_err(SourceError::into_cause)
     })
 }
 

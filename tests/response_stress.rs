@@ -5,7 +5,6 @@
 
 mod timed;
 
-use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -136,8 +135,8 @@ async fn set(random: &mut Random) {
     for index in 0..random.below(length + 3) {
         match poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await {
             Some(Ok(response)) => assert_eq!(response, series(index)),
-            Some(Err(Cause::Source(_))) | None => break,
-            Some(Err(error)) => panic!("{error}"),
+            Some(Err(error)) if error.source_error().is_none() => panic!("{}", error.report()),
+            Some(Err(_)) | None => break,
         }
     }
     poll_fn(|cx| Pin::new(&mut set).poll_close(cx)).await.unwrap();

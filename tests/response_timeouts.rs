@@ -5,7 +5,6 @@
 
 mod timed;
 
-use losertree::error::Cause;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -14,11 +13,11 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use losertree::SourceError;
+use losertree::error::{Cause, Timeout};
 use losertree::resource::BytePool;
-use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store, Timeout};
-use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
-use losertree_testkit::{Checked, Closing};
+use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
+use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, SourceError, closing};
+use losertree_testkit::{Checked, Closing, only_error};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::time::{Instant, sleep};
 
@@ -36,11 +35,11 @@ fn all_timeouts() -> ResponseSetOptions {
 }
 
 async fn next(set: &mut Set) -> Option<Result<Response, Cause<io::Error>>> {
-    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await
+    poll_fn(|cx| Pin::new(&mut *set).poll_next(cx)).await.map(|next| next.map_err(SourceError::into_cause))
 }
 
 async fn close(set: &mut Set) -> Result<(), Cause<io::Error>> {
-    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await
+    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await.map_err(|error| only_error(error).into_cause())
 }
 
 /// Which timeout fires when a store does this, when, and how many series come before.
@@ -112,11 +111,9 @@ async fn each_fires_after_exactly_its_time_and_says_which_it_was_and_of_which_st
             }
             let error = merge.next().await.unwrap().unwrap_err();
             assert_eq!(start.elapsed(), fires_at, "{strategy:?} {timeout:?}");
-            let Cause::TimedOut(timed_out) = error.source_error().unwrap() else {
-                panic!("{error:?}");
-            };
+            let Cause::TimedOut(timed_out) = error.cause() else { panic!("{error:?}") };
             assert_eq!((timed_out.timeout, timed_out.after), (timeout, limit));
-            assert_eq!(error.path().name(), Some("slow"));
+            assert_eq!(error.path().name().as_deref(), Some("slow"));
             let text = error.report();
             assert!(text.contains("\"slow\"") && text.contains(&timed_out.to_string()), "{text}");
             assert!(merge.next().await.is_none());
@@ -154,7 +151,7 @@ async fn as_a_warning_it_names_the_store_and_the_timeout() {
             }
             assert_eq!(came, series + 20, "{strategy:?} {timeout:?}");
             let (at, warning) = warned.unwrap();
-            assert_eq!(warning.origin().unwrap().name(), Some("slow"));
+            assert_eq!(warning.origin().name().as_deref(), Some("slow"));
             let text = warning.message();
             assert!(text.contains(&format!("{timeout} after {limit:?}")), "{text}");
             // It is told when the merge asks the store again, which may be later.
@@ -240,7 +237,9 @@ async fn time_in_which_nobody_asks_does_not_count_for_a_frame() {
         let mut set =
             ResponseSet::new(cast.store(Plan { answer: steps.collect(), ..Plan::default() }), &options);
         for index in 0..12 {
-            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx))).await;
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx)))
+                .await
+                .map_err(SourceError::into_cause);
             sleep(seconds(30)).await;
             let next = match polled {
                 Poll::Ready(next) => next,
@@ -421,7 +420,7 @@ async fn every_error_of_the_transport_passes_unharmed() {
     for strategy in STRATEGIES {
         for kind in KINDS {
             let places: [(Plan, Phase, usize); 4] = [
-                (Plan { open: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Filling, 0),
+                (Plan { open: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Opening, 0),
                 (Plan { answer: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Filling, 0),
                 (Plan { answer: vec![frame(0), wait(1), fails(kind)], ..Plan::default() }, Phase::Merging, 1),
                 (
@@ -431,18 +430,16 @@ async fn every_error_of_the_transport_passes_unharmed() {
                 ),
             ];
             for (plan, phase, series) in places {
-                let is_opening = !plan.open.is_empty();
                 let cast = Cast::default();
                 let options = all_timeouts().retrieval(strategy);
                 let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(cast.store(plan), &options)]);
                 for _ in 0..series {
                     merge.next().await.unwrap().unwrap();
                 }
-                let Some(Err(SourceError::Source(error))) = merge.next().await else { panic!("it fails") };
-                assert_eq!(error.phase(), phase, "{strategy:?} {kind:?}");
-                let error = match error.into_error() {
-                    Cause::Source(error) if is_opening => error,
-                    Cause::Source(error) if !is_opening => error,
+                let Some(Err(error)) = merge.next().await else { panic!("it fails") };
+                assert_eq!(error.phase(), Some(phase), "{strategy:?} {kind:?}");
+                let error = match error.into_cause() {
+                    Cause::Source(error) => error,
                     other => panic!("{other:?}"),
                 };
                 assert_eq!((error.kind(), error.to_string()), (kind, "of the transport".into()));
@@ -480,7 +477,7 @@ async fn expect_no_timer(options: &ResponseSetOptions) {
         let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(store, options)]);
         let mut answer: Vec<_> = merge.by_ref().collect().await;
         let error = answer.pop().unwrap().unwrap_err();
-        assert!(matches!(error.source_error(), Some(Cause::NoTimer)), "{error:?}");
+        assert!(matches!(error.cause(), Cause::NoTimer), "{error:?}");
         assert!(answer.iter().all(Result::is_ok));
     }
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
-use losertree::{Chunk, Labels, LabelsBuilder, Response, Series, SortKey, SourceId, Warning, merge};
+use losertree::{
+    Chunk, Labels, LabelsBuilder, Response, Series, SortKey, SourceId, SourcePath, Warning, merge,
+};
 use quickcheck::QuickCheck;
 
 fn labels(text: &str) -> Labels {
@@ -70,8 +72,8 @@ fn warnings_name_their_source() {
     assert_eq!(named.to_string(), r#"source 3 "store-a": gone"#);
     assert_eq!(unnamed.to_string(), "source 3: gone");
     assert_eq!(general.to_string(), "gone");
-    assert_eq!((named.origin().map(SourceId::index), named.message()), (Some(3), "gone"));
-    assert_eq!(general.origin(), None);
+    assert_eq!((named.origin().index(), named.message()), (Some(3), "gone"));
+    assert_eq!(general.origin(), &SourcePath::default());
 }
 
 #[test]

@@ -3,7 +3,6 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::stream::{PollClose, PollNext};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures::stream::{self, StreamExt};
-use losertree::stream::{Received, SourceEnd};
+use losertree::stream::{PollClose, PollNext, Received, SourceEnd};
 use losertree::{BlockSource, LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
 use losertree_testkit::{Script, Stage, TestError, Wake};
 
@@ -28,7 +27,7 @@ fn a_stream_is_a_source() {
     let mut source = from_stream(stream::iter([Ok(1), Err("broken")]));
     let mut source = Pin::new(&mut source);
     assert_eq!(ready(source.as_mut().poll_next(&mut cx)), Some(Ok(1)));
-    assert_eq!(ready(source.as_mut().poll_next(&mut cx)), Some(Err("broken")));
+    assert_eq!(ready(source.as_mut().poll_next(&mut cx)), Some(Err("broken".into())));
     assert_eq!(ready(source.as_mut().poll_close(&mut cx)), Ok(()));
     assert_eq!((source.name(), source.received()), (None, None));
 }
@@ -50,7 +49,7 @@ fn a_closing_source_calls_its_function_once_and_with_the_stream() {
     let mut closed = source(&calls);
     assert_eq!(ready(Pin::new(&mut closed).poll_next(&mut cx)), Some(Ok(1)));
     assert_eq!(calls.get(), 0);
-    assert_eq!(ready(Pin::new(&mut closed).poll_close(&mut cx)), Err("refused"));
+    assert_eq!(ready(Pin::new(&mut closed).poll_close(&mut cx)), Err("refused".into()));
     assert_eq!(calls.get(), 1);
     // Beyond the contract, it stays closed.
     assert_eq!(ready(Pin::new(&mut closed).poll_close(&mut cx)), Ok(()));
@@ -120,8 +119,11 @@ fn errors_are_changed_on_both_ways() {
     let mut source = failing.map_err(|error| error.to_string());
     let mut cx = Context::from_waker(Waker::noop());
     let next = ready(Pin::new(&mut source).poll_next(&mut cx));
-    assert!(next.expect("an error").is_err_and(|text| text.contains("source 0")));
-    assert!(ready(Pin::new(&mut source).poll_close(&mut cx)).is_err_and(|text| text.contains("source 0")));
+    let error = next.expect("an error").unwrap_err();
+    assert!(error.source_error().is_some_and(|text| text.contains("source 0")));
+    let closed = ready(Pin::new(&mut source).poll_close(&mut cx)).unwrap_err();
+    let [error] = closed.errors() else { panic!("{closed:?}") };
+    assert!(error.source_error().is_some_and(|text| text.contains("source 0")));
 }
 
 /// A mutable reference lends a source to a merge: the merge closes it, and it is still there.
@@ -144,7 +146,7 @@ fn what_was_received_is_reported_while_open_and_after() {
     impl Source for Counting {
         type Item = u64;
         type Error = Infallible;
-        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
             if self.0 == 300 {
                 return Poll::Ready(None);
             }
@@ -173,7 +175,7 @@ fn a_source_that_has_panicked_is_not_asked_what_it_has_received() {
     impl Source for Panicking {
         type Item = u64;
         type Error = Infallible;
-        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<u64, Infallible>>> {
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
             self.0 = true;
             std::panic::resume_unwind(Box::new("as asked"))
         }

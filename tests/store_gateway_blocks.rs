@@ -1,7 +1,6 @@
 //! The block source of the example `store_gateway`, in a merge that ends everywhere it can.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
 
-use losertree::error::Cause;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -187,8 +186,8 @@ fn books_are_balanced_wherever_a_block_fails() {
                 failed
             });
             gateway.assert_balanced();
-            assert_eq!(failed.path().index(), block);
-            let Some(Cause::Source(error)) = failed.source_error() else { panic!("{failed}") };
+            assert_eq!(failed.path().index(), Some(block));
+            let Some(error) = failed.source_error() else { panic!("{failed}") };
             assert!(matches!(error.problem, Problem::Injected));
         }
     }

@@ -1,4 +1,3 @@
-use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::pin::Pin;
@@ -7,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use std::vec;
 
+use losertree::stream::{PollClose, PollNext};
 use losertree::{Response, Source};
 
 /// What each source gives.

@@ -1,7 +1,5 @@
 //! Queries: what each is to do, and doing it.
 
-use losertree::SourceError;
-use losertree::error::Cause;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::pin;
@@ -9,8 +7,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures::TryStreamExt;
-use losertree::Response;
 use losertree::response::{ProxyQuery, ResponseSetOptions};
+use losertree::{Response, SourceError};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -194,11 +192,9 @@ impl Query {
 
     fn failed(&self, error: &SourceError<BlockError>) -> Outcome {
         let is_planned =
-            matches!(self.kind, Kind::FailIn { block, .. } if block == error.path().index().unwrap());
+            matches!(self.kind, Kind::FailIn { block, .. } if Some(block) == error.path().index());
         match error.source_error() {
-            Some(Cause::Source(BlockError { problem: Problem::Injected, .. })) if is_planned => {
-                Outcome::FailedInBlock
-            }
+            Some(BlockError { problem: Problem::Injected, .. }) if is_planned => Outcome::FailedInBlock,
             _ => self.unexpected(&error.report()),
         }
     }

@@ -1,10 +1,9 @@
-use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use losertree::Source;
-use losertree::stream::Received;
+use losertree::stream::{PollClose, PollNext, Received};
 
 use crate::record::Call;
 use crate::{Log, Outcome};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use losertree::Source;
 use losertree_testkit::{
-    At, Bell, CloseStep, CountingWaker, Random, Script, ScriptedSource, Step, TestError, Wake,
+    At, Bell, CloseStep, CountingWaker, Random, Script, ScriptedSource, Step, TestError, Wake, only_error,
 };
 
 struct Polled {
@@ -24,12 +24,14 @@ impl Polled {
 
     fn next(&mut self) -> Poll<Option<Result<u64, TestError>>> {
         let waker = self.waker.waker();
-        Pin::new(&mut self.source).poll_next(&mut Context::from_waker(&waker))
+        let polled = Pin::new(&mut self.source).poll_next(&mut Context::from_waker(&waker));
+        polled.map_err(|error| error.into_source_error().expect("an error of its own"))
     }
 
     fn close(&mut self) -> Poll<Result<(), TestError>> {
         let waker = self.waker.waker();
-        Pin::new(&mut self.source).poll_close(&mut Context::from_waker(&waker))
+        let polled = Pin::new(&mut self.source).poll_close(&mut Context::from_waker(&waker));
+        polled.map_err(|error| only_error(error).into_source_error().expect("an error of its own"))
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use losertree::response::Store;
+use losertree::stream::{PollClose, PollNext};
 use losertree::{Labels, Response, Series, Source};
 use losertree_testkit::{Checked, Log};
 use tokio::sync::oneshot;
@@ -54,7 +55,7 @@ impl Cast {
         Store::new(name, async move {
             opened_at.lock().expect("nobody panics").push(Instant::now());
             match poll_fn(|cx| open.poll(cx)).await {
-                Some(Step::Fail(error)) => Err(error),
+                Some(Step::Fail(error)) => Err(error.into()),
                 Some(Step::Panic) => panic!("the store panics as scripted, in opening"),
                 _ => Ok(source),
             }
@@ -116,19 +117,19 @@ impl Source for TimedSource {
     type Item = Response;
     type Error = io::Error;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Response>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         Poll::Ready(match ready!(self.answer.poll(cx)) {
             Some(Step::Frame(frame)) => Some(Ok(frame)),
-            Some(Step::Fail(error)) => Some(Err(error)),
+            Some(Step::Fail(error)) => Some(Err(error.into())),
             Some(Step::Panic) => panic!("the store panics as scripted"),
             _ => None,
         })
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.answer.pause = None;
         Poll::Ready(match ready!(self.close.poll(cx)) {
-            Some(Step::Fail(error)) => Err(error),
+            Some(Step::Fail(error)) => Err(error.into()),
             Some(Step::Panic) => panic!("the store panics as scripted, in closing"),
             _ => Ok(()),
         })

@@ -7,8 +7,7 @@ mod plan;
 mod play;
 mod verdict;
 
-use losertree::ProxyResponseLoserTree;
-use losertree::SourceError;
+use losertree::{ProxyResponseLoserTree, SourceError};
 use losertree_testkit::{Checked, TestError};
 
 pub use plan::Plan;

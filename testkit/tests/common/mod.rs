@@ -169,7 +169,7 @@ impl<S: Source + Unpin> Slot<S> {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.end(fault);
-                error.into_source_error()
+                Some(error.into_source_error().expect("an error of its own"))
             }
             Poll::Ready(None) => {
                 self.end(fault);
