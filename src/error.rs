@@ -39,8 +39,9 @@ impl fmt::Display for Phase {
 /// error. The merge that meets it adds which of its sources it was, and the phase if that is not known; and so does each merge
 /// above. So the [path](Self::path) begins with the source of the merge that gave the error, and ends where it happened.
 ///
-/// [`Display`](fmt::Display) writes where and when; the cause is the [`source`](Error::source), as is the convention.
-/// [`report`](Self::report) writes all of it.
+/// [`Display`](fmt::Display) writes where and when; the cause is the [`source`](Error::source), as is the convention, so what
+/// prints a chain of errors prints each once. Printed by itself, `{error:#}` writes the cause too, and
+/// [`report`](Self::report) all causes of that.
 ///
 /// It is one pointer, so that the items that come in its place are no larger for it.
 ///
@@ -92,7 +93,7 @@ pub enum Cause<E> {
         limit_bytes: usize,
     },
     /// Series have to be held back to be sorted, and the pool has no room for them.
-    #[error("no memory to hold series back: {0}")]
+    #[error("no memory to hold series back")]
     Pool(#[from] PoolError),
     /// The background task of the source has ended before the source has: it panicked, or its runtime was shut down.
     #[error("the background task has ended before the source")]
@@ -119,7 +120,7 @@ impl<E> Cause<E> {
 }
 
 /// A store took too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{timeout} after {after:?}")]
 #[non_exhaustive]
 pub struct TimedOut {
@@ -279,9 +280,17 @@ impl<E> From<E> for SourceError<E> {
     }
 }
 
-impl<E> fmt::Display for SourceError<E> {
+/// Where and when; with `{:#}` also why, as that prints itself by `{:#}`.
+impl<E: fmt::Display> fmt::Display for SourceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path(), self.failure())
+        write!(f, "{} {}", self.path(), self.failure())?;
+        if f.alternate() {
+            write!(f, ": {:#}", self.cause())?;
+            if let Cause::Pool(error) = self.cause() {
+                write!(f, ": {error:#}")?;
+            }
+        }
+        Ok(())
     }
 }
 

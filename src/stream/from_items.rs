@@ -10,6 +10,7 @@ use super::{FromStream, PollClose, PollNext, Source, from_stream};
 
 pin_project! {
     /// A stream of items that are no `Result`s, as a source that cannot fail. Made by [`from_items`].
+    #[derive(Clone)]
     pub struct FromItems<St>
     where
         St: Stream,
@@ -21,6 +22,7 @@ pin_project! {
 
 pin_project! {
     /// A stream that wraps each item in `Ok`.
+    #[derive(Clone)]
     struct Succeed<St> {
         #[pin]
         stream: St,

@@ -16,6 +16,7 @@ const POLL_BUDGET: usize = 128;
 
 pin_project! {
     /// A stream as a source that has nothing to close. Made by [`from_stream`].
+    #[derive(Clone)]
     pub struct FromStream<St>
     where
         St: TryStream,
@@ -26,6 +27,7 @@ pin_project! {
     }
 }
 
+#[derive(Clone)]
 enum Stage<E> {
     Open,
     /// A merge inside of the stream is being closed; and what has gone wrong in it.
