@@ -11,6 +11,7 @@
 // Fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::mem;
@@ -24,7 +25,6 @@ use criterion::Criterion;
 use futures::StreamExt;
 use futures::executor::block_on;
 use losertree::resource::BytePool;
-use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
 use losertree_testkit::inputs;
 

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::panic::UnwindSafe;
 
-use losertree::error::{Cause, TimedOut};
+use losertree::error::Cause;
 use losertree::key::{By, ByKey, Natural, Reversed};
 use losertree::merge::{Coalesce, KeepFirst, Staged, Undrained};
 use losertree::resource::{
@@ -17,13 +17,13 @@ use losertree::resource::{
 use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
-    Builder, Close, Closing, ErrorPolicy, Flatten, FromStream, MergeStats, Named, NextBlock, NextWithSource,
-    OrderCheck, PushError, SourceEnd, SourceStats,
+    Builder, Close, Closing, Flatten, ForgottenSources, FromStream, MergeSource, MergeStats, Named,
+    NextBlock, NextWithSource, OrderCheck, PushError, SourceEnd, SourceStats,
 };
 use losertree::tree::LoserTree;
 use losertree::{
     BoxSource, Chunk, CloseError, Labels, LabelsBuilder, LeakLedger, Merge, Phase, ProxyResponseLoserTree,
-    Response, Series, SourceError, SourceId, TryMerge, Warning,
+    Response, Series, SourceError, SourceId, SourcePath, TryMerge, Warning,
 };
 
 fn plain<T: Send + Sync + Unpin + Debug>() {}
@@ -69,12 +69,13 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<Response>();
     plain::<Warning>();
     plain::<SourceId>();
+    plain::<SourcePath>();
     plain::<Phase>();
     plain::<MergeStats>();
     plain::<SourceStats>();
+    plain::<ForgottenSources>();
     plain::<SourceEnd>();
     plain::<OrderCheck>();
-    plain::<ErrorPolicy<u64, std::io::Error>>();
     plain::<ShardMatcher>();
     plain::<ResponseDeduplicator<Responses>>();
     plain::<Batches<Responses>>();
@@ -105,7 +106,8 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
     plain::<Builder<Store>>();
     plain::<ProxyResponseLoserTree<Store>>();
     plain::<ProxyResponseLoserTree<Store, By<Compare>>>();
-    plain::<Close<'_, Store, Natural>>();
+    plain::<Close<'_, ProxyResponseLoserTree<Store>>>();
+    plain::<MergeSource<Store, Natural>>();
     plain::<NextWithSource<'_, Store, Natural>>();
     plain::<NextBlock<'_, Store, Natural>>();
     plain::<Flatten<BlockStore>>();
@@ -120,7 +122,6 @@ fn errors_are_errors() {
     error::<SourceError<std::io::Error>>();
     error::<Cause<std::io::Error>>();
     error::<CloseError<std::io::Error>>();
-    error::<TimedOut>();
     error::<PushError<Store>>();
     error::<LabelsError>();
     error::<ParseLabelsError>();

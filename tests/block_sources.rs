@@ -5,13 +5,13 @@
 // quickcheck hands over its inputs by value.
 #![allow(clippy::needless_pass_by_value)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures::{StreamExt, stream};
-use losertree::stream::{PollClose, PollNext};
 use losertree::{BlockSource, LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
 use losertree_testkit::{
     CountingWaker, Item, Random, Runs, Script, Stage, Step, assert_merged, merged, silence_scripted_panics,

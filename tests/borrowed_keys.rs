@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 use futures::executor::block_on;
 use losertree::key::{ByKeyRef, Reversed};
-use losertree::{ProxyResponseLoserTree, SortKey, from_iter, merge_runs_with, merge_with, try_merge_with};
+use losertree::{ProxyResponseLoserTree, from_iter, merge_runs_with, merge_with, try_merge_with};
 use losertree_testkit::{Item, Runs, TestKey, assert_same, merged};
 use quickcheck::quickcheck;
 

@@ -284,9 +284,7 @@ fn a_malformed_line_ends_the_run_and_is_named() {
         let run = fan_in(&[REPLICA_A, &path, REPLICA_B]);
         assert_eq!(run.code, Some(1));
         assert_eq!(run.out, "");
-        let error = format!(
-            "error: source 1 {path:?} failed before its first item: opening failed: {path}:4: {message}"
-        );
+        let error = format!("error: source 1 {path:?} failed while opening: {path}:4: {message}");
         assert_eq!(run.err.lines().next().unwrap(), error);
         assert!(run.figure(&path).ends_with("failed"));
         run.assert_closed(3, 1);
@@ -300,7 +298,7 @@ fn partial_warns_and_gives_the_rest() {
     assert_eq!(run.code, Some(0));
     assert_eq!(read(&run.out), oracle(&contents(&[REPLICA_A]), &[]));
     let warnings: Vec<&str> = run.err.lines().take_while(|line| line.starts_with("warning: ")).collect();
-    let cause = format!("failed before its first item: opening failed: {path}:2: bad value \"x\"");
+    let cause = format!("failed while opening: {path}:2: bad value \"x\"");
     assert_eq!(warnings.len(), 3);
     assert_eq!(warnings[0], format!("warning: source 0 {path:?}: {cause}"));
     assert!(warnings[1].contains("source 2 \"no-such-file\": ") && warnings[1].contains("cannot open"));

@@ -22,10 +22,15 @@ const FLOORS: [(&str, u32); 12] = [
     ("response", 3),
 ];
 
-/// What floor 0 may share: the tournament plays by an order, errors name a source, resources have locks and
+/// What floor 0 may share: the tournament plays by an order, errors name a source or a pool, resources have locks and
 /// wake others.
-const WITHIN_FLOOR: [(&str, &str); 4] =
-    [("tree", "key"), ("error", "source_id"), ("resource", "sync"), ("resource", "contain_panic")];
+const WITHIN_FLOOR: [(&str, &str); 5] = [
+    ("tree", "key"),
+    ("error", "source_id"),
+    ("error", "resource"),
+    ("resource", "sync"),
+    ("resource", "contain_panic"),
+];
 
 fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the folder is there") {

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use losertree::stream::{PollClose, PollNext};
 use losertree::{ProxyResponseLoserTree, Source};
 use losertree_testkit::{Checked, Script, ScriptedSource, Stage, Step, Wake};
 
@@ -23,7 +23,7 @@ fn close_returns_errors_whose_warnings_have_not_been_yielded() {
 
     let errors = driver.complete(merge.close()).unwrap().unwrap_err().into_errors();
     assert_eq!(errors.len(), 1);
-    assert_eq!(errors[0].path().index(), Some(1));
+    assert_eq!(errors[0].path().index().unwrap(), 1);
     drop(merge);
     stage.log().assert_closed();
 }

@@ -11,6 +11,8 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::error::Cause;
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -21,11 +23,9 @@ use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use losertree::error::Cause;
 use losertree::resource::{BytePool, Ending, ReaderGate};
 use losertree::response::{ResponseSet, ResponseSetOptions, Store};
-use losertree::stream::{PollClose, PollNext};
-use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, SourceError, Warning};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, Warning};
 
 const PREEMPTIONS: usize = 4;
 /// Of models that have three threads and take many steps.
@@ -434,15 +434,11 @@ impl Lazy {
     }
 
     fn next(&mut self) -> Option<Result<Response, Cause<Infallible>>> {
-        let next = block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)));
-        next.map(|next| next.map_err(SourceError::into_cause))
+        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)))
     }
 
     fn close(&mut self) -> Result<(), Cause<Infallible>> {
-        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx))).map_err(|error| {
-            let [error] = error.into_errors().try_into().expect("one error");
-            error.into_cause()
-        })
+        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx)))
     }
 
     /// Drops the set and waits for its thread. Returns how often the store was closed and dropped.

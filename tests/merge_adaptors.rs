@@ -320,9 +320,11 @@ fn the_first_error_ends_a_merge_of_results() {
             }
         }
         assert_same(&out, &expected);
-        let met = error.map(|error| (error.path().index(), error.phase(), error.source_error().copied()));
+        let met = error.map(|error| {
+            (error.path().index().unwrap(), error.phase().unwrap(), error.into_source_error().unwrap())
+        });
         let phase = if at_first.is_some() { Phase::Filling } else { Phase::Merging };
-        assert_eq!(met, failing.map(|source| (Some(source), Some(phase), Some(source))));
+        assert_eq!(met, failing.map(|source| (source, phase, source)));
         assert!(merge.next().is_none());
         if failing.is_some() {
             assert!(merge.into_sources().is_empty());

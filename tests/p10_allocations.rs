@@ -2,6 +2,7 @@
 //! allocator, on bare sources: what the checked ones of the testkit allocate would be counted too.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,7 +12,6 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::{AllocationInfo, measure};
 use futures::StreamExt;
 use losertree::key::Order;
-use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree, Source, merge, merge_by, merge_by_key, try_merge};
 use losertree_testkit::{CountingWaker, inputs};
 

@@ -4,6 +4,7 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
-use losertree::stream::{PollClose, PollNext};
 use losertree::{ProxyResponseLoserTree, Source};
 use losertree_testkit::{CountingWaker, End, Script, Stage, Wake};
 

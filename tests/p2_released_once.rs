@@ -6,6 +6,8 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::PollClose;
+use losertree::stream::PollNext;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use losertree::key::By;
@@ -329,16 +331,13 @@ fn a_panic_while_the_merge_is_made() {
     impl losertree::Source for Nameless {
         type Item = Numbered;
         type Error = TestError;
-        fn poll_next(
-            mut self: std::pin::Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> losertree::stream::PollNext<Self> {
+        fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> PollNext<Self> {
             std::pin::Pin::new(&mut self.0).poll_next(cx)
         }
         fn poll_close(
             mut self: std::pin::Pin<&mut Self>,
             cx: &mut std::task::Context<'_>,
-        ) -> losertree::stream::PollClose<Self> {
+        ) -> PollClose<Self> {
             std::pin::Pin::new(&mut self.0).poll_close(cx)
         }
         fn name(&self) -> Option<&str> {

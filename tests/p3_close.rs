@@ -5,9 +5,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use futures::StreamExt;
-
+use losertree::CloseError;
+use losertree::SourceError;
 use losertree::stream::{PollClose, PollNext};
-use losertree::{CloseError, LeakLedger, Phase, ProxyResponseLoserTree, SourceError};
+
+use losertree::{LeakLedger, Phase, ProxyResponseLoserTree};
 use losertree_testkit::{
     At, Checked, CountingWaker, End, Random, Script, ScriptedSource, Stage, TestError, Wake, poll_times,
     silence_scripted_panics,
@@ -23,8 +25,7 @@ fn merge_of(stage: &Stage, scripts: impl IntoIterator<Item = Script<u64>>) -> Pr
 type Failure = (usize, Phase, TestError);
 
 fn failure(error: SourceError<TestError>) -> Failure {
-    let [source] = error.path().places() else { panic!("{error}") };
-    (source.index(), error.phase().unwrap(), error.into_source_error().unwrap())
+    (error.path().index().unwrap(), error.phase().unwrap(), error.into_source_error().unwrap())
 }
 
 fn failures(closed: Result<(), CloseError<TestError>>) -> Vec<Failure> {

@@ -6,7 +6,11 @@
 
 use futures::StreamExt;
 use futures::stream::FusedStream;
+use losertree::Labels;
 use losertree::ProxyResponseLoserTree;
+use losertree::Response;
+use losertree::Series;
+use losertree::Warning;
 use losertree_testkit::{Closing, End, Random, Runs, Script, Stage, Wake, assert_merged};
 use quickcheck::quickcheck;
 
@@ -92,19 +96,24 @@ fn a_limit_closes_every_source() {
     }
 }
 
-/// F13: what a limit counts is the caller's to say.
+/// F13: what takes no part in the order does not count, and is yielded ahead of the end.
 #[test]
-fn a_limit_counts_what_it_is_told_to() {
+fn a_limit_counts_what_takes_part_in_the_order() {
+    let series =
+        |name| Response::from(Series::new(Labels::from_pairs([("__name__", name)]).unwrap(), vec![]));
+    let warning = |text: &str| Response::from(Warning::new(text));
     let stage = Stage::new();
     let mut merge = ProxyResponseLoserTree::builder()
-        .sources(stage.sources([Script::of([1, 3, 5, 7, 9]), Script::of([2, 4, 6, 8])]))
-        .limit(3)
-        .limit_counts(|item| item % 2 == 0)
+        .sources(stage.sources([
+            Script::of([warning("first"), series("a"), warning("second"), series("c")]),
+            Script::of([series("b"), warning("third"), series("d")]),
+        ]))
+        .limit(2)
         .build();
     let items = stage.driver(0).run(&mut merge).ok();
-    assert_eq!(items, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(items, [warning("first"), series("a"), warning("second"), series("b")]);
     stage.log().assert_closed();
-    assert_eq!(merge.stats().items, 6);
+    assert_eq!(merge.stats().items, 4);
 }
 
 #[test]

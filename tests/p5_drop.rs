@@ -4,13 +4,13 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use losertree::key::By;
-use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree};
 use losertree_testkit::{Script, Stage, Wake, poll_times, silence_scripted_panics};
 

@@ -7,10 +7,10 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::stream::{PollClose, PollNext};
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
-use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, ProxyResponseLoserTree};
 use losertree_testkit::{CountingWaker, Item, Random, Runs, Script, Stage, Wake, assert_merged};
 use quickcheck::quickcheck;

@@ -5,6 +5,7 @@
 
 mod timed;
 
+use losertree::error::Cause;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use losertree::error::Cause;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
@@ -141,13 +141,8 @@ async fn closing_returns_the_error_behind_a_batch() {
     // The error has ended the batch, and comes next.
     assert!(matches!(query.try_next().await.unwrap(), Some(Response::Batch(_))));
     let errors = query.close().await.unwrap_err().into_errors();
-    let kinds: Vec<_> = errors
-        .iter()
-        .map(|error| match error.source_error() {
-            Some(error) => error.kind(),
-            None => panic!("{error:?}"),
-        })
-        .collect();
+    let kinds: Vec<_> =
+        errors.iter().map(|error| error.source_error().expect("of the store").kind()).collect();
     assert_eq!(kinds, [io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut]);
     query.close().await.unwrap();
 }

@@ -1,6 +1,8 @@
 //! What a set holds while nobody reads is bounded, nobody waits for ever, and nobody is woken in vain.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::error::Cause;
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -10,12 +12,10 @@ use std::vec;
 use allocation_counter::measure;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use losertree::error::Cause;
 use losertree::resource::BytePool;
 use losertree::response::{
     ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
-use losertree::stream::{PollClose, PollNext};
 use losertree::{Chunk, Labels, Response, Series, Source, Warning};
 use losertree_testkit::{
     Checked, CountingWaker, Driver, Log, Random, Script, ScriptedSource, Stage, Tasks, Wake,

@@ -5,6 +5,11 @@
 
 mod timed;
 
+use losertree::SourceError;
+use losertree::error::Cause;
+use losertree::stream::PollClose;
+use losertree::stream::PollNext;
+use losertree_testkit::one_cause;
 use std::future::poll_fn;
 use std::io;
 use std::panic::resume_unwind;
@@ -17,17 +22,14 @@ use std::time::Duration;
 use futures::executor::block_on;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use losertree::error::Cause;
 use losertree::resource::BytePool;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
     ShardMatcher, Store,
 };
-use losertree::stream::{PollClose, PollNext, SourceEnd};
-use losertree::{LeakLedger, Response, Source, SourceError, closing};
-use losertree_testkit::{
-    Checked, Closing, CountingWaker, Log, Random, Script, Stage, Wake, only_error, poll_times,
-};
+use losertree::stream::SourceEnd;
+use losertree::{LeakLedger, Response, Source, closing};
+use losertree_testkit::{Checked, Closing, CountingWaker, Log, Random, Script, Stage, Wake, poll_times};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
@@ -45,16 +47,17 @@ where
 
 async fn close<S>(set: &mut ResponseSet<S>) -> Result<(), Cause<S::Error>>
 where
-    S: Source<Item = Response> + Unpin,
+    S: Source<Item = Response, Error: std::fmt::Debug> + Unpin,
 {
-    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await.map_err(|error| only_error(error).into_cause())
+    one_cause(poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await)
 }
 
 fn poll_once<S>(set: &mut ResponseSet<S>) -> Poll<Option<Result<Response, Cause<S::Error>>>>
 where
     S: Source<Item = Response> + Unpin,
 {
-    Pin::new(set).poll_next(&mut Context::from_waker(Waker::noop())).map_err(SourceError::into_cause)
+    let polled = Pin::new(set).poll_next(&mut Context::from_waker(Waker::noop()));
+    polled.map_err(SourceError::into_cause)
 }
 
 /// Where in its life a set is.

@@ -5,6 +5,7 @@
 
 mod timed;
 
+use losertree::CloseError;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -13,7 +14,7 @@ use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
 };
 use losertree::stream::SourceEnd;
-use losertree::{CloseError, LeakLedger, Response};
+use losertree::{LeakLedger, Response};
 use timed::{Cast, Plan, Step, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::time::Instant;
 
@@ -111,7 +112,7 @@ impl Behaviour {
             StuckOpening => &["open timeout after 5s"],
             StuckAtFirst | StuckLater => &["frame timeout after 5s"],
             StuckClosing => &["close timeout after 5s"],
-            FailsToOpen => &["opening failed: connection reset"],
+            FailsToOpen => &["failed while opening: connection reset"],
             FailsAtFirst | FailsLater | FailsToClose => &["connection reset"],
             BreaksTheOrder => &["series 2 comes before the one ahead of it"],
             FailsAndIsStuckClosing => &["connection reset", "close timeout after 5s"],
@@ -254,9 +255,10 @@ async fn with_warnings_each_store_costs_its_own_answer_and_nothing_else() {
         assert_eq!(answer, expected(cell));
         let warnings = warnings.into_iter().map(|warning| {
             let Response::Warning(warning) = warning else { unreachable!() };
-            let [origin] = warning.origin().places() else { panic!("{warning:?}") };
-            assert_eq!(origin.name(), Some(&*format!("store-{}", origin.index())));
-            (origin.index(), warning.message().to_owned())
+            let origin = warning.origin();
+            let index = origin.index().unwrap();
+            assert_eq!(origin.name(), Some(format!("store-{index}").into()));
+            (index, warning.message().to_owned())
         });
         assert_errors(cell, warnings.collect());
 
@@ -321,7 +323,7 @@ async fn with_abort_the_first_error_ends_it_and_all_are_told() {
         let others = trial.query.close().await.err().map_or(vec![], CloseError::into_errors);
         for error in [error].into_iter().chain(others) {
             let index = error.path().index().unwrap();
-            assert_eq!(error.path().name().as_deref(), Some(&*format!("store-{index}")));
+            assert_eq!(error.path().name(), Some(format!("store-{index}").into()));
             let text = error.report();
             assert!(cell[index].errors().iter().any(|expected| text.ends_with(expected)), "{text}");
         }

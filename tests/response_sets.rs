@@ -2,17 +2,19 @@
 //! task and the reader get their turns.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::SourceError;
+use losertree::error::Cause;
+use losertree_testkit::one_cause;
 use std::pin::Pin;
 
 use futures::stream::{self, Stream};
-use losertree::error::Cause;
 use losertree::resource::BytePool;
 use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
 use losertree::stream::Received;
-use losertree::{Chunk, Labels, Response, Series, Source, SourceError, Warning};
+use losertree::{Chunk, Labels, Response, Series, Source, Warning};
 use losertree_testkit::{
     Answer, Checked, Driver, Random, Script, ScriptedSource, SetRules, Stage, Tasks, TestError, Wake,
-    only_error, random_store,
+    random_store,
 };
 use quickcheck::QuickCheck;
 
@@ -62,7 +64,7 @@ impl Play {
     fn close(&mut self) -> Result<(), Cause<TestError>> {
         let (set, tasks) = (&mut self.set, &self.tasks);
         let close = std::future::poll_fn(|cx| tasks.poll(cx, |cx| Pin::new(&mut *set).poll_close(cx)));
-        self.driver.complete(close).expect("no deadlock").map_err(|error| only_error(error).into_cause())
+        one_cause(self.driver.complete(close).expect("no deadlock"))
     }
 
     fn end(self) {

@@ -135,7 +135,7 @@ async fn set(random: &mut Random) {
     for index in 0..random.below(length + 3) {
         match poll_fn(|cx| Pin::new(&mut set).poll_next(cx)).await {
             Some(Ok(response)) => assert_eq!(response, series(index)),
-            Some(Err(error)) if error.source_error().is_none() => panic!("{}", error.report()),
+            Some(Err(error)) if error.source_error().is_none() => panic!("{error:?}"),
             Some(Err(_)) | None => break,
         }
     }

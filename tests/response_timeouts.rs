@@ -5,6 +5,9 @@
 
 mod timed;
 
+use losertree::error::Cause;
+use losertree::error::Timeout;
+use losertree_testkit::one_cause;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -13,11 +16,11 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use losertree::error::{Cause, Timeout};
+use losertree::SourceError;
 use losertree::resource::BytePool;
 use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
-use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, SourceError, closing};
-use losertree_testkit::{Checked, Closing, only_error};
+use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
+use losertree_testkit::{Checked, Closing};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 use tokio::time::{Instant, sleep};
 
@@ -39,7 +42,7 @@ async fn next(set: &mut Set) -> Option<Result<Response, Cause<io::Error>>> {
 }
 
 async fn close(set: &mut Set) -> Result<(), Cause<io::Error>> {
-    poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await.map_err(|error| only_error(error).into_cause())
+    one_cause(poll_fn(|cx| Pin::new(&mut *set).poll_close(cx)).await)
 }
 
 /// Which timeout fires when a store does this, when, and how many series come before.
@@ -111,7 +114,9 @@ async fn each_fires_after_exactly_its_time_and_says_which_it_was_and_of_which_st
             }
             let error = merge.next().await.unwrap().unwrap_err();
             assert_eq!(start.elapsed(), fires_at, "{strategy:?} {timeout:?}");
-            let Cause::TimedOut(timed_out) = error.cause() else { panic!("{error:?}") };
+            let Cause::TimedOut(timed_out) = error.cause() else {
+                panic!("{error:?}");
+            };
             assert_eq!((timed_out.timeout, timed_out.after), (timeout, limit));
             assert_eq!(error.path().name().as_deref(), Some("slow"));
             let text = error.report();
@@ -237,12 +242,10 @@ async fn time_in_which_nobody_asks_does_not_count_for_a_frame() {
         let mut set =
             ResponseSet::new(cast.store(Plan { answer: steps.collect(), ..Plan::default() }), &options);
         for index in 0..12 {
-            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx)))
-                .await
-                .map_err(SourceError::into_cause);
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx))).await;
             sleep(seconds(30)).await;
             let next = match polled {
-                Poll::Ready(next) => next,
+                Poll::Ready(next) => next.map(|next| next.map_err(SourceError::into_cause)),
                 Poll::Pending => next(&mut set).await,
             };
             assert_eq!(next.unwrap().unwrap(), series(index), "{strategy:?}");
@@ -420,7 +423,7 @@ async fn every_error_of_the_transport_passes_unharmed() {
     for strategy in STRATEGIES {
         for kind in KINDS {
             let places: [(Plan, Phase, usize); 4] = [
-                (Plan { open: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Opening, 0),
+                (Plan { open: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Filling, 0),
                 (Plan { answer: vec![wait(1), fails(kind)], ..Plan::default() }, Phase::Filling, 0),
                 (Plan { answer: vec![frame(0), wait(1), fails(kind)], ..Plan::default() }, Phase::Merging, 1),
                 (
@@ -430,6 +433,7 @@ async fn every_error_of_the_transport_passes_unharmed() {
                 ),
             ];
             for (plan, phase, series) in places {
+                let is_opening = !plan.open.is_empty();
                 let cast = Cast::default();
                 let options = all_timeouts().retrieval(strategy);
                 let mut merge = ProxyResponseLoserTree::new([ResponseSet::new(cast.store(plan), &options)]);
@@ -437,11 +441,12 @@ async fn every_error_of_the_transport_passes_unharmed() {
                     merge.next().await.unwrap().unwrap();
                 }
                 let Some(Err(error)) = merge.next().await else { panic!("it fails") };
-                assert_eq!(error.phase(), Some(phase), "{strategy:?} {kind:?}");
-                let error = match error.into_cause() {
-                    Cause::Source(error) => error,
-                    other => panic!("{other:?}"),
-                };
+                assert_eq!(
+                    error.phase(),
+                    Some(if is_opening { Phase::Opening } else { phase }),
+                    "{strategy:?} {kind:?}"
+                );
+                let error = error.into_source_error().expect("of the transport");
                 assert_eq!((error.kind(), error.to_string()), (kind, "of the transport".into()));
                 assert!(merge.next().await.is_none());
                 cast.assert_released();

@@ -3,6 +3,9 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::CloseError;
+use losertree::SourceError;
+use losertree::stream::{PollClose, PollNext};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures::stream::{self, StreamExt};
-use losertree::stream::{PollClose, PollNext, Received, SourceEnd};
+use losertree::stream::{Received, SourceEnd};
 use losertree::{BlockSource, LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
 use losertree_testkit::{Script, Stage, TestError, Wake};
 
@@ -119,11 +122,12 @@ fn errors_are_changed_on_both_ways() {
     let mut source = failing.map_err(|error| error.to_string());
     let mut cx = Context::from_waker(Waker::noop());
     let next = ready(Pin::new(&mut source).poll_next(&mut cx));
-    let error = next.expect("an error").unwrap_err();
-    assert!(error.source_error().is_some_and(|text| text.contains("source 0")));
-    let closed = ready(Pin::new(&mut source).poll_close(&mut cx)).unwrap_err();
-    let [error] = closed.errors() else { panic!("{closed:?}") };
-    assert!(error.source_error().is_some_and(|text| text.contains("source 0")));
+    assert!(
+        next.expect("an error").is_err_and(|error| error.into_source_error().unwrap().contains("source 0"))
+    );
+    let closed = ready(Pin::new(&mut source).poll_close(&mut cx)).map_err(CloseError::into_errors);
+    let text = closed.unwrap_err().pop().and_then(SourceError::into_source_error);
+    assert!(text.is_some_and(|text| text.contains("source 0")));
 }
 
 /// A mutable reference lends a source to a merge: the merge closes it, and it is still there.

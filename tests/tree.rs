@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use losertree::key::{By, Natural, Order, Reversed};
 use losertree::tree::LoserTree;
@@ -26,6 +27,10 @@ enum Op {
     Winner,
     RunnerUp,
     Settle,
+    /// The source modulo the number of sources and one more.
+    SettleBefore(usize),
+    /// Removes all exhausted sources, and others: each bit stands for every eighth source.
+    Retain(u8),
     /// Goes on with a clone, after draining another.
     Clone,
     /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another
@@ -44,7 +49,7 @@ const LONGEST: u8 = 50;
 impl Arbitrary for Op {
     fn arbitrary(g: &mut Gen) -> Self {
         let raw = Raw::arbitrary(g);
-        match g.choose(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]).unwrap() {
+        match g.choose(&(0..17).collect::<Vec<_>>()).unwrap() {
             0 => Self::Push(raw),
             1 | 2 => Self::Pop,
             3 | 4 => Self::Replace(raw),
@@ -54,6 +59,8 @@ impl Arbitrary for Op {
             10 => Self::Settle,
             11 => Self::Streak(usize::arbitrary(g), raw),
             12 => Self::Repeat(u8::arbitrary(g) % LONGEST),
+            13 | 14 => Self::SettleBefore(usize::arbitrary(g)),
+            15 => Self::Retain(u8::arbitrary(g)),
             _ => Self::Clone,
         }
     }
@@ -73,6 +80,7 @@ impl Arbitrary for Op {
                 Box::new(raw.shrink().map(move |raw| Self::Streak(source, raw)))
             }
             Self::Repeat(times) => Box::new(times.shrink().map(Self::Repeat)),
+            Self::Retain(removed) => Box::new(removed.shrink().map(Self::Retain)),
             _ => Box::new(std::iter::empty()),
         }
     }
@@ -177,6 +185,15 @@ impl<K: FewKeys, O: Order<Item<K>> + Clone> Pair<K, O> {
                 assert_eq!(runner_up, expected);
             }
             Op::Settle => self.tree.settle(),
+            Op::SettleBefore(source) => self.tree.settle_before(source % (self.model.len() + 1)),
+            Op::Retain(removed) => {
+                let heads = self.model.iter().enumerate();
+                let is_left: Vec<_> =
+                    heads.map(|(source, head)| head.is_some() && removed >> (source % 8) & 1 == 0).collect();
+                self.tree.retain(|source| is_left[source]);
+                let mut is_left = is_left.into_iter();
+                self.model.retain(|_| is_left.next().unwrap());
+            }
             Op::Clone => {
                 let (original, model) = (self.tree.clone(), self.model.clone());
                 self.drain();
@@ -320,6 +337,84 @@ fn a_favourite_is_beaten_after_a_source_has_come() {
                 run::<u64, _>(Natural, natural, &heads, &ops);
                 run::<u64, _>(By::new(natural::<u64>), natural, &heads, &ops);
                 run::<String, _>(Natural, natural, &heads, &ops);
+            }
+        }
+    }
+}
+
+/// Each state of a small tree whose exhausted sources are removed, and which has another head changed then or grows again.
+#[test]
+fn what_is_left_is_like_a_tree_of_its_own() {
+    for sources in 1..=9_u32 {
+        for state in (0..2_usize.pow(sources)).step_by(if sources > 6 { 3 } else { 1 }) {
+            let heads: Vec<Raw> =
+                (0..sources).map(|source| (state >> source & 1 == 0).then_some(state as u8 >> 2)).collect();
+            for next in [Op::Push(Some(1)), Op::SetHead(0, Some(3)), Op::SetHead(1, None), Op::Repeat(20)] {
+                let ops = [Op::Repeat(20), Op::Retain(0), next.clone(), Op::RunnerUp, next, Op::RunnerUp];
+                run::<u64, _>(Natural, natural, &heads, &ops);
+                run::<u64, _>(By::new(natural::<u64>), natural, &heads, &ops);
+                run::<String, _>(Natural, natural, &heads, &ops);
+            }
+        }
+    }
+}
+
+#[test]
+fn sources_are_named_to_be_kept() {
+    let mut tree = LoserTree::new(Natural, [5_u64, 3, 4, 1, 2].map(Some));
+    assert_eq!(tree.pop(), Some((3, 1)));
+    let mut asked = Vec::new();
+    // Each is named once, in order. Heads of others go with them, and what has been popped is done with.
+    tree.retain(|source| {
+        asked.push(source);
+        source % 2 == 0
+    });
+    assert_eq!(asked, [0, 1, 2, 3, 4]);
+    assert_eq!(tree.heads(), [5, 4, 2].map(Some));
+    assert_eq!(tree.winner(), Some((2, &2)));
+    assert_eq!(tree.push(Some(0)), 3);
+    // Nothing is removed, so nothing changes, not even that a successor is waited for.
+    assert_eq!(tree.pop(), Some((3, 0)));
+    tree.retain(|_| true);
+    tree.set_head(3, Some(4));
+    assert_eq!(std::iter::from_fn(|| tree.pop()).collect::<Vec<_>>(), [(2, 2), (1, 4), (3, 4), (0, 5)]);
+    tree.retain(|_| false);
+    assert_eq!((tree.sources(), tree.winner()), (0, None));
+    assert_eq!(tree.push(Some(7)), 0);
+    assert_eq!(tree.pop(), Some((0, 7)));
+}
+
+/// A head that panics as it is dropped, or a question about a source that does, costs no other head.
+#[test]
+fn a_panic_while_sources_are_removed_costs_no_head() {
+    #[derive(Debug, Clone, PartialEq)]
+    struct Bomb(u64, bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.1 || std::thread::panicking(), "a head panics as it is dropped");
+        }
+    }
+    for sources in [1_u64, 3, 4, 5, 9, 17] {
+        for panics_at in 0..sources {
+            for is_head in [false, true] {
+                let order = By::new(|a: &Bomb, b: &Bomb| a.0.cmp(&b.0));
+                let heads = (0..sources).map(|key| Some(Bomb(key, is_head && key == panics_at)));
+                let mut tree = LoserTree::new(order, heads);
+                tree.settle();
+                let retain = AssertUnwindSafe(|| {
+                    tree.retain(|source| {
+                        assert!(is_head || source as u64 != panics_at, "asked for the wrong one");
+                        source as u64 > panics_at
+                    });
+                });
+                assert!(catch_unwind(retain).is_err());
+                let left = sources - panics_at - u64::from(is_head);
+                assert_eq!(tree.sources() as u64, left);
+                let first = sources - left;
+                for (source, key) in (first..sources).enumerate() {
+                    assert_eq!(tree.pop(), Some((source, Bomb(key, false))));
+                }
+                assert_eq!(tree.pop(), None);
             }
         }
     }

@@ -43,6 +43,14 @@ impl<K: TestKey> Head<K> for Coded<Item<K>> {
     }
 }
 
+/// Which heads have changed since the last question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Changed {
+    None,
+    One(usize),
+    All,
+}
+
 struct Pair<K, T, O> {
     tree: LoserTree<T, O>,
     model: Vec<Option<Item<K>>>,
@@ -50,8 +58,7 @@ struct Pair<K, T, O> {
     given: Vec<Option<Item<K>>>,
     /// The head that was taken last.
     taken: Option<Item<K>>,
-    /// Whether nothing has changed since the last question.
-    is_settled: bool,
+    changed: Changed,
     made: usize,
     random: Random,
     domain: Domain,
@@ -66,7 +73,7 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
             model: vec![None; sources],
             given: vec![None; sources],
             taken: None,
-            is_settled: false,
+            changed: Changed::All,
             made: 0,
             random,
             domain,
@@ -106,13 +113,18 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
         Some(T::make(item, code))
     }
 
-    fn smallest(&self, without: Option<usize>) -> Option<Item<K>> {
-        let heads = self.model.iter().flatten().filter(|head| Some(head.source) != without);
-        heads.min_by(SortKey::compare).cloned()
+    fn smallest(&self, without: Option<usize>) -> Option<(usize, &Item<K>)> {
+        let heads = self.model.iter().enumerate().filter(|(source, _)| Some(*source) != without);
+        let heads = heads.filter_map(|(source, head)| Some((source, head.as_ref()?)));
+        heads.min_by(|(_, a), (_, b)| a.compare(b))
+    }
+
+    fn winner(&self) -> Option<usize> {
+        Some(self.smallest(None)?.0)
     }
 
     fn assert_is(&self, found: Option<(usize, (usize, usize))>, without: Option<usize>) {
-        let expected = self.smallest(without).map(|item| (item.source, item.identity()));
+        let expected = self.smallest(without).map(|(source, item)| (source, item.identity()));
         assert_eq!(found, expected, "{:?}", self.model);
     }
 
@@ -131,26 +143,46 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
     fn pop(&mut self) -> Option<usize> {
         let popped = self.tree.pop();
         self.assert_is(popped.as_ref().map(|(source, head)| (*source, head.item().identity())), None);
-        self.is_settled = false;
+        self.changed = Changed::None;
         let (source, head) = popped?;
+        self.change(source);
         self.model[source] = None;
         self.note_taken(&head);
         Some(source)
     }
 
+    fn change(&mut self, source: usize) {
+        self.changed = match self.changed {
+            Changed::None => Changed::One(source),
+            Changed::One(other) if other == source => Changed::One(source),
+            _ => Changed::All,
+        };
+    }
+
+    /// Has what is due played before another head changes, or not.
+    fn settle_before(&mut self, source: usize) {
+        if self.random.chance(0.5) {
+            self.tree.settle_before(source);
+            if matches!(self.changed, Changed::One(other) if other != source) {
+                self.changed = Changed::None;
+            }
+        }
+    }
+
     fn set(&mut self, source: usize, head: Option<T>) {
-        let winner = self.smallest(None).map(|item| item.source);
+        self.settle_before(source);
+        let winner = self.winner();
         let item = head.as_ref().map(|head| head.item().clone());
         let old = self.tree.set_head(source, head);
         let expected = std::mem::replace(&mut self.model[source], item);
         assert_eq!(old.as_ref().map(|old| old.item().identity()), expected.map(|item| item.identity()));
-        if self.is_settled
+        if self.changed == Changed::None
             && winner == Some(source)
             && let Some(old) = old
         {
             self.note_taken(&old);
         }
-        self.is_settled = false;
+        self.change(source);
     }
 
     fn step(&mut self) {
@@ -160,9 +192,12 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
                 self.given.push(None);
                 let head = self.head(source);
                 self.model.push(head.as_ref().map(|head| head.item().clone()));
+                self.settle_before(source);
                 let is_live = head.is_some();
                 assert_eq!(self.tree.push(head), source);
-                self.is_settled &= !is_live;
+                if is_live {
+                    self.change(source);
+                }
             }
             1..=7 => {
                 for _ in 0..self.random.below(12) {
@@ -175,7 +210,7 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
                 let Some((source, head)) = self.tree.winner() else { return };
                 let identity = head.item().identity();
                 self.assert_is(Some((source, identity)), None);
-                self.is_settled = true;
+                self.changed = Changed::None;
                 let head = self.head(source);
                 self.set(source, head);
             }
@@ -189,15 +224,29 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
             12 => drop(self.pop()),
             13 => {
                 let runner_up = self.tree.runner_up().map(|(source, head)| (source, head.item().identity()));
-                let winner = self.smallest(None).map(|item| item.source);
-                self.assert_is(runner_up, winner);
-                self.is_settled = true;
+                self.assert_is(runner_up, self.winner());
+                self.changed = Changed::None;
             }
             14 => {
                 self.tree.settle();
-                self.is_settled = true;
+                self.changed = Changed::None;
             }
             15 => self.tree = self.tree.clone(),
+            17 if self.random.chance(0.3) => {
+                // Those that have ended, or most of them.
+                let most = self.random.chance(0.5);
+                let is_left: Vec<_> =
+                    self.model.iter().map(|head| head.is_some() || most && self.random.chance(0.2)).collect();
+                self.tree.retain(|source| is_left[source]);
+                let is_removed = is_left.contains(&false);
+                for sources in [&mut self.model, &mut self.given] {
+                    let mut is_left = is_left.iter();
+                    sources.retain(|_| *is_left.next().unwrap());
+                }
+                if is_removed {
+                    self.changed = Changed::All;
+                }
+            }
             16 if self.random.chance(0.1) => while self.pop().is_some() {},
             _ => {
                 // One source wins many times in a row, with keys that are equal or grow slowly.
@@ -223,7 +272,7 @@ impl<K: TestKey, T: Head<K>, O: Order<T> + Clone> Pair<K, T, O> {
             if self.random.chance(0.3) {
                 let winner = self.tree.winner().map(|(source, head)| (source, head.item().identity()));
                 self.assert_is(winner, None);
-                self.is_settled = true;
+                self.changed = Changed::None;
             }
         }
         while self.pop().is_some() {}
@@ -243,4 +292,33 @@ fn a_tree_by_codes_is_like_a_list_whose_smallest_is_looked_for() {
     check::<String>();
     check::<Vec<u8>>();
     check::<(Vec<u8>, Option<String>)>();
+}
+
+/// A favourite that waits while others win comes back into the tree when another head changes. What that was before is gone
+/// then, and codes of it are not to be taken for those of the new one.
+#[test]
+fn a_favourite_comes_back_beside_a_head_that_has_changed() {
+    let (favourite, changed, behind, winner) = (0, 2, 3, 7);
+    let key = |end: &str| Some(format!("aaaaaaaaaa{end}"));
+    let mut heads = vec![Some("zz".to_owned()); 8];
+    heads[favourite] = key("");
+    heads[changed] = key("11111s");
+    heads[behind] = key("11111y");
+    heads[winner] = key("02");
+    let mut tree = LoserTree::new(Natural, heads);
+    let mut next = |source: usize, head: Option<String>| {
+        assert_eq!(tree.pop().map(|(winner, _)| winner), Some(source));
+        tree.set_head(source, head);
+    };
+    // Twice in a row, since the first time it goes back as soon as it is beaten.
+    (0..20).for_each(|_| next(favourite, key("")));
+    next(favourite, key("03"));
+    next(winner, key("05"));
+    (0..20).for_each(|_| next(favourite, key("04")));
+    next(favourite, key("11111f"));
+    // It waits. What it has in common with the others is known to be as much as what the one that changes had.
+    assert_eq!(tree.winner(), Some((winner, &"aaaaaaaaaa05".to_owned())));
+    tree.set_head(changed, Some("z".to_owned()));
+    let order: Vec<_> = std::iter::from_fn(|| tree.pop()).map(|(source, _)| source).collect();
+    assert_eq!(order, [winner, favourite, behind, changed, 1, 4, 5, 6]);
 }

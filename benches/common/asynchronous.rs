@@ -1,5 +1,6 @@
 //! Merges of async sources that are always ready.
 
+use losertree::stream::{PollClose, PollNext};
 use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -7,7 +8,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures::{Stream, StreamExt, stream};
-use losertree::stream::{PollClose, PollNext};
 use losertree::{BlockSource, ProxyResponseLoserTree, Source, from_stream};
 
 use super::contender::{Contender, Merged, Merger, Role, Visit, sources};

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use futures::{Stream, StreamExt, TryStreamExt};
+use losertree::SourceError;
 use losertree::response::{ShardMatcher, batches};
-use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series, SourceError};
+use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series};
 use losertree_testkit::{deduplicated, inputs};
 
 use crate::row::{Answers, Contender, Ready, Row, timed};

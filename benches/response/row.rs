@@ -1,3 +1,4 @@
+use losertree::stream::{PollClose, PollNext};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::pin::Pin;
@@ -6,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use std::vec;
 
-use losertree::stream::{PollClose, PollNext};
 use losertree::{Response, Source};
 
 /// What each source gives.

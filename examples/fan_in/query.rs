@@ -1,5 +1,7 @@
 //! The query: from the stores to the output, and every store closed, whatever happens.
 
+use losertree::CloseError;
+use losertree::SourceError;
 use std::io::{self, ErrorKind, Write};
 
 use futures::TryStreamExt;
@@ -7,7 +9,7 @@ use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
 use losertree::stream::MergeStats;
-use losertree::{CloseError, LeakLedger, Response, SourceError};
+use losertree::{LeakLedger, Response};
 
 use crate::args::Args;
 use crate::exposition;

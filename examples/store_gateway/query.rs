@@ -1,5 +1,6 @@
 //! Queries: what each is to do, and doing it.
 
+use losertree::SourceError;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::pin;
@@ -7,8 +8,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures::TryStreamExt;
+use losertree::Response;
 use losertree::response::{ProxyQuery, ResponseSetOptions};
-use losertree::{Response, SourceError};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 

@@ -53,6 +53,9 @@ impl OffsetCode {
     /// It is no mistake to hand it in: the tournament then reads the bytes of all heads.
     pub const UNKNOWN: Self = Self(u64::MAX);
 
+    /// A code that stands for no byte of a key, to [compare](Self::compare) by where two keys have no code against a third.
+    pub(crate) const NOTHING_SHARED: Self = Self(!0 << 48);
+
     /// The code of `key` against nothing, which comes before all keys, even the empty one.
     pub(super) fn first<K: SortKey + ?Sized>(key: &K) -> Self {
         Self::at(key, 0, 0)

@@ -2,13 +2,13 @@ use std::collections::VecDeque;
 use std::mem;
 use std::task::{Context, Poll, ready};
 
-use super::buffer::Frame;
+use super::buffer::{Frame, Given};
 use super::receiver::{PollFrame, Receiver};
 use super::unpack::POLL_BUDGET;
 use super::{SeriesOrder, ShardMatcher};
 use crate::error::{Cause, SourceError};
 use crate::resource::{BytePool, Reservation};
-use crate::stream::{PollClose, Received};
+use crate::stream::PollClose;
 use crate::{Labels, Response, Series, SortKey, Source};
 
 type Error<S> = SourceError<<S as Source>::Error>;
@@ -83,8 +83,8 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         }
     }
 
-    pub(super) const fn received(&self) -> Received {
-        self.receiver.received
+    pub(super) fn given(&self) -> Given {
+        self.receiver.given()
     }
 
     /// A poll for the next frame, which is put behind the others in `frames`. After the end, it is only to be closed. Each
@@ -135,6 +135,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.has_ended = true;
         self.rest.clear();
         self.held = Held::default();
+        self.last = None;
         self.memory = None;
     }
 
@@ -262,6 +263,8 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.has_ended = true;
         let mut series = mem::take(&mut self.held.series);
         let wrong = self.put_in_order(&mut series);
+        // The store is not to be closed while something of it is kept.
+        self.last = None;
         if !series.is_empty() {
             self.rest.push_back(Ok(Frame::new(Response::Batch(series))));
         }

@@ -1,14 +1,16 @@
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
-use crate::{Response, Series, Warning};
+use crate::error::{Cause, CloseError, SourceError};
+use crate::stream::Closable;
+use crate::{Response, Series};
 
 pin_project! {
     /// Responses whose series are packed into batches. Made by [`batches`].
@@ -58,8 +60,10 @@ pin_project! {
 ///
 /// # Closing
 ///
-/// The stream is not closed from here. A merge closes its sources when it ends; to close it before, take it out
-/// by [`into_inner`](Batches::into_inner).
+/// A merge closes its sources when it ends. A batch that is not full is given as soon as the merge has only closing left, also where
+/// adaptors stand in between that pass on [`size_hint`](Stream::size_hint); see [`is_closing`](crate::stream::is_closing). Any other stream
+/// cannot say so, and the last batch comes when it has ended. To close a merge before its end, close this by [`Closable`]: series
+/// that are held back are dropped first, and a warning or error that ended the batch yielded last is among the errors.
 ///
 /// # Examples
 ///
@@ -117,27 +121,34 @@ impl<St: Stream> Batches<St> {
     }
 }
 
-impl<St, E> Batches<St>
+/// Returns from close, as an error, also the warning that ended the batch which was yielded last: nobody would hear of it otherwise.
+impl<St, E> Closable for Batches<St>
 where
-    St: Stream<Item = Result<Response, E>>,
+    St: Stream<Item = Result<Response, SourceError<E>>> + Closable<Error = E>,
 {
-    /// Gives the batch that there is, where no more series will come.
-    pub(super) fn flush(&mut self) -> Option<Response> {
-        self.batch_bytes = 0;
-        let batch = mem::take(&mut self.batch);
-        (!batch.is_empty()).then_some(Response::Batch(batch))
-    }
+    type Error = E;
 
-    /// Drops what was taken out of the stream and not yielded, and returns the warning or error among that.
-    pub(super) fn clear(&mut self) -> Option<Result<Warning, E>> {
+    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<E>>> {
         self.unpacked.clear();
         self.batch = Vec::new();
         self.batch_bytes = 0;
-        match self.next.take()? {
-            Ok(Response::Warning(warning)) => Some(Ok(warning)),
+        // It stays until the close is complete, so that it is not lost should that be given up.
+        self.next.take_if(|next| !matches!(next, Ok(Response::Warning(_)) | Err(_)));
+        let closed = ready!(self.unpacked.get_mut().poll_close_all(cx));
+        let unyielded = self.next.take().and_then(|next| match next {
+            Ok(Response::Warning(warning)) => {
+                let (origin, message) = warning.into_parts();
+                Some(SourceError::at(origin, Cause::Incomplete(message)))
+            }
             Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        }
+            Err(error) => Some(error),
+        });
+        let errors = closed.err().into_iter().flat_map(CloseError::into_errors);
+        Poll::Ready(CloseError::check(unyielded.into_iter().chain(errors).collect()))
+    }
+
+    fn note_abandoned(&mut self) {
+        self.unpacked.get_mut().note_abandoned();
     }
 }
 
@@ -155,7 +166,12 @@ where
             let next = match this.next.take() {
                 None => match this.unpacked.as_mut().poll_next(cx, &mut budget) {
                     Poll::Ready(next) => next,
-                    Poll::Pending if *this.is_prompt && !this.batch.is_empty() => break None,
+                    // Where only closing is left, a source may wait for what is held here.
+                    Poll::Pending
+                        if !this.batch.is_empty() && (*this.is_prompt || this.unpacked.is_closing()) =>
+                    {
+                        break None;
+                    }
                     Poll::Pending => return Poll::Pending,
                 },
                 next => next,
@@ -185,7 +201,8 @@ where
         let has_series = !self.batch.is_empty() || self.unpacked.left_in_batch() > 0;
         let next = usize::from(self.next.is_some());
         // A batch that comes in may have any number of series, or none.
-        (next.max(usize::from(has_series)), self.is_terminated().then_some(0))
+        let left = next + usize::from(!self.batch.is_empty()) + self.unpacked.left_in_batch();
+        (next.max(usize::from(has_series)), self.unpacked.is_exhausted().then_some(left))
     }
 }
 

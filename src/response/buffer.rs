@@ -59,6 +59,14 @@ impl Frames {
     }
 }
 
+/// What a store is known to have given so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given {
+    pub(super) received: Received,
+    /// Whether it has said that something is missing.
+    pub(super) is_partial: bool,
+}
+
 /// How much a buffer holds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Capacity {
@@ -96,7 +104,7 @@ struct State<E> {
     awaited: Awaited,
     producer: Option<Waker>,
     consumer: Option<Waker>,
-    received: Received,
+    given: Given,
     consumer_is: Consumer,
     /// Whether the store has nothing more; and its error, until that was taken.
     has_ended: bool,
@@ -168,14 +176,14 @@ impl<E> State<E> {
 }
 
 impl<E> Buffer<E> {
-    pub(super) fn new(capacity: Capacity, received: Received) -> Self {
+    pub(super) fn new(capacity: Capacity, given: Given) -> Self {
         let state = State {
             frames: Frames::default(),
             held: Capacity::default(),
             awaited: Awaited::Nothing,
             producer: None,
             consumer: None,
-            received,
+            given,
             consumer_is: Consumer::Reading,
             has_ended: false,
             error: None,
@@ -201,12 +209,12 @@ impl<E> Buffer<E> {
     }
 
     /// Puts in frames, which have room. Returns what is held then.
-    pub(super) fn put(&self, frames: &mut Frames, added: Capacity, received: Received) -> Wish {
+    pub(super) fn put(&self, frames: &mut Frames, added: Capacity, given: Given) -> Wish {
         let mut state = self.lock();
         if state.consumer_is != Consumer::Reading {
             return state.wish();
         }
-        state.received = received;
+        state.given = given;
         if frames.queue.is_empty() {
             return state.wish();
         }
@@ -242,21 +250,21 @@ impl<E> Buffer<E> {
     }
 
     /// Notes that the store has nothing more.
-    pub(super) fn end(&self, end: Result<(), SourceError<E>>, received: Received) {
+    pub(super) fn end(&self, end: Result<(), SourceError<E>>, given: Given) {
         let mut state = self.lock();
-        state.received = received;
+        state.given = given;
         state.has_ended = true;
         state.error = end.err();
         wake(state.consumer.take(), state);
     }
 
     /// Notes that the producer will not be polled any more; and, if it has closed the store, what that came to.
-    pub(super) fn stop(&self, closed: Option<(Result<(), CloseError<E>>, Received)>) {
+    pub(super) fn stop(&self, closed: Option<(Result<(), CloseError<E>>, Given)>) {
         let mut state = self.lock();
         state.has_stopped = true;
-        if let Some((closed, received)) = closed {
+        if let Some((closed, given)) = closed {
             state.closed = Some(closed);
-            state.received = received;
+            state.given = given;
         }
         let producer = state.producer.take();
         wake(state.consumer.take(), state);
@@ -335,8 +343,8 @@ impl<E> Buffer<E> {
         Poll::Pending
     }
 
-    pub(super) fn received(&self) -> Received {
-        self.lock().received
+    pub(super) fn given(&self) -> Given {
+        self.lock().given
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {

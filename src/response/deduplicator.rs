@@ -2,13 +2,15 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
+use crate::error::CloseError;
+use crate::stream::Closable;
 use crate::{Chunk, ProxyResponseLoserTree, Response, Series, Source};
 
 pin_project! {
@@ -63,9 +65,10 @@ pin_project! {
 ///
 /// # Closing
 ///
-/// The stream is not closed from here. A merge closes its sources when it ends; to close it before, take it out by
-/// [`into_inner`](ResponseDeduplicator::into_inner). Closed by way of
-/// [`get_mut`](ResponseDeduplicator::get_mut) it ends, upon which the held series comes, perhaps incomplete.
+/// A merge closes its sources when it ends. The series that is held back is given as soon as the merge has only closing left, also
+/// where adaptors stand in between that pass on [`size_hint`](Stream::size_hint); see [`is_closing`](crate::stream::is_closing). Any other
+/// stream cannot say so, and the last series comes when it has ended. To close a merge before its end, close this by
+/// [`Closable`]: what is held back is dropped first.
 ///
 /// # Examples
 ///
@@ -141,13 +144,8 @@ impl<St> ResponseDeduplicator<St> {
         self.unpacked.into_inner()
     }
 
-    /// Gives the series that is held back, where nothing more can come that belongs to it.
-    pub(super) fn finish(&mut self) -> Option<Series> {
-        self.run.finish()
-    }
-
     /// Drops the series that is held back and what is left of a batch.
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.unpacked.clear();
         self.run.clear();
     }
@@ -176,7 +174,13 @@ where
         let mut this = self.project();
         let mut budget = POLL_BUDGET;
         loop {
-            let done = match ready!(this.unpacked.as_mut().poll_next(cx, &mut budget)) {
+            let next = match this.unpacked.as_mut().poll_next(cx, &mut budget) {
+                Poll::Ready(next) => next,
+                // Nothing more belongs to it, and a source may be closed only when it is given.
+                Poll::Pending if this.run.held.is_some() && this.unpacked.is_closing() => None,
+                Poll::Pending => return Poll::Pending,
+            };
+            let done = match next {
                 Some(Ok(Response::Series(series))) => {
                     let is_single = !this.unpacked.is_from_batch();
                     let item = if is_single { (this.last_item)(this.unpacked.get_ref()) } else { None };
@@ -201,7 +205,8 @@ where
     fn size_hint(&self) -> (usize, Option<usize>) {
         let has_series = self.run.held.is_some() || self.unpacked.left_in_batch() > 0;
         // A batch may have any number of series, or none.
-        (usize::from(has_series), self.is_terminated().then_some(0))
+        let left = usize::from(self.run.held.is_some()) + self.unpacked.left_in_batch();
+        (usize::from(has_series), self.unpacked.is_exhausted().then_some(left))
     }
 }
 
@@ -212,6 +217,19 @@ where
     fn is_terminated(&self) -> bool {
         // The poll that finds the end of the stream yields the series that is held.
         self.unpacked.has_ended()
+    }
+}
+
+impl<St: Closable> Closable for ResponseDeduplicator<St> {
+    type Error = St::Error;
+
+    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<Self::Error>>> {
+        self.clear();
+        self.get_mut().poll_close_all(cx)
+    }
+
+    fn note_abandoned(&mut self) {
+        self.get_mut().note_abandoned();
     }
 }
 

@@ -15,8 +15,8 @@ use crate::{Response, Series, Source};
 /// A store's answer that is received as a whole and then given. Made by
 /// [`ResponseSet::new`](super::ResponseSet::new).
 ///
-/// A [`Source`] of single series, warnings and hints. Warnings and hints are given as they come, for they stand before
-/// all series; the series when the last has come, sorted again [if they have to be](super::SeriesOrder).
+/// A [`Source`] of single series, warnings and hints. Warnings and hints are given as they come, and do not keep it from receiving
+/// the rest; the series when the last has come, sorted again [if they have to be](super::SeriesOrder).
 ///
 /// It receives whenever it is polled, and needs no task: a merge polls all its sources at first, and each again when it
 /// is woken, so that all are received at the same time.
@@ -42,7 +42,8 @@ use crate::{Response, Series, Source};
 ///
 /// # Closing
 ///
-/// The store is closed as soon as it has nothing more, while its series are being given. Closing the set before drops what
+/// The store is closed as soon as it has nothing more, while its series are being given, and also while the first of these waits for
+/// its turn in the merge. Closing the set before drops what
 /// is held and closes the store. Dropping drops both.
 pub struct EagerResponseSet<S: Source> {
     name: Arc<str>,
@@ -109,6 +110,13 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         }
     }
 
+    /// Goes on closing the store, whose series wait.
+    fn poll_progress(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        if self.store.has_ended() {
+            self.close_store(cx, false);
+        }
+    }
+
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         self.frames.clear();
         self.batch = Vec::new().into_iter();
@@ -124,7 +132,11 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
     }
 
     fn received(&self) -> Option<Received> {
-        Some(self.store.received())
+        Some(self.store.given().received)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.store.given().is_partial
     }
 }
 

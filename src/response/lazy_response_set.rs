@@ -107,7 +107,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
     {
         // In quarters, so that the producer, which waits until half of it is free, goes on well before it is empty.
         let most_used = Capacity { frames: capacity.frames.div_ceil(4), bytes: capacity.bytes.div_ceil(4) };
-        let buffer = Buffer::new(capacity, store.received());
+        let buffer = Buffer::new(capacity, store.given());
         let shared = Arc::new(Shared::new(buffer, store, pool));
         let producer = Box::pin(Producer::new(shared.clone()));
         Self {
@@ -133,6 +133,15 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         {
             self.stage = Stage::Inline(producer);
         }
+        self.fill_inline(cx);
+        let consumer = matches!(self.stage, Stage::Background).then_some(cx.waker());
+        let used = mem::take(&mut self.used);
+        self.taken.discharge(used.bytes);
+        self.shared.buffer.take(used, &mut self.taken, consumer)
+    }
+
+    /// Fills the buffer, if that is up to this set.
+    fn fill_inline(&mut self, cx: &mut Context<'_>) {
         if let Stage::Inline(_) = self.stage {
             self.release();
         }
@@ -141,10 +150,6 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         {
             self.stage = Stage::Background;
         }
-        let consumer = matches!(self.stage, Stage::Background).then_some(cx.waker());
-        let used = mem::take(&mut self.used);
-        self.taken.discharge(used.bytes);
-        self.shared.buffer.take(used, &mut self.taken, consumer)
     }
 
     /// Gives back memory and room of what was used up.
@@ -218,6 +223,11 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
         }
     }
 
+    /// Goes on filling the buffer, where no task does.
+    fn poll_progress(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.fill_inline(cx);
+    }
+
     fn poll_close(mut self: pin::Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         if self.is_closed {
             return Poll::Ready(Ok(()));
@@ -249,7 +259,11 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
     }
 
     fn received(&self) -> Option<Received> {
-        Some(self.shared.buffer.received())
+        Some(self.shared.buffer.given().received)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.shared.buffer.given().is_partial
     }
 }
 
@@ -264,7 +278,7 @@ impl<S: Source> fmt::Debug for LazyResponseSet<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LazyResponseSet")
             .field("name", &self.name)
-            .field("received", &self.shared.buffer.received())
+            .field("received", &self.shared.buffer.given().received)
             .finish_non_exhaustive()
     }
 }

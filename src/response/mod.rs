@@ -7,7 +7,8 @@
 //! their replicas differ, or the series of other shards; one that fails should cost its own answer and not those of
 //! the others. And every one of them has to be closed, whatever happened.
 //!
-//! [`ProxyQuery`] is all of it in one stream. Its parts can be used alone:
+//! [`ProxyQuery`] is all of it in one stream, and is made of parts that can be used alone. Each stage behind the merge gives what it
+//! holds back as soon as the merge [has only closing left](crate::stream::is_closing), and is [`Closable`](crate::stream::Closable):
 //!
 //! ```text
 //!  Store             your transport: a name, and a future that opens a Source of Responses
@@ -17,6 +18,8 @@
 //!  ProxyResponseLoserTree
 //!    │
 //!  deduplicate       makes one series of its replicas
+//!    │
+//!  limit             ends it after so many series
 //!    │
 //!  batches           packs series into frames
 //! ```
@@ -31,6 +34,8 @@
 //! | leave out the series of other shards | [`ShardMatcher`] |
 //! | go on without stores that fail | [`PartialResponseStrategy::Warn`] |
 //! | make one series of its replicas | [`deduplicate`], or of a merge its [own method](crate::ProxyResponseLoserTree::deduplicate) |
+//! | make a query a store of another one | [`ProxyQuery::into_store`] |
+//! | end after so many series | [`limit`](limit()) |
 //! | pack series into frames | [`batches`](batches()) |
 //!
 //! # Sources
@@ -45,11 +50,12 @@ mod buffer;
 mod deduplicator;
 mod eager_response_set;
 mod lazy_response_set;
-mod limited;
+mod limit;
 mod partial_response_strategy;
 mod producer;
 mod proxy_query;
 mod proxy_query_builder;
+mod query_source;
 mod receiver;
 mod response_set;
 mod response_set_options;
@@ -60,6 +66,7 @@ mod shard_matcher;
 mod signal;
 mod spawner;
 mod store;
+mod store_warnings;
 mod timers;
 mod unpack;
 
@@ -67,9 +74,11 @@ pub use batches::{Batches, batches};
 pub use deduplicator::{ResponseDeduplicator, deduplicate};
 pub use eager_response_set::EagerResponseSet;
 pub use lazy_response_set::LazyResponseSet;
+pub use limit::{ResponseLimit, limit};
 pub use partial_response_strategy::PartialResponseStrategy;
 pub use proxy_query::ProxyQuery;
 pub use proxy_query_builder::ProxyQueryBuilder;
+pub use query_source::QuerySource;
 pub use response_set::ResponseSet;
 pub use response_set_options::ResponseSetOptions;
 pub use retrieval_strategy::RetrievalStrategy;
@@ -77,3 +86,4 @@ pub use series_order::SeriesOrder;
 pub use shard_error::ShardError;
 pub use shard_matcher::ShardMatcher;
 pub use store::Store;
+pub use store_warnings::StoreWarnings;

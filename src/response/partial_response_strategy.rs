@@ -1,10 +1,12 @@
-/// What a query does when a store fails: to open, in between, in time, to be in order, or to close.
+/// What a query does when a store fails: to open, in between, in time, to be in order, or to close; or when it says by a warning that
+/// something is missing in its answer, unless [warnings are passed on](super::ResponseSetOptions::warnings).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum PartialResponseStrategy {
-    /// The first error ends the query.
+    /// The first error or warning of a store ends the query, so that an answer is complete or there is none.
     #[default]
     Abort,
-    /// The error becomes a warning that names the store, and the others go on.
+    /// The error becomes a warning that names the store, and the others go on, but for stores that are
+    /// [required](super::Store::required).
     Warn,
 }

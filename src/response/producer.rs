@@ -67,12 +67,12 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
         };
         running.is_closing |= matches!(wish, Wish::Close);
         let closed = ready!(running.poll(&self.buffer, cx));
-        let received = running.store.received();
+        let given = running.store.given();
         let done = pump.take();
         // The lock is released first, for a drop may panic; and whoever waits for the end finds the store gone.
         drop(pump);
         drop(done);
-        self.buffer.stop(closed.map(|closed| (closed, received)));
+        self.buffer.stop(closed.map(|closed| (closed, given)));
         Poll::Ready(())
     }
 }
@@ -129,7 +129,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         let mut budget = POLL_BUDGET;
         let mut is_pending = false;
         while !self.is_closing {
-            let held = match buffer.put(&mut self.ready, mem::take(&mut self.added), self.store.received()) {
+            let held = match buffer.put(&mut self.ready, mem::take(&mut self.added), self.store.given()) {
                 Wish::More(held) => held,
                 Wish::Close => {
                     self.is_closing = true;
@@ -140,7 +140,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             if self.next.is_none()
                 && let Some(end) = self.end.take()
             {
-                buffer.end(end, self.store.received());
+                buffer.end(end, self.store.given());
                 self.is_closing = true;
                 break;
             }

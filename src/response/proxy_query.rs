@@ -1,23 +1,20 @@
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
-use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::Stream;
 use futures::stream::FusedStream;
 
-use super::ResponseSet;
 use super::batches::{Batches, batches};
-use super::limited::Limited;
 use super::proxy_query_builder::ProxyQueryBuilder;
+use super::{ResponseDeduplicator, ResponseLimit, ResponseSet};
 use crate::error::{CloseError, SourceError};
-use crate::stream::MergeStats;
-use crate::{ProxyResponseLoserTree, Response, Source, Warning};
+use crate::stream::{Closable, Close, MergeStats};
+use crate::{ProxyResponseLoserTree, Response, Source};
 
 /// The merge inside of a query.
-pub(super) type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
+type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
 
 /// A query to many stores: one ordered, deduplicated, limited stream of their series, which closes everything.
 ///
@@ -33,7 +30,7 @@ pub(super) type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
 /// # Ordering
 ///
 /// Series by their labels, each once, with the chunks that any store has of it. Warnings and hints come as soon as they
-/// are met.
+/// are met, ahead of series that wait for other stores.
 ///
 /// # Complexity
 ///
@@ -94,12 +91,11 @@ pub(super) type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
 #[must_use = "streams do nothing unless polled"]
 pub struct ProxyQuery<S: Source<Item = Response> + Unpin> {
     answer: Answer<S>,
-    /// Whether nothing is yielded any more.
-    is_closing: bool,
-    /// What came before that, behind a batch, and is not to be lost.
-    unyielded: Option<Result<Warning, SourceError<S::Error>>>,
     has_ended: bool,
 }
+
+/// The stages of a query, without batches.
+type Limited<S> = ResponseLimit<ResponseDeduplicator<Merge<S>>>;
 
 enum Answer<S: Source<Item = Response> + Unpin> {
     Singly(Limited<S>),
@@ -129,24 +125,24 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
             }
             None => Answer::Singly(answer),
         };
-        Self { answer, is_closing: false, unyielded: None, has_ended: false }
+        Self { answer, has_ended: false }
     }
 
     /// Ends the query early: closes all stores that are left, concurrently, and waits until each is closed. Series that
-    /// were not yielded are dropped, so that their memory is given back. A warning that came after the last batch is
-    /// yielded by the stream before its end.
+    /// were not yielded are dropped before, so that their memory is given back.
     ///
     /// Closing twice is the same as closing once, and a query that was never polled can be closed.
     ///
     /// # Errors
     ///
-    /// All errors: those of closing, and those that were met and not yielded.
+    /// All errors: those of closing, and those that were met and not yielded. A warning behind the last batch is one of these, with
+    /// [`Cause::Incomplete`](crate::error::Cause::Incomplete).
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped half-way, the next call resumes. No store is closed twice.
-    pub async fn close(&mut self) -> Result<(), CloseError<S::Error>> {
-        poll_fn(|cx| self.poll_close_all(cx)).await
+    pub const fn close(&mut self) -> Close<'_, Self> {
+        Close::of(self)
     }
 
     /// Attempts to close, as [`close`](Self::close) does.
@@ -155,34 +151,25 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     ///
     /// As for [`close`](Self::close).
     pub fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
-        if !mem::replace(&mut self.is_closing, true) {
-            self.unyielded = match &mut self.answer {
-                Answer::Singly(answer) => {
-                    answer.clear();
-                    None
-                }
-                Answer::InBatches(answer) => {
-                    answer.get_mut().clear();
-                    answer.clear()
-                }
-            };
+        match &mut self.answer {
+            Answer::Singly(answer) => answer.poll_close_all(cx),
+            Answer::InBatches(answer) => answer.poll_close_all(cx),
         }
-        let closed = ready!(self.merge_mut().poll_close_all(cx));
-        let errors = closed.err().into_iter().flat_map(CloseError::into_errors);
-        let unyielded = self.unyielded.take_if(|unyielded| unyielded.is_err()).and_then(Result::err);
-        Poll::Ready(CloseError::check(unyielded.into_iter().chain(errors).collect()))
     }
 
-    const fn merge_mut(&mut self) -> &mut Merge<S> {
+    pub(super) const fn merge_mut(&mut self) -> &mut Merge<S> {
         match &mut self.answer {
             Answer::Singly(answer) => answer,
             Answer::InBatches(answer) => answer.get_mut(),
         }
-        .merge_mut()
+        .get_mut()
+        .get_mut()
     }
-}
 
-impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
+    pub(super) const fn merge(&self) -> &Merge<S> {
+        self.answer().get_ref().get_ref()
+    }
+
     /// Returns what the merge and each store have done so far; a store's
     /// [`received`](crate::stream::SourceStats::received) has its frames, series, chunks and samples.
     ///
@@ -191,19 +178,19 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     /// `O(K)` for K stores, with one allocation.
     #[must_use]
     pub fn stats(&self) -> MergeStats {
-        self.answer().merge().stats()
+        self.merge().stats()
     }
 
     /// Returns how many series were merged into another one with the same labels, so far.
     #[must_use]
     pub const fn merged_series(&self) -> u64 {
-        self.answer().deduplicated().merged_series()
+        self.answer().get_ref().merged_series()
     }
 
     /// Returns how many chunks were dropped because another store had given them already, so far.
     #[must_use]
     pub const fn dropped_chunks(&self) -> u64 {
-        self.answer().deduplicated().dropped_chunks()
+        self.answer().get_ref().dropped_chunks()
     }
 
     const fn answer(&self) -> &Limited<S> {
@@ -214,29 +201,36 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     }
 }
 
+impl<S: Source<Item = Response> + Unpin> Closable for ProxyQuery<S> {
+    type Error = S::Error;
+
+    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
+        self.poll_close_all(cx)
+    }
+
+    fn note_abandoned(&mut self) {
+        self.merge_mut().note_abandoned();
+    }
+}
+
 impl<S: Source<Item = Response> + Unpin> Stream for ProxyQuery<S> {
     type Item = Result<Response, SourceError<S::Error>>;
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = if self.is_closing {
-            if let Some(Ok(warning)) = self.unyielded.take_if(|unyielded| unyielded.is_ok()) {
-                return Poll::Ready(Some(Ok(warning.into())));
-            }
-            Pin::new(self.merge_mut()).poll_next(cx)
-        } else {
-            match &mut self.answer {
-                Answer::Singly(answer) => Pin::new(answer).poll_next(cx),
-                Answer::InBatches(answer) => match Pin::new(&mut *answer).poll_next(cx) {
-                    Poll::Pending if answer.get_ref().merge().is_closing() => {
-                        answer.flush().map_or(Poll::Pending, |batch| Poll::Ready(Some(Ok(batch))))
-                    }
-                    polled => polled,
-                },
-            }
+        let next = match &mut self.answer {
+            Answer::Singly(answer) => Pin::new(answer).poll_next(cx),
+            Answer::InBatches(answer) => Pin::new(answer).poll_next(cx),
         };
         self.has_ended = matches!(next, Poll::Ready(None));
         next
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.answer {
+            Answer::Singly(answer) => answer.size_hint(),
+            Answer::InBatches(answer) => answer.size_hint(),
+        }
     }
 }
 
@@ -248,6 +242,6 @@ impl<S: Source<Item = Response> + Unpin> FusedStream for ProxyQuery<S> {
 
 impl<S: Source<Item = Response> + Unpin> fmt::Debug for ProxyQuery<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyQuery").field("merge", self.answer().merge()).finish_non_exhaustive()
+        f.debug_struct("ProxyQuery").field("merge", self.merge()).finish_non_exhaustive()
     }
 }

@@ -2,8 +2,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use super::limited::Limited;
-use super::{PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, Store};
+use super::{PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, Store, limit};
 use crate::resource::LeakLedger;
 use crate::{ProxyResponseLoserTree, Response, Source};
 
@@ -109,15 +108,25 @@ where
     /// Creates the query. Nothing happens before it is polled.
     #[track_caller]
     pub fn build(self) -> ProxyQuery<S> {
-        let sets = self.stores.into_iter().map(|store| ResponseSet::new(store, &self.options));
+        let Self { stores, options, strategy, .. } = self;
+        let required: Vec<_> = stores
+            .iter()
+            .map(|store| store.is_required || strategy == PartialResponseStrategy::Abort)
+            .collect();
+        let sets = stores.into_iter().zip(&required).map(|(mut store, is_required)| {
+            let own = store.options.take().map_or_else(|| options.clone(), |options| *options);
+            ResponseSet::new(store, &if *is_required { own.failing_on_warnings() } else { own })
+        });
         let mut merge = ProxyResponseLoserTree::builder().sources(sets).ledger(&self.ledger);
         if let Some(name) = self.name {
             merge = merge.name(name);
         }
-        if self.strategy == PartialResponseStrategy::Warn {
+        merge = merge.attribute(Response::from_source);
+        if strategy == PartialResponseStrategy::Warn {
             merge = merge.partial_response(Response::from);
+            merge = merge.required(move |store| required.get(store.index()).copied().unwrap_or_default());
         }
-        ProxyQuery::new(Limited::new(merge.build().deduplicate(), self.limit), self.batch, self.is_prompt)
+        ProxyQuery::new(limit(merge.build().deduplicate(), self.limit), self.batch, self.is_prompt)
     }
 }
 

@@ -5,11 +5,12 @@ use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 
-use super::buffer::Frame;
+use super::buffer::{Frame, Given};
 use super::signal::Signal;
 use super::timers::Timers;
+use super::{ResponseSetOptions, StoreWarnings};
 use crate::error::{Cause, Phase, SourceError, Timeout};
-use crate::stream::{PollClose, Received};
+use crate::stream::{PollClose, Received, drop_closed};
 use crate::{Chunk, Response, Source};
 
 /// What receives from one store: opens it, waits for its frames no longer than it may take, counts them, and
@@ -20,6 +21,9 @@ pub(super) struct Receiver<S: Source> {
     timers: Timers,
     is_closing: bool,
     samples: Option<fn(&Chunk) -> u64>,
+    warnings: StoreWarnings,
+    /// Whether the store has sent a warning that says so, or said so by itself before it was released.
+    is_partial: bool,
     pub(super) received: Received,
 }
 
@@ -35,9 +39,19 @@ type Error<S> = SourceError<<S as Source>::Error>;
 pub(super) type PollFrame<S> = Poll<Option<Result<(), Error<S>>>>;
 
 impl<S: Source<Item = Response> + Unpin> Receiver<S> {
-    pub(super) fn new(state: State<S>, timers: Timers, samples: Option<fn(&Chunk) -> u64>) -> Self {
+    pub(super) fn new(state: State<S>, options: &ResponseSetOptions) -> Self {
+        let (timers, samples) = (Timers::new(options.timeouts), options.samples);
         let received = Received { samples: samples.map(|_| 0), ..Received::default() };
-        Self { state, signal: Signal::new(), timers, is_closing: false, samples, received }
+        Self {
+            state,
+            signal: Signal::new(),
+            timers,
+            is_closing: false,
+            samples,
+            warnings: options.warnings,
+            is_partial: false,
+            received,
+        }
     }
 
     /// A poll for the next frame, which is put behind the others in `frames`. After an error or the end it is only to be
@@ -71,6 +85,10 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         }
         let State::Open(source) = &mut self.state else { return Poll::Ready(None) };
         match self.signal.poll(cx, |cx| Pin::new(source).poll_next(cx)) {
+            Poll::Ready(Some(Ok(Response::Warning(warning)))) if self.warnings == StoreWarnings::Fail => {
+                let (origin, message) = warning.into_parts();
+                Poll::Ready(Some(Err(SourceError::at(origin, Cause::Incomplete(message)))))
+            }
             Poll::Ready(Some(Ok(response))) => {
                 let bytes = response.size_bytes();
                 self.count(&response, bytes);
@@ -108,8 +126,14 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             // It may be closed while a frame is waited for, and for a frame that was answered an alarm may be set still.
             self.timers.stop();
         }
-        let closed = match self.signal.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
-            Poll::Ready(closed) => closed,
+        let closed = match self.signal.poll(cx, |cx| Pin::new(&mut *source).poll_close(cx)) {
+            Poll::Ready(closed) => {
+                self.is_partial |= source.is_partial();
+                if let State::Open(source) = mem::replace(&mut self.state, State::Closed) {
+                    drop_closed(source);
+                }
+                closed
+            }
             Poll::Pending if !is_timed => return Poll::Pending,
             Poll::Pending => {
                 Err(SourceError::new(ready!(self.timers.poll_expired(Timeout::Close, cx))).into())
@@ -121,6 +145,15 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         Poll::Ready(closed)
     }
 
+    /// What the store has given so far.
+    pub(super) fn given(&self) -> Given {
+        let is_partial = match &self.state {
+            State::Open(source) => source.is_partial(),
+            State::Opening(_) | State::Closed => false,
+        };
+        Given { received: self.received, is_partial: self.is_partial || is_partial }
+    }
+
     #[inline]
     fn count(&mut self, frame: &Response, bytes: usize) {
         self.received.frames += 1;
@@ -128,7 +161,11 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         let series = match frame {
             Response::Series(series) => std::slice::from_ref(series),
             Response::Batch(batch) => batch,
-            Response::Warning(_) | Response::Hints(_) => return,
+            Response::Warning(_) => {
+                self.is_partial |= self.warnings == StoreWarnings::Partial;
+                return;
+            }
+            Response::Hints(_) => return,
         };
         self.received.series += series.len() as u64;
         for series in series {

@@ -4,7 +4,6 @@ use std::task::Context;
 
 use super::arranger::Arranger;
 use super::receiver::Receiver;
-use super::timers::Timers;
 use super::{EagerResponseSet, LazyResponseSet, ResponseSetOptions, RetrievalStrategy, Store};
 use crate::stream::{PollClose, PollNext, Received};
 use crate::{Response, Source};
@@ -26,11 +25,11 @@ where
     /// Nothing happens before it is polled.
     #[must_use = "a set does nothing unless it is merged"]
     pub fn new(store: Store<S>, options: &ResponseSetOptions) -> Self {
-        let Store { name, state, shards, removes_labels, options: own } = store;
+        let Store { name, state, shards, removes_labels, options: own, is_required: _ } = store;
         let options = own.as_deref().unwrap_or(options);
         let rules = options.rules_for(shards, removes_labels);
         let pool = rules.pool.clone();
-        let receiver = Receiver::new(state, Timers::new(options.timeouts), options.samples);
+        let receiver = Receiver::new(state, options);
         let arranger = Arranger::new(receiver, rules);
         match options.retrieval {
             RetrievalStrategy::Lazy => {
@@ -59,6 +58,10 @@ impl<S: Source<Item = Response> + Unpin> Source for ResponseSet<S> {
         either!(&mut *self, poll_next(cx))
     }
 
+    fn poll_progress(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        either!(&mut *self, poll_progress(cx));
+    }
+
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
         either!(&mut *self, poll_close(cx))
     }
@@ -67,6 +70,13 @@ impl<S: Source<Item = Response> + Unpin> Source for ResponseSet<S> {
         match self {
             Self::Lazy(set) => set.name(),
             Self::Eager(set) => set.name(),
+        }
+    }
+
+    fn is_partial(&self) -> bool {
+        match self {
+            Self::Lazy(set) => set.is_partial(),
+            Self::Eager(set) => set.is_partial(),
         }
     }
 

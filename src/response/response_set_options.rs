@@ -9,7 +9,7 @@ use super::arranger::Rules;
 use super::buffer::Capacity;
 use super::spawner::Spawner;
 use super::timers::Timeouts;
-use super::{RetrievalStrategy, SeriesOrder, ShardMatcher};
+use super::{RetrievalStrategy, SeriesOrder, ShardMatcher, StoreWarnings};
 use crate::Chunk;
 use crate::resource::BytePool;
 
@@ -29,6 +29,7 @@ use crate::resource::BytePool;
 /// | [`without_labels`](Self::without_labels) | none |
 /// | [`shard`](Self::shard) | none: all series |
 /// | [`count_samples`](Self::count_samples) | not counted |
+/// | [`warnings`](Self::warnings) | [`StoreWarnings::Partial`]; with [`PartialResponseStrategy::Abort`](super::PartialResponseStrategy::Abort) they fail |
 /// | [`spawn_with`](Self::spawn_with) | the tokio runtime that polls the set, if there is one |
 /// | `open_timeout`, `frame_timeout`, `total_timeout`, `close_timeout` (feature `tokio`) | none |
 ///
@@ -60,6 +61,7 @@ pub struct ResponseSetOptions {
     order: Option<SeriesOrder>,
     pub(super) timeouts: Timeouts,
     pub(super) samples: Option<fn(&Chunk) -> u64>,
+    pub(super) warnings: StoreWarnings,
     pub(super) spawner: Spawner,
 }
 
@@ -87,6 +89,7 @@ impl ResponseSetOptions {
             order: None,
             timeouts: Timeouts::default(),
             samples: None,
+            warnings: StoreWarnings::Partial,
             spawner: Spawner::default(),
         }
     }
@@ -154,6 +157,13 @@ impl ResponseSetOptions {
         self
     }
 
+    /// Says what it means when a store sends a warning. In a query that aborts, and of a [required](super::Store::required) store,
+    /// `Partial` becomes `Fail`.
+    pub const fn warnings(mut self, warnings: StoreWarnings) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
     /// Sets how the task of a lazy set is spawned.
     ///
     /// The future completes when the store is closed, or soon after the set was dropped. It does not panic unless the
@@ -203,6 +213,14 @@ impl ResponseSetOptions {
 }
 
 impl ResponseSetOptions {
+    /// With warnings that say that something is missing, these are errors.
+    pub(super) const fn failing_on_warnings(mut self) -> Self {
+        if matches!(self.warnings, StoreWarnings::Partial) {
+            self.warnings = StoreWarnings::Fail;
+        }
+        self
+    }
+
     /// Returns what is to be done to the series of a store that shards or removes labels by itself, or does not.
     pub(super) fn rules_for(&self, shards: bool, removes_labels: bool) -> Rules {
         let mut rules = self.rules.clone();

@@ -36,6 +36,7 @@ pub struct Store<S: Source> {
     pub(super) shards: bool,
     pub(super) removes_labels: bool,
     pub(super) options: Option<Box<ResponseSetOptions>>,
+    pub(super) is_required: bool,
 }
 
 impl<S: Source<Item = Response>> Store<S> {
@@ -53,7 +54,7 @@ impl<S: Source<Item = Response>> Store<S> {
     }
 
     const fn in_state(name: Arc<str>, state: State<S>) -> Self {
-        Self { name, state, shards: false, removes_labels: false, options: None }
+        Self { name, state, shards: false, removes_labels: false, options: None, is_required: false }
     }
 
     /// Says that the store gives the series of the wanted shard only. Default: they are matched here.
@@ -66,6 +67,13 @@ impl<S: Source<Item = Response>> Store<S> {
     /// are removed here.
     pub const fn removes_labels_itself(mut self) -> Self {
         self.removes_labels = true;
+        self
+    }
+
+    /// Says that a query must not go on without this store, though [others may fail](super::PartialResponseStrategy::Warn): an error
+    /// of it ends the query, and so does a warning that it sends. Default: none is required.
+    pub const fn required(mut self) -> Self {
+        self.is_required = true;
         self
     }
 
@@ -112,6 +120,7 @@ impl<S: Source> fmt::Debug for Store<S> {
             .field("shards", &self.shards)
             .field("removes_labels", &self.removes_labels)
             .field("options", &self.options)
+            .field("is_required", &self.is_required)
             .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,7 @@ use std::vec;
 use futures::Stream;
 use pin_project_lite::pin_project;
 
+use crate::stream::is_closing;
 use crate::{Response, Series};
 
 /// How many frames, or series of batches, one poll takes at most without yielding one. Enough that the cost of being
@@ -52,6 +53,22 @@ impl<St> Unpack<St> {
     /// Whether the stream has ended. Its last batch was taken whole then.
     pub(super) const fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// Whether the stream has nothing more to give, though it has not ended, because it has only closing left.
+    pub(super) fn is_closing(&self) -> bool
+    where
+        St: Stream,
+    {
+        self.batch.len() == 0 && is_closing(&self.stream)
+    }
+
+    /// How many series come at most besides those of the batch at hand, if none do.
+    pub(super) fn is_exhausted(&self) -> bool
+    where
+        St: Stream,
+    {
+        self.has_ended || self.stream.size_hint().1 == Some(0)
     }
 
     /// How many series of the batch at hand are left.

@@ -4,8 +4,8 @@ use std::error::Error;
 use bytes::Bytes;
 
 use super::{Labels, Series, Warning};
-use crate::SourceError;
 use crate::key::SortKey;
+use crate::{SourceError, SourceId};
 
 /// One frame of a store's answer.
 ///
@@ -56,6 +56,15 @@ impl Response {
         match self {
             Self::Series(series) => Some(series),
             _ => None,
+        }
+    }
+
+    /// Says of a warning that it has [come from a source](Warning::from_source) of a merge; anything else stays as it is.
+    #[must_use]
+    pub fn from_source(self, source: &SourceId) -> Self {
+        match self {
+            Self::Warning(warning) => Self::Warning(warning.from_source(source.clone())),
+            other => other,
         }
     }
 

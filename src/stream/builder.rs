@@ -19,6 +19,7 @@ use crate::{SourceError, SourceId};
 /// | [`order_check`](Self::order_check) | off |
 /// | [`partial_response`](Self::partial_response) | none: the first error ends the merge |
 /// | [`required`](Self::required) | no source, where there are partial responses |
+/// | [`attribute`](Self::attribute) | items stay as they are |
 /// | [`kept_stats`](Self::kept_stats) | those of the last 64 |
 /// | [`ledger`](Self::ledger) | none kept |
 /// | [`name`](Self::name) | none |
@@ -34,6 +35,7 @@ pub struct Builder<S: Source, O = Natural> {
 pub(super) struct Options<T> {
     pub(super) limit: Option<u64>,
     pub(super) checker: Option<OrderChecker<T>>,
+    pub(super) attribute: Option<fn(T, &SourceId) -> T>,
     pub(super) kept_stats: usize,
     pub(super) ledger: LeakLedger,
     pub(super) name: Option<Arc<str>>,
@@ -44,6 +46,7 @@ impl<S: Source> Default for Builder<S> {
         let options = Options {
             limit: None,
             checker: None,
+            attribute: None,
             kept_stats: KEPT_STATS,
             ledger: LeakLedger::off(),
             name: None,
@@ -137,6 +140,14 @@ impl<S: Source, O> Builder<S, O> {
     /// ```
     pub fn required(mut self, required: impl Fn(&SourceId) -> bool + Send + Sync + 'static) -> Self {
         self.policy.required = Some(Box::new(required));
+        self
+    }
+
+    /// Changes each item that takes [no part in the order](crate::SortKey::is_ordered) by a function that is told which source it
+    /// comes from. For [`Response`](crate::Response)s, so that a warning names the store that has sent it:
+    /// [`Response::from_source`](crate::Response::from_source).
+    pub fn attribute(mut self, attribute: fn(S::Item, &SourceId) -> S::Item) -> Self {
+        self.options.attribute = Some(attribute);
         self
     }
 

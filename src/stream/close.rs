@@ -33,7 +33,7 @@ pub trait Closable {
     ///
     /// If the future is dropped half-way, the next call resumes. Nothing is closed twice.
     fn close(&mut self) -> Close<'_, Self> {
-        Close { closable: self }
+        Close::of(self)
     }
 
     /// Says that whoever used it has gone away, and that somebody else closes it: what is closed from now on is booked as [closed
@@ -49,7 +49,13 @@ pub trait Closable {
 /// does polling a merge as a stream.
 #[must_use = "futures do nothing unless polled"]
 pub struct Close<'a, C: ?Sized> {
-    pub(super) closable: &'a mut C,
+    closable: &'a mut C,
+}
+
+impl<'a, C: ?Sized> Close<'a, C> {
+    pub(crate) const fn of(closable: &'a mut C) -> Self {
+        Self { closable }
+    }
 }
 
 impl<C: Closable + ?Sized> Future for Close<'_, C> {

@@ -1,6 +1,5 @@
 //! How a merge is driven: what one poll does.
 
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -131,9 +130,12 @@ where
     /// Does what there is to do. Returns whether a winner can be taken then.
     #[inline(never)]
     pub(super) fn work(&mut self, cx: &Context<'_>) -> bool {
-        if self.is_asked_to_close.load(Ordering::Relaxed) && self.stage == Stage::Merging {
+        if self.asked.is_to_close() && self.stage == Stage::Merging {
             self.reports.keep_errors();
             self.start_closing();
+        }
+        if self.asked.is_to_finish() {
+            self.remaining = 0;
         }
         if self.remaining == 0 {
             // What takes no part in the limit goes first: its source is not to be closed before.
@@ -167,8 +169,8 @@ where
             Poll::Ready(Some(item))
         } else if self.is_closed() {
             // Who has asked for it through other streams has no other way to get what went wrong.
-            let is_asked = self.is_asked_to_close.load(Ordering::Relaxed);
-            Poll::Ready(is_asked.then(|| self.reports.pop_kept()).flatten().map(Err))
+            let kept = if self.asked.is_to_close() { self.reports.pop_kept() } else { None };
+            Poll::Ready(kept.map(Err))
         } else {
             self.yield_if_due(cx);
             Poll::Pending
@@ -259,7 +261,7 @@ where
     /// Polls a source whose head the tournament lacks. Returns whether the merge must close.
     fn poll_head(&mut self, source: usize, now: &mut Option<Instant>) -> bool {
         // While no item is on its way that an order which panics could cost.
-        self.tree.settle_other(source);
+        self.tree.settle_before(source);
         let slot = &mut self.slots[source];
         let phase = slot.phase();
         let Poll::Ready(head) = slot.poll_head(now) else {
@@ -268,7 +270,7 @@ where
         };
         match head {
             Some(Ok(item)) if !self.tree.is_ordered(&item) => {
-                self.reports.pass_on(slot.number(), item);
+                self.pass_on(source, item);
                 false
             }
             Some(Ok(head)) => {
@@ -323,11 +325,21 @@ where
             Poll::Ready(Some(Ok(item))) => {
                 slot.state = SlotState::Awaiting;
                 self.awaiting += 1;
-                self.reports.pass_on(slot.number(), item);
+                self.pass_on(source, item);
                 false
             }
             Poll::Ready(None) => self.end_source(source, SourceEnd::Exhausted, None),
         }
+    }
+
+    /// Has an item yielded that takes no part in the order.
+    fn pass_on(&mut self, source: usize, item: S::Item) {
+        let slot = &self.slots[source];
+        let item = match self.options.attribute {
+            Some(attribute) => attribute(item, &slot.origin),
+            None => item,
+        };
+        self.reports.pass_on(slot.number(), item);
     }
 
     pub(super) const fn count(&mut self) {
@@ -353,9 +365,11 @@ where
         let Poll::Ready(closed) = slot.poll_close(ending) else { return false };
         self.open -= 1;
         let Err(closed) = closed else { return false };
-        closed.into_errors().into_iter().fold(false, |must_close, error| {
-            self.reports.report(error.of_source(&slot.origin, Phase::Closing)) || must_close
-        })
+        let mut must_close = false;
+        for error in closed.into_errors() {
+            must_close |= self.reports.report(error.of_source(&slot.origin, Phase::Closing));
+        }
+        must_close
     }
 
     /// Compares a new head with the item before, if the merge is to. Returns whether the merge must close.

@@ -6,6 +6,7 @@
 //! question is put beside it, where the thread keeps it for as long as the call lasts, and merges answer it.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use futures::Stream;
 
@@ -13,8 +14,29 @@ use futures::Stream;
 enum Question {
     /// Whether only closing is left.
     IsClosing,
+    /// Whether you would end, as if a limit had been reached.
+    Finish,
     /// Whether you would close now.
     Close,
+}
+
+/// What a merge has been asked for: a flag, since whoever asks has only a shared reference.
+#[derive(Debug, Default)]
+pub(super) struct Asked(AtomicU8);
+
+impl Asked {
+    const FINISH: u8 = 1;
+    const CLOSE: u8 = 2;
+
+    /// Whether it is to end as if a limit had been reached, which yields what goes wrong in closing as the merge does.
+    pub(super) fn is_to_finish(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::FINISH
+    }
+
+    /// Whether it is to close, and to yield all that goes wrong.
+    pub(super) fn is_to_close(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::CLOSE
+    }
 }
 
 thread_local! {
@@ -77,8 +99,14 @@ pub(super) fn ask_to_close<St: Stream>(stream: &St) -> bool {
     ask(Question::Close, stream).1
 }
 
-/// The size hint of a merge, which answers what is asked.
-pub(super) fn answer(is_closing: bool, close: impl FnOnce()) -> (usize, Option<usize>) {
+/// Asks all merges inside of a stream to end as if a limit had been reached, when they are polled next. Returns whether there are
+/// any.
+pub(crate) fn ask_to_finish<St: Stream>(stream: &St) -> bool {
+    ask(Question::Finish, stream).1
+}
+
+/// The size hint of a merge, which answers what is asked; `notice` is called if there is something to be done.
+pub(super) fn answer(is_closing: bool, asked: &Asked, notice: impl FnOnce()) -> (usize, Option<usize>) {
     let question = ASKED.try_with(Cell::get).ok().flatten().map(|(question, _)| question);
     let answers = |question| {
         let _ = ASKED.try_with(|asked| asked.set(Some((question, true))));
@@ -88,9 +116,13 @@ pub(super) fn answer(is_closing: bool, close: impl FnOnce()) -> (usize, Option<u
             answers(Question::IsClosing);
             (0, Some(0))
         }
-        Some(Question::Close) => {
-            answers(Question::Close);
-            close();
+        Some(question @ (Question::Finish | Question::Close)) => {
+            answers(question);
+            asked.0.fetch_max(
+                if question == Question::Close { Asked::CLOSE } else { Asked::FINISH },
+                Ordering::Relaxed,
+            );
+            notice();
             (0, None)
         }
         _ => (0, None),

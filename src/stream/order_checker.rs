@@ -48,7 +48,7 @@ impl<T> OrderChecker<T> {
     }
 
     /// Lets go of the places of sources that are gone; the others move up.
-    pub(super) fn compact(&mut self, mut keeps: impl FnMut(usize) -> bool) {
+    pub(super) fn retain(&mut self, mut keeps: impl FnMut(usize) -> bool) {
         self.unchecked = self.unchecked.filter(|place| keeps(*place));
         self.unchecked = self.unchecked.map(|unchecked| (0..unchecked).filter(|place| keeps(*place)).count());
         let mut place = 0;

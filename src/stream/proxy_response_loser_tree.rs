@@ -1,9 +1,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
-use std::panic::Location;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -11,13 +9,12 @@ use futures::stream::FusedStream;
 
 use super::builder::Options;
 use super::gone::Gone;
+use super::inquiry::{self, Asked};
 use super::readiness::Readiness;
 use super::reports::Reports;
 use super::slot::{Slot, SlotState};
 use super::watch::{MergeEnd, MergeWatch};
-use super::{
-    Builder, Close, MergeStats, NextWithSource, PushError, Received, Source, UnpinSource, Yielded, inquiry,
-};
+use super::{Builder, Close, NextWithSource, Source, UnpinSource, Yielded};
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
@@ -119,18 +116,15 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     pub(super) items: u64,
     pub(super) unordered_items: u64,
     /// How many sources have joined.
-    joined: usize,
-    gone: Gone,
+    pub(super) joined: usize,
+    pub(super) gone: Gone,
     /// Set through other streams, which know nothing of merges: see [`inquiry`](super::inquiry).
-    pub(super) is_asked_to_close: AtomicBool,
+    pub(super) asked: Asked,
     /// Whether whoever used the merge has gone away, and it is closed in the background.
     pub(super) is_abandoned: bool,
     /// How many items the limit still allows.
     pub(super) remaining: u64,
 }
-
-/// How many sources must be gone at least for their places to be let go.
-const FEW_GONE: usize = 4;
 
 /// Where in its life a merge is. It is filling for as long as a source has not given its first head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +175,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             due,
             joined: slots.len(),
             gone: Gone::new(slots.len(), options.kept_stats),
-            is_asked_to_close: AtomicBool::new(false),
+            asked: Asked::default(),
             is_abandoned: false,
             unordered_items: 0,
             awaiting: slots.len(),
@@ -195,73 +189,6 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             remaining: options.limit.unwrap_or(u64::MAX),
             options,
         }
-    }
-
-    /// Adds a source while merging, and returns its index: how many have joined before it.
-    ///
-    /// # Ordering
-    ///
-    /// Nothing more is yielded until the source has given its first item. Items of it that come before what
-    /// was already yielded are yielded next.
-    ///
-    /// # Complexity
-    ///
-    /// Amortised `O(1)`, and at most 3·⌈log2 K⌉ + 1 comparisons more than without it, where K is the number of sources that are
-    /// open. The places of sources that are gone are used again once they are half of all, so neither time nor memory grows with
-    /// how many have come and gone.
-    ///
-    /// # Errors
-    ///
-    /// Gives the source back if the merge is closing or closed, has reached its limit or was interrupted by
-    /// a panic.
-    #[track_caller]
-    pub fn push(&mut self, source: S) -> Result<usize, PushError<S>>
-    where
-        S: UnpinSource,
-    {
-        if self.stage != Stage::Merging || self.is_entered || self.remaining == 0 {
-            return Err(PushError { source_not_added: source });
-        }
-        self.compact();
-        let index = self.joined;
-        let site = Location::caller();
-        let open = |origin: &_| self.watch.open(origin, site, &self.options.ledger);
-        let slot = Slot::new(source, index, self.readiness.add(index, false), open);
-        // Its first poll is due, and the task that waits is to make it.
-        slot.waker.waker().wake_by_ref();
-        self.slots.push(slot);
-        self.tree.push(None);
-        self.joined += 1;
-        self.awaiting += 1;
-        self.open += 1;
-        Ok(index)
-    }
-}
-
-impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
-    /// Lets go of the places of sources that are gone, once these are half of all and more than a few. Those that are left keep
-    /// their order, which is that of joining, so that ties go as before.
-    fn compact(&mut self) {
-        let gone = self.slots.len() - self.open;
-        if gone < FEW_GONE || 2 * gone < self.slots.len() {
-            return;
-        }
-        let Self { slots, tree, options, gone, .. } = self;
-        let is_here = |slot: &Slot<S>| slot.state != SlotState::Released;
-        tree.compact(|place| slots.get(place).is_some_and(is_here));
-        if let Some(checker) = &mut options.checker {
-            checker.compact(|place| slots.get(place).is_some_and(is_here));
-        }
-        slots.retain(|slot| {
-            let is_here = is_here(slot);
-            if !is_here {
-                gone.add(slot.stats());
-            }
-            is_here
-        });
-        slots.shrink_to(2 * slots.len());
-        self.due.shrink_to(2 * slots.len());
-        self.readiness.shrink_to(2 * slots.len());
     }
 }
 
@@ -314,7 +241,7 @@ where
     /// closing never completes keeps the future pending for ever: put a timeout around it, and drop the
     /// merge.
     pub const fn close(&mut self) -> Close<'_, Self> {
-        Close { closable: self }
+        Close::of(self)
     }
 
     /// Returns how many items the tournament has given, if what was yielded last is one, and whether that is equal to the one
@@ -334,17 +261,8 @@ where
         self.stage != Stage::Merging && self.reports.is_empty()
     }
 
-    /// Ends the merge as if its limit had been reached: nothing more is taken from the tournament, every source
-    /// is closed, and the stream ends.
-    ///
-    /// Other than with [`close`](Self::close), it is the stream that is polled until the sources are closed, and
-    /// that yields what goes wrong.
-    pub(crate) const fn finish(&mut self) {
-        self.remaining = 0;
-    }
-
     /// Goes on with what is under way, and takes no item.
-    pub(super) fn poll_progress(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll_progress(&mut self, cx: &mut Context<'_>) {
         self.enter();
         self.work(cx);
         self.yield_if_due(cx);
@@ -365,44 +283,6 @@ where
 }
 
 impl<S: Source, O> ProxyResponseLoserTree<S, O> {
-    /// Returns what the merge and each of its sources have done so far.
-    ///
-    /// # Complexity
-    ///
-    /// `O(K)`, with one allocation.
-    #[must_use]
-    pub fn stats(&self) -> MergeStats {
-        let mut sources: Vec<_> = self.gone.kept().cloned().collect();
-        sources.extend(self.slots.iter().map(Slot::stats));
-        sources.sort_by_key(|source| source.origin.index());
-        MergeStats {
-            items: self.items + self.unordered_items,
-            is_partial: self.is_partial(),
-            sources,
-            forgotten: self.gone.forgotten,
-        }
-    }
-
-    /// Returns whether something is known to be missing in what is yielded: a source has failed and was replaced by a warning,
-    /// or [is partial](Source::is_partial) itself.
-    ///
-    /// # Complexity
-    ///
-    /// `O(K)`.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        self.reports.is_partial
-            || self.gone.forgotten.is_partial
-            || self.gone.kept().any(|source| source.is_partial)
-            || self.slots.iter().any(Slot::is_partial)
-    }
-
-    /// Returns what all sources together have received, if any of them counts that.
-    pub(super) fn received(&self) -> Option<Received> {
-        let gone = self.gone.kept().filter_map(|source| source.received).chain(self.gone.forgotten.received);
-        self.slots.iter().filter_map(Slot::received).chain(gone).reduce(Received::plus)
-    }
-
     /// Tells those who observe that the merge has ended. The first call counts.
     pub(super) fn tell_end(&mut self, end: MergeEnd) {
         self.watch.end(end, self.items + self.unordered_items, self.is_partial());
@@ -450,10 +330,7 @@ where
 
     /// Nothing is known but by those who ask: see [`is_closing`](super::is_closing).
     fn size_hint(&self) -> (usize, Option<usize>) {
-        inquiry::answer(self.is_closing(), || {
-            self.is_asked_to_close.store(true, Ordering::Relaxed);
-            self.readiness.nudge();
-        })
+        inquiry::answer(self.is_closing(), &self.asked, || self.readiness.nudge())
     }
 }
 

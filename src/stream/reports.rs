@@ -7,12 +7,15 @@ use crate::{SourceError, SourceId};
 /// Makes the item that stands for the failure of a source.
 pub(super) type MakeWarning<T, E> = Box<dyn FnMut(SourceError<E>) -> T + Send + Sync>;
 
+/// Says which sources must not fail.
+pub(super) type IsRequired = Box<dyn Fn(&SourceId) -> bool + Send + Sync>;
+
 /// What a merge does when a source fails.
 pub(super) struct ErrorPolicy<T, E> {
     /// Makes a warning of the error, after which the others go on. Without it, the first error ends the merge.
     pub(super) warning: Option<MakeWarning<T, E>>,
     /// The sources whose errors end the merge all the same.
-    pub(super) required: Option<Box<dyn Fn(&SourceId) -> bool + Send + Sync>>,
+    pub(super) required: Option<IsRequired>,
 }
 
 impl<T, E> ErrorPolicy<T, E> {

@@ -1,8 +1,49 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Received;
+use super::slot::Slot;
+use super::{ProxyResponseLoserTree, Received, Source};
 use crate::SourceId;
+
+impl<S: Source, O> ProxyResponseLoserTree<S, O> {
+    /// Returns what the merge and each of its sources have done so far.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)`, with one allocation.
+    #[must_use]
+    pub fn stats(&self) -> MergeStats {
+        let mut sources: Vec<_> = self.gone.kept().cloned().collect();
+        sources.extend(self.slots.iter().map(Slot::stats));
+        sources.sort_by_key(|source| source.origin.index());
+        MergeStats {
+            items: self.items + self.unordered_items,
+            is_partial: self.is_partial(),
+            sources,
+            forgotten: self.gone.forgotten,
+        }
+    }
+
+    /// Returns whether something is known to be missing in what is yielded: a source has failed and was replaced by a warning,
+    /// or [is partial](Source::is_partial) itself.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)`.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.reports.is_partial
+            || self.gone.forgotten.is_partial
+            || self.gone.kept().any(|source| source.is_partial)
+            || self.slots.iter().any(Slot::is_partial)
+    }
+
+    /// Returns what all sources together have received, if any of them counts that.
+    pub(crate) fn received(&self) -> Option<Received> {
+        let gone = self.gone.kept().filter_map(|source| source.received).chain(self.gone.forgotten.received);
+        self.slots.iter().filter_map(Slot::received).chain(gone).reduce(Received::plus)
+    }
+}
 
 /// What a merge has done so far. Returned by
 /// [`ProxyResponseLoserTree::stats`](super::ProxyResponseLoserTree::stats).

@@ -127,7 +127,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         let winner = match player {
             Some(player) => self.lose_final(player),
-            None => self.replay_all(),
+            None => self.replay(self.finalist),
         };
         self.decide(winner)
     }
@@ -302,12 +302,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Puts the favourite back into its leaf, if there is one.
     pub(super) fn leave_seat(&mut self) {
         let favourite = self.favourite;
+        let is_waiting = self.waiting_favourite().is_some();
         self.forget_favourite();
         if favourite == NOBODY || self.is_runner_up_known() {
             return;
         }
         let (leaf, player) = (self.losers.len() + favourite, self.losers[SEAT]);
-        if player.source() != favourite || !player.is_live() {
+        if !is_waiting {
             // It has won at its seat, and so it would have below.
             self.sink(favourite, self.height + 1, player);
             return;
@@ -324,6 +325,14 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             self.credit -= u64::from(height) - 1;
         }
         self.losers[meeting] = self.play_up(leaf / 2, meeting, player);
+    }
+
+    /// The favourite, if it has lost at its seat, and so is in no other node.
+    pub(super) fn waiting_favourite(&self) -> Option<usize> {
+        let is_seated = self.favourite != NOBODY && !self.is_runner_up_known();
+        let player = self.losers[SEAT];
+        let is_waiting = is_seated && player.is_live() && player.source() == self.favourite;
+        is_waiting.then_some(self.favourite)
     }
 
     /// Does without a favourite from now on, whatever is in the nodes.

@@ -105,7 +105,7 @@ pub(super) enum Due {
     Successor,
     /// Those of the winner's source, whose head has been replaced.
     Winner,
-    /// Those of this source, which is another one.
+    /// Those of this source, which is another one, or whose head has no code against the one that was taken last.
     Path(usize),
     Everything,
 }
@@ -245,7 +245,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         };
         let winner = match code {
             Some(code) => self.climb(source, Node::live(code, source)),
-            None => self.replay_all(),
+            None => self.replay(source),
         };
         Ok(self.decide(winner))
     }
@@ -257,8 +257,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// A source that does not exist has no head to replace: `head` comes back.
     #[inline]
     pub fn set_head(&mut self, source: usize, head: Option<T>) -> Option<T> {
-        let has_offsets = self.has_offsets();
-        let is_taken = has_offsets && self.due == Due::Nothing && source == self.winner.source();
+        let is_winners = source == self.winner.source();
+        let is_taken = self.has_offsets() && self.due == Due::Nothing && is_winners;
         let Some(leaf) = self.heads.get_mut(source) else {
             return head;
         };
@@ -270,10 +270,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
                 _ => false,
             };
         self.due = match self.due {
-            Due::Nothing | Due::Winner if has_offsets && is_of_another => Due::Everything,
-            Due::Nothing | Due::Successor | Due::Winner if source == self.winner.source() => Due::Winner,
-            // Codes are against the winner, and not against another one.
-            Due::Nothing if has_offsets => Due::Everything,
+            Due::Nothing | Due::Winner if is_winners && is_of_another => Due::Path(source),
+            Due::Nothing | Due::Successor | Due::Winner if is_winners => Due::Winner,
             Due::Nothing => Due::Path(source),
             Due::Path(other) if other == source => Due::Path(source),
             _ => Due::Everything,
@@ -339,58 +337,33 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.order.is_ordered(item)
     }
 
-    /// Adds a source and returns its index, the next one.
-    ///
-    /// # Complexity
-    ///
-    /// Amortised `O(1)`; the first question afterwards plays the matches above the new leaf.
-    pub fn push(&mut self, head: Option<T>) -> usize {
-        let source = self.heads.len();
-        if source == self.losers.len() {
-            self.grow();
-            self.choose_codes();
-        } else if self.is_line() && !O::EXACT {
-            self.leave_line();
-        }
-        let is_exhausted = head.is_none();
-        self.heads.push(None);
-        // A leaf that is exhausted from the start changes no match.
-        if !is_exhausted {
-            self.set_head(source, head);
-        }
-        source
-    }
-
-    // TEMPORARY until the branch `tree` is merged.
-    pub(crate) fn settle_other(&mut self, _source: usize) {}
-
-    pub(crate) fn compact(&mut self, mut keeps: impl FnMut(usize) -> bool) {
-        let mut place = 0;
-        self.heads.retain(|_| {
-            place += 1;
-            keeps(place - 1)
-        });
-        let width = self.heads.len().next_power_of_two();
-        self.losers = vec![Node::exhausted(0); width];
-        self.levels = width.ilog2();
-        self.long_streak = long_streak(width);
-        self.wins = 0;
-        self.favourite = NOBODY;
-        self.finalist = NOBODY;
-        self.former_favourite = NOBODY;
-        self.winner = Node::exhausted(0);
-        self.due = Due::Everything;
-        self.offsets.is_on = false;
-        self.choose_codes();
-    }
-
     /// Plays the matches that are due.
     ///
     /// Every question does this first. Calling it between changes to several heads keeps the cost of each
-    /// at ⌈log2 K⌉ comparisons.
+    /// at ⌈log2 K⌉ comparisons, but for the first call, which plays everything.
     #[inline]
     pub fn settle(&mut self) {
         self.decided();
+    }
+
+    /// Plays the matches that are due, if they are those of one changed head, which is of another source than this one.
+    ///
+    /// Calling it before each of several heads is [set](Self::set_head) keeps the cost of each at ⌈log2 K⌉ comparisons; and
+    /// where everything is due, as at the start, it waits until all are there.
+    ///
+    /// # Complexity
+    ///
+    /// At most ⌈log2 K⌉ comparisons, or those that a favourite has saved besides.
+    #[inline(never)]
+    pub fn settle_before(&mut self, source: usize) {
+        let is_path_of_another = match self.due {
+            Due::Nothing | Due::Everything => false,
+            Due::Successor | Due::Winner => source != self.winner.source(),
+            Due::Path(changed) => source != changed,
+        };
+        if is_path_of_another {
+            self.settle();
+        }
     }
 }
 

@@ -77,10 +77,13 @@
 //! (codes against the winner). The layout, a complete tree in an array with the leaves implied,
 //! is that of the Go package `pkg/losertree` of thanos-io/thanos and of `bboreham/go-loser`.
 
+#[cfg(test)]
+mod check;
 mod favourite;
 mod held;
 mod line;
 mod loser_tree;
+mod membership;
 mod node;
 mod offsets;
 mod replay;

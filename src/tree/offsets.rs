@@ -16,7 +16,10 @@ use crate::key::{KeyBuffer, MOST_PARTS, OffsetCode, Order};
 pub(super) struct Offsets {
     /// Whether nodes have offset-value codes.
     pub(super) is_on: bool,
-    /// Whether the code of the winner is against nothing, since all matches have been played anew.
+    /// Whether they are to have them even where leaves are few.
+    is_wanted: bool,
+    /// Whether the code of the winner is against nothing, since all matches have been played anew, or its head has come
+    /// between.
     is_fresh: bool,
     /// The key of the head that was taken last, or, while nothing is due, of the winner; unless sources hand codes in.
     before: KeyBuffer,
@@ -26,7 +29,13 @@ pub(super) struct Offsets {
 
 impl Default for Offsets {
     fn default() -> Self {
-        Self { is_on: false, is_fresh: true, before: KeyBuffer::default(), taken: OffsetCode::UNKNOWN }
+        Self {
+            is_on: false,
+            is_wanted: false,
+            is_fresh: true,
+            before: KeyBuffer::default(),
+            taken: OffsetCode::UNKNOWN,
+        }
     }
 }
 
@@ -48,16 +57,20 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Chooses what the nodes hold, by the number of leaves.
     pub(super) fn choose_codes(&mut self) {
-        if Self::HAS_OFFSETS && !self.offsets.is_on && self.losers.len() > Self::FEW_LEAVES {
-            self.use_offsets();
+        let is_on = Self::HAS_OFFSETS && (self.offsets.is_wanted || self.losers.len() > Self::FEW_LEAVES);
+        if is_on != self.offsets.is_on {
+            // Nothing is known of heads that have been taken in between.
+            self.offsets = Offsets { is_on, is_wanted: self.offsets.is_wanted, ..Offsets::default() };
+            self.due = Due::Everything;
         }
     }
 
     /// Has the nodes hold offset-value codes, if items have any, though there may be few leaves. That of the next head
     /// that is taken is not known.
     pub(crate) fn use_offsets(&mut self) {
+        self.offsets.is_wanted = true;
+        self.choose_codes();
         if Self::HAS_OFFSETS {
-            self.offsets.is_on = true;
             self.due = Due::Everything;
         }
     }
@@ -172,6 +185,55 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Some(Some(head)) => Node::live(self.order.first_code(head).0, source),
             _ => Node::exhausted(source),
         }
+    }
+
+    /// Plays the matches of a source whose head has no code against the head that was taken last.
+    pub(super) fn replay_by_bytes(&mut self, source: usize) {
+        // To go back to its leaf, a favourite that waits would play against the head that has just changed, by the code of the
+        // one before that. So it leaves its seat, where it is in no other node, and comes back like a head that has changed.
+        let waiting = self.waiting_favourite();
+        if waiting.is_some() {
+            self.forget_favourite();
+            self.credit = self.credit.saturating_sub(self.levels.into());
+        } else {
+            self.leave_seat();
+        }
+        self.replay_path_by_bytes(source);
+        if let Some(waiting) = waiting
+            && waiting != source
+        {
+            self.replay_path_by_bytes(waiting);
+        }
+    }
+
+    fn replay_path_by_bytes(&mut self, source: usize) {
+        // The codes on the way of the winner are against the head that was taken last, or will be.
+        if source != self.winner.source() {
+            self.sink(source, self.levels + 1, self.winner);
+        }
+        self.winner = self.climb_by_bytes(source);
+    }
+
+    /// Plays the matches of the head of `source`, as `play_up` does, where it has no code against what the codes on the path
+    /// are against: by its bytes, until it loses.
+    fn climb_by_bytes(&mut self, source: usize) -> Node {
+        let mut node = self.parent(source);
+        let Some(Some(head)) = self.heads.get(source) else {
+            return self.play_up(node, 0, Node::exhausted(source));
+        };
+        while node > 0 {
+            let holder = self.losers[node];
+            if let Some(opponent) = holder.head(&self.heads) {
+                let (order, code) = self.order.compare_coded(OffsetCode::NOTHING_SHARED, opponent, head);
+                if order.then(holder.source().cmp(&source)).is_lt() {
+                    self.losers[node] = Node::live(code.0, source);
+                    return self.play_up(node / 2, 0, holder);
+                }
+                self.losers[node].code = code.0;
+            }
+            node /= 2;
+        }
+        self.first_player_by_offset(source)
     }
 
     /// Plays the match at `node`, as `play` does.

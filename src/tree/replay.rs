@@ -4,7 +4,7 @@ use std::hint::select_unpredictable;
 use std::mem;
 
 use super::LoserTree;
-use super::favourite::{NOBODY, long_streak};
+use super::favourite::NOBODY;
 use super::loser_tree::Due;
 use super::node::Node;
 use crate::key::Order;
@@ -32,7 +32,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.due = Due::Everything;
         let source = self.winner.source();
         let challenger = if self.has_offsets() {
-            let Some(challenger) = self.next_player_by_offset(source) else { return self.replay_all() };
+            let Some(challenger) = self.next_player_by_offset(source) else { return self.replay(source) };
             challenger
         } else {
             self.player(source)
@@ -43,19 +43,24 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.climb(source, challenger)
     }
 
-    /// Plays the matches of another source than the winner's.
+    /// Plays the matches of another source than the winner's, or of one whose head has no code against the one that was taken
+    /// last.
     #[cold]
     #[inline(never)]
-    fn replay(&mut self, source: usize) -> Node {
+    pub(super) fn replay(&mut self, source: usize) -> Node {
         self.due = Due::Everything;
-        self.leave_seat();
-        let challenger = self.player(source);
-        if self.is_line() {
-            self.make_winner_of_line(source);
+        if self.has_offsets() {
+            self.replay_by_bytes(source);
         } else {
-            self.sink(source, self.levels + 1, self.winner);
+            self.leave_seat();
+            let challenger = self.player(source);
+            if self.is_line() {
+                self.make_winner_of_line(source);
+            } else {
+                self.sink(source, self.levels + 1, self.winner);
+            }
+            self.winner = self.challenge(source, challenger);
         }
-        self.winner = self.challenge(source, challenger);
         // Who wins now has not done so in a row.
         self.streak = 0;
         self.due = Due::Nothing;
@@ -262,45 +267,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             if other == child {
                 mem::swap(&mut passing, &mut self.losers[node]);
             }
-        }
-    }
-
-    /// Doubles the number of leaves. The old tree becomes the left subtree of the new root; on the right
-    /// all are exhausted, so that the loser of each match there is the leftmost leaf of the right child.
-    pub(super) fn grow(&mut self) {
-        let width = self.losers.len();
-        if self.is_line() {
-            // Codes are exact, so to play all matches takes no comparison.
-            self.due = Due::Everything;
-        }
-        if self.is_runner_up_known() {
-            self.leave_seat();
-        }
-        // The seat stays where it is, below the new root.
-        self.settle_wins();
-        self.finalist = NOBODY;
-        let old = mem::replace(&mut self.losers, vec![Node::exhausted(0); 2 * width]);
-        self.long_streak = long_streak(2 * width);
-        self.levels += 1;
-        self.credit += 1;
-        self.losers[0] = old[0];
-        for node in 1..2 * width {
-            let level = 1 << node.ilog2();
-            let offset = node - level;
-            self.losers[node] = if level == 1 {
-                Node::exhausted(width)
-            } else if offset < level / 2 {
-                old[level / 2 + offset]
-            } else {
-                // The node covers `span` leaves from `first`.
-                let span = 2 * width / level;
-                let first = offset * span;
-                Node::exhausted(first + span / 2)
-            };
-        }
-        if width == 2 && !self.has_offsets() {
-            // In a line, the one who is there comes before those who are not.
-            self.losers.swap(1, 2);
         }
     }
 }

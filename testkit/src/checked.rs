@@ -1,9 +1,10 @@
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use losertree::Source;
-use losertree::stream::{PollClose, PollNext, Received};
+use losertree::stream::Received;
 
 use crate::record::Call;
 use crate::{Log, Outcome};

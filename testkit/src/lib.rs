@@ -6,7 +6,7 @@
 //! | the expected output | [`merged`], [`assert_merged`]: the one oracle; [`Item`]s with an identity; [`deduplicated`] |
 //! | sources | [`Script`], [`ScriptedSource`], the [`Bell`] that wakes them; [`Stage`] puts them together |
 //! | what a merge does to them | [`Checked`], [`Log`]: each call against the table at [`losertree::Source`] |
-//! | polling, closing | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`]; [`only_error`] |
+//! | polling | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`] |
 //! | counting comparisons | [`Comparisons`], [`CountedKey`]; [`panic_at`] |
 //! | response sets | [`random_store`], [`SetRules`]: what sets are told, and the oracle of their [`Answer`]s; [`QueryAnswer`] |
 //! | background tasks | [`Tasks`]: polled between the polls of a test, in random order |
@@ -73,7 +73,6 @@ mod figures;
 pub mod inputs;
 mod item;
 mod log;
-mod only_error;
 mod oracle;
 mod poll_times;
 mod pool_model;
@@ -109,7 +108,6 @@ pub use event::{Event, Outcome};
 pub use figures::{Closing, Ending, Figures};
 pub use item::Item;
 pub use log::Log;
-pub use only_error::only_error;
 pub use oracle::{assert_merged, assert_merged_by, assert_same, merged, merged_by};
 pub use poll_times::poll_times;
 pub use pool_step::PoolStep;
@@ -125,7 +123,7 @@ pub use set_rules::SetRules;
 pub use silence::silence_scripted_panics;
 pub use stage::Stage;
 pub use tasks::Tasks;
-pub use test_error::{At, TestError};
+pub use test_error::{At, TestError, one_cause};
 pub use test_key::{Domain, TestKey};
 pub use violation::{Misuse, Violation};
 pub use wake::Wake;

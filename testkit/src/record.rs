@@ -101,9 +101,8 @@ impl Record {
     /// Ends a call.
     pub(crate) fn end(&mut self, call: Call, outcome: Outcome) {
         self.after = match (call, outcome) {
-            (_, Outcome::Refused) => self.after,
             (_, Outcome::Panic) => After::Panic,
-            (Call::Progress, _) => self.after,
+            (_, Outcome::Refused) | (Call::Progress, _) => self.after,
             (Call::Next, Outcome::Pending) => After::NextPending,
             (Call::Next, Outcome::Item) => After::Item,
             (Call::Next, Outcome::Error) => After::Error,

@@ -1,9 +1,9 @@
+use losertree::stream::{PollClose, PollNext};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use losertree::Source;
-use losertree::stream::{PollClose, PollNext};
 
 use crate::{At, Bell, CloseStep, Script, Step, TestError, Wake};
 

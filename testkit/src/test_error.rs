@@ -1,4 +1,7 @@
-use std::fmt;
+use std::fmt::{self, Debug};
+
+use losertree::CloseError;
+use losertree::error::Cause;
 
 /// The error with which a scripted source fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,3 +37,20 @@ impl fmt::Display for At {
 }
 
 impl std::error::Error for TestError {}
+
+/// Takes the one cause out of what a close has come to.
+///
+/// # Errors
+///
+/// The cause, if the close has failed.
+///
+/// # Panics
+///
+/// If it has failed with several errors.
+#[track_caller]
+pub fn one_cause<E: Debug>(closed: Result<(), CloseError<E>>) -> Result<(), Cause<E>> {
+    let Err(closed) = closed else { return Ok(()) };
+    let mut errors = closed.into_errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    errors.pop().map_or(Ok(()), |error| Err(error.into_cause()))
+}

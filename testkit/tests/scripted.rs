@@ -1,13 +1,15 @@
 //! A scripted source does what its script says.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+use losertree::error::Cause;
+use losertree_testkit::one_cause;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use losertree::Source;
 use losertree_testkit::{
-    At, Bell, CloseStep, CountingWaker, Random, Script, ScriptedSource, Step, TestError, Wake, only_error,
+    At, Bell, CloseStep, CountingWaker, Random, Script, ScriptedSource, Step, TestError, Wake,
 };
 
 struct Polled {
@@ -25,13 +27,18 @@ impl Polled {
     fn next(&mut self) -> Poll<Option<Result<u64, TestError>>> {
         let waker = self.waker.waker();
         let polled = Pin::new(&mut self.source).poll_next(&mut Context::from_waker(&waker));
-        polled.map_err(|error| error.into_source_error().expect("an error of its own"))
+        polled.map_err(|error| error.into_source_error().expect("it fails by itself"))
     }
 
     fn close(&mut self) -> Poll<Result<(), TestError>> {
         let waker = self.waker.waker();
         let polled = Pin::new(&mut self.source).poll_close(&mut Context::from_waker(&waker));
-        polled.map_err(|error| only_error(error).into_source_error().expect("an error of its own"))
+        polled.map(|closed| {
+            one_cause(closed).map_err(|cause| match cause {
+                Cause::Source(error) => error,
+                other => panic!("{other}"),
+            })
+        })
     }
 }
 

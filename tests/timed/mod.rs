@@ -1,6 +1,8 @@
 //! Stores that take their time, by the clock of tokio, and what became of them.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+use losertree::stream::PollClose;
+use losertree::stream::PollNext;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -10,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use losertree::response::Store;
-use losertree::stream::{PollClose, PollNext};
 use losertree::{Labels, Response, Series, Source};
 use losertree_testkit::{Checked, Log};
 use tokio::sync::oneshot;
@@ -55,7 +56,7 @@ impl Cast {
         Store::new(name, async move {
             opened_at.lock().expect("nobody panics").push(Instant::now());
             match poll_fn(|cx| open.poll(cx)).await {
-                Some(Step::Fail(error)) => Err(error.into()),
+                Some(Step::Fail(error)) => Err(error),
                 Some(Step::Panic) => panic!("the store panics as scripted, in opening"),
                 _ => Ok(source),
             }

@@ -1,7 +1,8 @@
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 
-use losertree::stream::{Flatten, PollClose, PollNext};
+use losertree::stream::Flatten;
 use losertree::{BlockSource, Source};
 use losertree_testkit::{At, Bell, Item, Random, Script, ScriptedSource, Step, TestError};
 
@@ -44,12 +45,15 @@ impl Source for Child {
     type Item = Item<u64>;
     type Error = TestError;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> PollNext<Self> {
         match &mut *self {
             Self::Items(source) => Pin::new(source).poll_next(cx),
             Self::Blocks(source, fails_at) => {
                 let at = At::Step(*fails_at);
-                Pin::new(source).poll_next(cx).map_err(|error| error.map(|error| TestError { at, ..error }))
+                Pin::new(source).poll_next(cx).map_err(|error| TestError { at, ..error })
             }
         }
     }

@@ -7,7 +7,8 @@ mod plan;
 mod play;
 mod verdict;
 
-use losertree::{ProxyResponseLoserTree, SourceError};
+use losertree::ProxyResponseLoserTree;
+use losertree::SourceError;
 use losertree_testkit::{Checked, TestError};
 
 pub use plan::Plan;

@@ -1,8 +1,8 @@
+use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use losertree::Source;
-use losertree::stream::{PollClose, PollNext};
 
 /// A source that wakes the merge with each item too, if it is noisy: it may wake more often than it must.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
+use losertree::SourceError;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures::{StreamExt, stream};
 use losertree::resource::BytePool;
 use losertree::response::{ProxyQuery, Store};
-use losertree::{LeakLedger, Response, Series, SourceError};
+use losertree::{LeakLedger, Response, Series};
 use losertree_testkit::{
     Checked, Driver, End, Log, QueryAnswer, Random, ScriptedSource, Stage, Tasks, TestError,
 };

@@ -169,7 +169,7 @@ impl<S: Source + Unpin> Slot<S> {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.end(fault);
-                Some(error.into_source_error().expect("an error of its own"))
+                error.into_source_error()
             }
             Poll::Ready(None) => {
                 self.end(fault);
