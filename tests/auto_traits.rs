@@ -50,7 +50,7 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<TryMerge<Iter, u64, std::io::Error, Natural>>();
     plain::<Staged<Iter>>();
     plain::<Merge<Staged<Iter>, Natural>>();
-    plain::<Coalesce<Iter, Natural, KeepFirst>>();
+    plain::<Coalesce<Merge<Iter, Natural>, KeepFirst>>();
     plain::<Undrained<Iter, u64>>();
     plain::<LeakLedger>();
     plain::<LedgerEntry>();
@@ -58,7 +58,7 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<LedgerLevel>();
     plain::<OpenEntry>();
     plain::<UnclosedEntry>();
-    plain::<OpenSite<'_>>();
+    plain::<OpenSite>();
     plain::<LastUse>();
     plain::<Ending>();
     plain::<Labels>();

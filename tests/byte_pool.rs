@@ -5,16 +5,18 @@
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use losertree::LeakLedger;
-use losertree::resource::{ByteLease, BytePool, LeaseFull, PoolConfigError, PoolError};
+use losertree::resource::{ByteLease, BytePool, BytePoolBuilder, LeaseFull, PoolConfigError, PoolError};
 
 /// Sizes of 16, 32, 64 and 100 bytes.
 fn pool(budget: usize) -> BytePool {
     small().budget_bytes(budget).build().expect("the options fit together")
 }
 
-fn small() -> losertree::resource::BytePoolBuilder {
+fn small() -> BytePoolBuilder {
     BytePool::builder().smallest_bytes(16).largest_bytes(100)
 }
 
@@ -74,8 +76,10 @@ fn options_that_contradict_each_other() {
         let builder = BytePool::builder().smallest_bytes(smallest).largest_bytes(largest);
         builder.growth_factor(factor).budget_bytes(budget).build().map(|pool| pool.budget_bytes())
     };
-    let huge = usize::MAX / 2 + 1;
-    for (smallest, largest) in [(0, 0), (0, 10), (11, 10), (1, huge), (huge, huge)] {
+    let huge = BytePoolBuilder::LARGEST_BYTES + 1;
+    for (smallest, largest) in
+        [(0, 0), (0, 10), (11, 10), (1, huge), (huge, huge), (1, usize::MAX / 2), (1, usize::MAX)]
+    {
         let error = build(smallest, largest, 2, usize::MAX).unwrap_err();
         assert!(
             matches!(error, PoolConfigError::Sizes { smallest: s, largest: l, .. } if (s, l) == (smallest, largest))
@@ -94,6 +98,43 @@ fn options_that_contradict_each_other() {
     assert_eq!(build(1, 1, 2, 1), Ok(1));
     assert_eq!(build(10, 10, usize::MAX, 10), Ok(10));
     assert_eq!(build(1, huge - 1, 2, usize::MAX), Ok(usize::MAX));
+}
+
+/// More than there is memory for. The budget is there, so only the allocator can tell.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn what_the_allocator_refuses_is_an_error_and_not_charged() {
+    let ledger = LeakLedger::counts();
+    let huge = BytePoolBuilder::LARGEST_BYTES;
+    let pool = BytePool::builder().smallest_bytes(16).largest_bytes(huge).budget_bytes(huge).ledger(&ledger);
+    let pool = pool.build().unwrap();
+    let assert_refused = |error: PoolError, charge| {
+        assert!(matches!(error, PoolError::OutOfMemory { charge_bytes, .. } if charge_bytes == charge));
+        assert_eq!(error.to_string(), format!("the allocator has no {charge} bytes for a buffer"));
+        let figures = pool.snapshot();
+        assert_eq!((figures.used_bytes, figures.outstanding, figures.allocations.count), (0, 0, 0));
+        assert_eq!((figures.gets, figures.waiting, figures.uncollected), (figures.puts, 0, 0));
+    };
+    assert_refused(pool.lease(huge).unwrap_err(), huge);
+    assert_refused(futures::executor::block_on(pool.lease_wait(huge - 1)).unwrap_err(), huge);
+
+    let mut lease = pool.lease(16).unwrap();
+    lease.extend_from_slice(b"sixteen at most.").unwrap();
+    let error = lease.try_resize(huge).unwrap_err();
+    assert!(matches!(error, PoolError::OutOfMemory { .. }), "{error}");
+    assert_eq!((&*lease, lease.capacity(), pool.snapshot().used_bytes), (&b"sixteen at most."[..], 16, 16));
+
+    // Whoever waits behind it is let in.
+    let mut waits = [pool.lease_wait(huge), pool.lease_wait(16)];
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut waits[0]).poll(&mut cx).is_pending());
+    assert!(Pin::new(&mut waits[1]).poll(&mut cx).is_pending());
+    drop(lease);
+    assert!(Pin::new(&mut waits[1]).poll(&mut cx).is_pending());
+    let Poll::Ready(refused) = Pin::new(&mut waits[0]).poll(&mut cx) else { panic!("it was granted") };
+    assert!(matches!(refused, Err(PoolError::OutOfMemory { .. })));
+    assert!(Pin::new(&mut waits[1]).poll(&mut cx).is_ready());
+    ledger.assert_all_closed();
 }
 
 #[test]

@@ -65,6 +65,18 @@ async fn who_is_stuck_is_reported_and_it_stays_closed() {
     gate.close_timeout(Duration::ZERO).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_many_who_are_stuck_the_oldest_are_printed() {
+    let gate = ReaderGate::new("block 7");
+    let readers: Vec<_> =
+        (0..1_000).map(|number| gate.enter_as(format!("query {number}")).unwrap()).collect();
+    let error = gate.close_timeout(LIMIT).await.unwrap_err();
+    assert_eq!(error.readers.len(), readers.len());
+    let text = error.to_string();
+    assert!(text.starts_with("\"block 7\" still has 1000 readers: query 0, entered at "), "{text}");
+    assert!(text.contains("; query 15, ") && text.ends_with(" ago; and 984 more"), "{text}");
+}
+
 /// A task that is inside of a gate for as long as somebody means to wake it.
 struct Inside(#[allow(dead_code, reason = "it is held")] ReaderGuard);
 

@@ -1,110 +1,25 @@
 //! The example program `fan_in`, as its users see it: output, messages and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
 
+#[allow(dead_code, reason = "a test needs a part of it")]
+mod fan_in_run;
 mod program;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::path::Path;
+use std::process::Stdio;
 
-use tempfile::TempDir;
+use fan_in_run::{Line, Run, command, fan_in, file, read, run};
 
 const REPLICA_A: &str = "examples/data/node-replica-a.prom";
 const REPLICA_B: &str = "examples/data/node-replica-b.prom";
-
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::program("fan_in"));
-
-/// The program, to be run in the directory of the package.
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(&*PROGRAM);
-    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    command
-}
-
-struct Run {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn run(command: &mut Command) -> Run {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-fn fan_in(args: &[&str]) -> Run {
-    run(&mut command(args))
-}
-
-impl Run {
-    /// Asserts that the program has succeeded and closed all of its sources; returns what it printed.
-    #[track_caller]
-    fn output(self, sources: usize) -> String {
-        assert_eq!(self.code, Some(0), "{}", self.err);
-        self.assert_closed(sources, 0);
-        self.out
-    }
-
-    /// Asserts that `sources` were opened, of which `failed` have failed and the others were closed.
-    #[track_caller]
-    fn assert_closed(&self, sources: usize, failed: usize) {
-        let closed = sources - failed;
-        let books = format!(
-            "opened {sources}, closed {closed}, closed in background 0, failed {failed}, handed back 0, \
-             dropped unclosed 0, lost 0, open 0"
-        );
-        assert_eq!(self.figure("ledger"), books, "{}", self.err);
-        assert_eq!(self.figure("sources"), sources.to_string());
-        assert!(!self.figure("time").is_empty());
-    }
-
-    /// A line of the summary, without its title.
-    #[track_caller]
-    fn figure(&self, title: &str) -> &str {
-        let line = self.err.lines().rev().find_map(|line| line.strip_prefix(title));
-        line.unwrap_or_else(|| panic!("no {title:?} in {}", self.err)).trim()
-    }
-}
-
-/// The labels of a line by name, `__name__` among them, and its sample.
-type Line = (Vec<(String, String)>, String);
-
-/// Reads lines of the exposition format in a way of its own. Well-formed ones only.
-fn read(text: &str) -> Vec<Line> {
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(read_line).collect()
-}
-
-fn read_line(line: &str) -> Line {
-    let (name, mut rest) = line.split_at(line.find(['{', ' ']).unwrap());
-    let mut labels = vec![("__name__".to_owned(), name.to_owned())];
-    while let Some(more) = rest.strip_prefix(['{', ',']).filter(|more| !more.starts_with('}')) {
-        let (name, quoted) = more.split_once("=\"").unwrap();
-        let mut value = String::new();
-        let mut characters = quoted.char_indices();
-        rest = loop {
-            match characters.next().unwrap() {
-                (end, '"') => break &quoted[end + 1..],
-                (_, '\\') => value.push(match characters.next().unwrap().1 {
-                    'n' => '\n',
-                    other => other,
-                }),
-                (_, other) => value.push(other),
-            }
-        };
-        labels.push((name.to_owned(), value));
-    }
-    labels.sort();
-    (labels, rest.trim_start_matches([',', '{', '}']).trim().to_owned())
-}
 
 /// What the program must print for these inputs: each series with its different samples, by timestamp and text.
 fn oracle(inputs: &[String], removed: &[&str]) -> Vec<Line> {
     let mut lines: Vec<Line> = inputs.iter().flat_map(|input| read(input)).collect();
     for (labels, _) in &mut lines {
-        labels.retain(|(name, _)| !removed.contains(&name.as_str()));
+        labels.retain(|(name, value)| !removed.contains(&name.as_str()) && !value.is_empty());
     }
     let time = |sample: &str| sample.split(' ').nth(1).map_or(0, |time| time.parse::<i64>().unwrap());
     lines.sort_by(|a, b| (&a.0, time(&a.1), &a.1).cmp(&(&b.0, time(&b.1), &b.1)));
@@ -133,15 +48,6 @@ fn shipped() -> Vec<String> {
     paths.sort();
     assert_eq!(paths.len(), 13);
     paths
-}
-
-/// A directory with a file.
-fn file(name: &str, content: impl AsRef<[u8]>) -> (TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(name);
-    fs::write(&path, content).unwrap();
-    let path = path.to_str().unwrap().to_owned();
-    (dir, path)
 }
 
 #[test]
@@ -193,9 +99,9 @@ fn replicas_become_one_in_whichever_order_they_are_named() {
 #[test]
 fn a_series_comes_once_with_each_of_its_samples() {
     let (_dir, path) = file("a.prom", "up 2\nup 1\ndown 3\nup 0 7\n");
-    let (_other_dir, other) = file("b.prom", "up 4\ndown 5\nup 1\nup 9 -1\n");
+    let (_other_dir, other) = file("b.prom", "up 4\ndown 5\nup 1\nup 9 6\n");
     let out = fan_in(&[&path, &other, &path]).output(3);
-    assert_eq!(out, "down 3\ndown 5\nup 9 -1\nup 1\nup 2\nup 4\nup 0 7\n");
+    assert_eq!(out, "down 3\ndown 5\nup 1\nup 2\nup 4\nup 9 6\nup 0 7\n");
 }
 
 #[test]
@@ -236,16 +142,14 @@ fn output_can_be_input() {
 fn text_is_kept() {
     let lines = [
         r#"a{v="\\ \" \n \\n }# , ="} 5.00"#,
-        "b 1e+06 -3",
+        "b 1e+06 0300",
         "c +Inf",
         "d:e_total NaN 1395066363000",
-        r#"f{tab="	",unicode="é 日本 ☃"} -0"#,
-        r#"{"g.h"} 1"#,
-        r#"{"g.h","i \" j"="k",l="m"} 1"#,
-        r#"n{empty=""} 123456789012345678901234567890"#,
+        "f{cr=\"\r\",nul=\"\0\",tab=\"\t\",unicode=\"é 日本 ☃\"} -0",
+        r#"n{blank=" "} 123456789012345678901234567890"#,
     ];
-    let spaced = lines.iter().rev().map(|line| ["  ", &line.replace("} ", "}  \t"), "\t\r\n"].concat());
-    let mut text = "# TYPE a counter\r\n\n \t\n# EOF\n".to_owned();
+    let spaced = lines.iter().rev().map(|line| [&line.replace("} ", "}  \t"), "\t \n"].concat());
+    let mut text = "# TYPE a counter\n\n \t\n# EOF\n".to_owned();
     text.extend(spaced);
     // No line end after the last line.
     text += "z{ b = \"2\" , a = \"1\" , } 3";
@@ -255,33 +159,129 @@ fn text_is_kept() {
 }
 
 #[test]
+fn names_in_quotes_are_read_if_that_is_asked_for() {
+    let lines = [r#"a{"b c"="1"} 1"#, r#"{"g.h"} 1"#, r#"{"g.h","i \" j"="k",l="m"} 1"#, r#"{"é"} 1"#];
+    let text = concat!(
+        "# TYPE \"g.h\" counter\n# HELP \"g.h\" x\n{\"é\"} 1\n{l=\"m\" \"i \\\" j\"=\"k\" , \"g.h\"} 1\n",
+        "{\"g.h\",} 1\na{\"b c\"=\"1\"} 1\n"
+    );
+    let (_dir, path) = file("input", text);
+    let out = fan_in(&["--utf8-names", &path]).output(1);
+    assert_eq!(out, lines.join("\n") + "\n");
+    let (_dir, again) = file("again", &out);
+    assert_eq!(fan_in(&["--utf8-names", &again]).output(1), out);
+
+    let named = |line: &str, args: &[&str]| {
+        let (_dir, path) = file("input", line);
+        let run = fan_in(&[args, &[&path]].concat());
+        assert_eq!(run.code, Some(1));
+        run.err.lines().next().unwrap().split_once(":1: ").unwrap().1.to_owned()
+    };
+    let hint = "name in quotes, which Prometheus has since version 3 (--utf8-names)";
+    for line in lines {
+        assert_eq!(named(line, &[]), hint);
+    }
+    for (line, message) in [
+        (r#"{"a","b"} 1"#, r#"a second name of the metric: "b""#),
+        (r#"a{"b"} 1"#, r#"a second name of the metric: "b""#),
+        (r#"{a="b"} 1"#, "the metric has no name"),
+        (r#"{""} 1"#, "the metric has no name"),
+        (r#"{"a" b="1"} 1"#, "expected `=`, found 'b'"),
+    ] {
+        assert_eq!(named(line, &["--utf8-names"]), message);
+    }
+}
+
+// F60
+#[test]
+fn a_label_with_an_empty_value_is_none() {
+    let (_dir, a) = file("a.prom", "node_up{node=\"n1\",zone=\"\"} 1\n");
+    let (_other_dir, b) = file("b.prom", "node_up{node=\"n1\"} 1\n");
+    let run = fan_in(&[&a, &b]);
+    assert_eq!((run.figure("series out"), run.figure("merged duplicates")), ("1", "1"));
+    assert_eq!(run.output(2), "node_up{node=\"n1\"} 1\n");
+
+    let out = fan_in(&["--keep-empty-labels", &a, &b]).output(2);
+    assert_eq!(out, "node_up{node=\"n1\"} 1\nnode_up{node=\"n1\",zone=\"\"} 1\n");
+    let (_dir, both) = file("both.prom", "a{b=\"1\",b=\"\"} 1\n");
+    assert_eq!(fan_in(&[&both]).output(1), "a 1\n");
+    assert!(fan_in(&["--keep-empty-labels", &both]).err.contains("label name \"b\" occurs twice"));
+}
+
+#[test]
 fn an_empty_store_is_fine() {
     let (_dir, path) = file("empty", "");
     assert_eq!(fan_in(&[&path]).output(1), "");
     assert_eq!(fan_in(&[&path, REPLICA_A, "--count"]).output(2), "538\n");
 }
 
+const CARRIAGE_RETURN: &str = "carriage return, which Prometheus refuses: lines end with a line feed alone";
+const BYTE_ORDER_MARK: &str =
+    "the file begins with a byte order mark, which Prometheus refuses: UTF-8 needs none";
+
 #[test]
 fn a_malformed_line_ends_the_run_and_is_named() {
-    let shape = "expected `name{labels} value [timestamp]`";
-    for (line, message) in [
-        (&b"this is not a metric"[..], shape),
-        (b"up{a=\"1\"}", shape),
-        (b"up", shape),
-        (b"up 1 2 3", shape),
-        (b"up{a=\"1} 5", "bad name or labels: expected label"),
-        (b"up{a=\"\\q\"} 5", "bad name or labels: expected label"),
-        (b"?!? 5", "bad name or labels: expected a name"),
+    let cases: [(&[u8], &str); 44] = [
+        (b"this is not a metric", "bad value \"is\""),
+        (b"up{a=\"1\"}", "expected a value, found the end of the line"),
+        (b"up", "expected a value, found the end of the line"),
+        (b"up{a=\"1\"", "expected a label name or `}`, found the end of the line"),
+        (b"up 1 2 3", "expected the end of the line, found '3'"),
+        (b"up{a=\"1\"} {", "expected a value, found '{'"),
+        (b"up 1{a=\"1\"}", "expected a timestamp or the end of the line, found '{'"),
+        (b"up{a='1'} 5", "expected a value in double quotes, found '\\''"),
+        (b"up{a:\"1\"} 5", "expected `=`, found ':'"),
+        (b"up{,a=\"1\"} 5", "expected a label name or `}`, found ','"),
+        (b"up{\xc3\xa9=\"1\"} 5", "expected a label name or `}`, found 'é'"),
+        (b"up{a=\"1} 5", "expected a closing quote, found the end of the file"),
+        (b"up{a=\"1\\", "expected a character behind the backslash, found the end of the line"),
+        (
+            b"up{a=\"1} 5\nup{a=\"2\"} 6",
+            "expected a label name or `}`, found '2' (a label value before it goes over a line end: is its closing quote \
+             missing?)",
+        ),
+        (b"?!? 5", "expected the name of a metric, found '?'"),
+        (b"\xff 5", "expected the name of a metric, found byte FF"),
+        (b"{a=\"1\"} 5", "expected the name of a metric, found '{'"),
+        (b" up 5", "blanks before the name of a metric, which Prometheus refuses"),
+        (b"up{__name__=\"\"} 5", "the metric has no name"),
+        (b"up{__name__=\"down\"} 5", "bad labels: label name \"__name__\" occurs twice"),
+        (b"up{a=\"\xff\"} 5", "label value is not UTF-8"),
         (b"up abc", "bad value \"abc\""),
         (b"up 1e999", "bad value \"1e999\""),
-        (b"up 1 1.5", "bad timestamp \"1.5\""),
-        (b"up{__name__=\"down\"} 5", "bad labels: label name \"__name__\" occurs twice"),
-        (b"up 1\rdown 2", "carriage return inside the line"),
-        (b"up{a=\"\xff\"} 5", "not UTF-8"),
-    ] {
+        (b"up +nan", "bad value \"+nan\""),
+        (b"up -NaN", "bad value \"-NaN\""),
+        (b"up 1 -1", "bad timestamp \"-1\": it is in whole milliseconds, without a sign"),
+        (b"up 1 +1", "bad timestamp \"+1\": it is in whole milliseconds, without a sign"),
+        (b"up 1 2x", "bad timestamp \"2x\": it is in whole milliseconds, without a sign"),
+        (
+            b"up 1 9223372036854775808",
+            "bad timestamp \"9223372036854775808\": it is in whole milliseconds, without a sign",
+        ),
+        (
+            b"up 1 1520879607.789",
+            "timestamp \"1520879607.789\" is not in whole milliseconds: those of OpenMetrics are in seconds",
+        ),
+        (b"up 1 # {trace=\"a\"} 0.5", "exemplar behind a sample, which only OpenMetrics has"),
+        (b"up 1 2 # {trace=\"a\"} 0.5", "exemplar behind a sample, which only OpenMetrics has"),
+        (b"up 1 # why", "comment behind a sample: it needs a line of its own"),
+        (b"# TYPE up unknown", "type \"unknown\", which only OpenMetrics has"),
+        (b"# TYPE up counters", "unknown type \"counters\""),
+        (b"# TYPE 5 counter", "expected the name of a metric, found '5'"),
+        (b"# HELP ", "expected the name of a metric, found the end of the line"),
+        (b"# HELP up \xff", "help text is not UTF-8"),
+        (b"# TYPE up counter\r", CARRIAGE_RETURN),
+        (b"up 1\r", CARRIAGE_RETURN),
+        (b"up 1 2\r", CARRIAGE_RETURN),
+        (b"up{a=\"1\",}\r", CARRIAGE_RETURN),
+        (b"\r", CARRIAGE_RETURN),
+        (b"\xef\xbb\xbfup 1", BYTE_ORDER_MARK),
+    ];
+    let (_dir, good) = file("good", "up 1\n");
+    for (line, message) in cases {
         let content = [b"# comment\n\nup 1\n", line, b"\nbad too\n"].concat();
         let (_dir, path) = file("malformed", content);
-        let run = fan_in(&[REPLICA_A, &path, REPLICA_B]);
+        let run = fan_in(&[&good, &path, &good]);
         assert_eq!(run.code, Some(1));
         assert_eq!(run.out, "");
         let error = format!("error: source 1 {path:?} failed while opening: {path}:4: {message}");
@@ -297,7 +297,9 @@ fn partial_warns_and_gives_the_rest() {
     let run = fan_in(&["--partial", &path, REPLICA_A, "no-such-file", "."]);
     assert_eq!(run.code, Some(0));
     assert_eq!(read(&run.out), oracle(&contents(&[REPLICA_A]), &[]));
-    let warnings: Vec<&str> = run.err.lines().take_while(|line| line.starts_with("warning: ")).collect();
+    // In the order in which the stores have failed, which depends on how fast they are.
+    let mut warnings: Vec<&str> = run.err.lines().take_while(|line| line.starts_with("warning: ")).collect();
+    warnings.sort_unstable();
     let cause = format!("failed while opening: {path}:2: bad value \"x\"");
     assert_eq!(warnings.len(), 3);
     assert_eq!(warnings[0], format!("warning: source 0 {path:?}: {cause}"));
@@ -362,12 +364,43 @@ fn output_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
+fn a_file_in_another_encoding_is_named() {
+    let up =
+        |encode: fn(u16) -> [u8; 2]| "\u{FEFF}up 1\n".encode_utf16().flat_map(encode).collect::<Vec<u8>>();
+    for (content, message) in [
+        (b"\xef\xbb\xbf# HELP up x\nup 1\n".to_vec(), BYTE_ORDER_MARK),
+        (up(u16::to_le_bytes), "the file is UTF-16, where UTF-8 is expected"),
+        (up(u16::to_be_bytes), "the file is UTF-16, where UTF-8 is expected"),
+    ] {
+        let (_dir, path) = file("input", content);
+        let run = fan_in(&[&path]);
+        assert_eq!(run.code, Some(1));
+        assert!(run.err.lines().next().unwrap().ends_with(&format!("{path}:1: {message}")), "{}", run.err);
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let run = fan_in(&["--version"]);
+    assert_eq!((run.code, run.out), (Some(0), format!("fan_in {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
 fn help_helps() {
     let run = fan_in(&["--help"]);
     assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
-    for word in
-        ["--replica-label", "--limit", "--partial", "--count", "--help", "FILE", "Exit codes", "Examples"]
-    {
+    for word in [
+        "--replica-label",
+        "--limit",
+        "--partial",
+        "--count",
+        "--keep-empty-labels",
+        "--utf8-names",
+        "--help",
+        "FILE",
+        "Exit codes",
+        "Examples",
+    ] {
         assert!(run.out.contains(word), "{word}");
     }
     assert!(run.out.lines().all(|line| line.chars().count() <= 110));

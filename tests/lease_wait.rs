@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -197,6 +198,109 @@ fn a_waker_that_panics_keeps_nobody_asleep() {
     assert!(taken(&mut panicking).is_some());
 }
 
+/// What is thrown panics once more when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("as asked for"));
+    }
+}
+
+// F47
+#[test]
+fn what_a_waker_throws_may_panic_when_it_is_dropped() {
+    let pool = pool();
+    let held = pool.lease(100).unwrap();
+    let mut panicking = pool.lease_wait(10);
+    let waker = Waker::from(Arc::new(Acting(|| resume_unwind(Box::new(Bomb)))));
+    assert!(poll(&mut panicking, &waker).is_pending());
+    let (_behind, behind_task) = queued(&pool, 10);
+    drop(held);
+    assert_eq!(behind_task.wakes(), 1);
+    assert!(taken(&mut panicking).is_some());
+}
+
+/// A waker whose drop panics, once it is armed.
+struct Brittle(Arc<AtomicBool>);
+
+impl Wake for Brittle {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        if self.0.load(Ordering::Relaxed) {
+            resume_unwind(Box::new("as asked for"));
+        }
+    }
+}
+
+/// Whatever is dropped with a waker that panics, nothing is left undone and nothing that was granted is lost.
+#[test]
+fn wakers_may_panic_when_they_are_dropped() {
+    let pool = pool();
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let brittle = || Waker::from(Arc::new(Brittle(Arc::clone(&is_armed))));
+    let held = pool.lease(100).unwrap();
+    let (mut given_up, mut moved, mut reservation) =
+        (pool.lease_wait(10), pool.lease_wait(10), pool.reservation());
+    assert!(poll(&mut given_up, &brittle()).is_pending() && poll(&mut moved, &brittle()).is_pending());
+    assert!(reservation.poll_grow(&mut Context::from_waker(&brittle()), 10).is_pending());
+    is_armed.store(true, Ordering::Relaxed);
+    let task = CountingWaker::new();
+    assert!(poll(&mut moved, &task.waker()).is_pending());
+    drop((given_up, reservation));
+    assert_eq!(pool.snapshot().waiting, 1);
+    drop(held);
+    assert_eq!(task.wakes(), 1);
+    assert!(taken(&mut moved).is_some());
+
+    // Of a reservation that holds something, that comes back too.
+    is_armed.store(false, Ordering::Relaxed);
+    let held = pool.lease(80).unwrap();
+    let mut reservation = pool.reservation();
+    reservation.try_grow(20).unwrap();
+    assert!(reservation.poll_grow(&mut Context::from_waker(&brittle()), 10).is_pending());
+    is_armed.store(true, Ordering::Relaxed);
+    drop(reservation);
+    drop(held);
+    assert_eq!((pool.snapshot().used_bytes, pool.snapshot().waiting), (0, 0));
+}
+
+/// A waker that uses the pool when it is dropped, which would block for ever under the lock.
+#[test]
+fn wakers_are_dropped_without_the_lock() {
+    struct Using(BytePool, CountingWaker);
+    impl Wake for Using {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Using {
+        fn drop(&mut self) {
+            assert!(self.0.snapshot().budget_bytes > 0);
+            self.1.waker().wake();
+        }
+    }
+    let pool = pool();
+    let dropped = CountingWaker::new();
+    let using = || Waker::from(Arc::new(Using(pool.clone(), dropped.clone())));
+    let held = pool.lease(100).unwrap();
+    let (mut wait, mut given_up, mut reservation) =
+        (pool.lease_wait(10), pool.lease_wait(10), pool.reservation());
+    for polls in [0, 3] {
+        assert!(poll(&mut wait, &using()).is_pending() && poll(&mut given_up, &using()).is_pending());
+        assert!(reservation.poll_grow(&mut Context::from_waker(&using()), 10).is_pending());
+        assert_eq!(dropped.wakes(), polls);
+    }
+    drop(given_up);
+    reservation.cancel_grow();
+    assert_eq!(dropped.wakes(), 5);
+    drop(held);
+    assert_eq!(dropped.wakes(), 6);
+    drop(taken(&mut wait).unwrap());
+    assert_eq!(pool.snapshot().used_bytes, 0);
+}
+
 #[test]
 fn who_is_woken_may_use_the_pool_and_finds_the_books_in_order() {
     let ledger = LeakLedger::sites();
@@ -214,8 +318,9 @@ fn who_is_woken_may_use_the_pool_and_finds_the_books_in_order() {
     let mut wait = pool.lease_wait(20);
     assert!(poll(&mut wait, &waker).is_pending());
     drop(held);
-    assert_eq!(*seen.lock().unwrap(), Some((true, 100, 1)));
-    assert_eq!((pool.snapshot().used_bytes, ledger.snapshot().open), (20, 0));
+    // What it waits for is in the books, and what it has leased.
+    assert_eq!(*seen.lock().unwrap(), Some((true, 100, 2)));
+    assert_eq!((pool.snapshot().used_bytes, ledger.snapshot().open), (20, 1));
     drop(taken(&mut wait).unwrap());
     ledger.assert_balanced();
 }

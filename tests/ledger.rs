@@ -100,8 +100,10 @@ fn leases_readers_and_reservations_note_their_uses() {
     let mut other = BytePool::clone(&pool).reservation();
     other.try_grow(20).unwrap();
     assert!(reservation.poll_grow(&mut Context::from_waker(Waker::noop()), 25).is_pending());
+    let [of_reservation, _] = &*ledger.snapshot().open_entries else { panic!("two are open") };
+    assert_eq!(of_reservation.last_use.unwrap().doing, "waiting to grow by");
     drop(other);
-    assert_eq!(last_use(&ledger), Some(("waiting to grow by", Some(25))), "it has not come for it");
+    assert_eq!(last_use(&ledger), Some(("granted, not collected: bytes", Some(25))));
     drop(reservation);
 
     let gate = ReaderGate::with_ledger("block 7", &ledger);
@@ -152,6 +154,78 @@ fn what_is_open_is_grouped_by_the_line_that_opened_it() {
     assert!(text.ends_with(" ago: used"), "{text}");
     assert!(sites[1].to_string().ends_with("s ago"), "{}", sites[1]);
     drop(last);
+}
+
+#[test]
+fn of_much_that_is_open_the_oldest_are_told() {
+    let ledger = LeakLedger::sites();
+    let snapshot = || allocation_counter::measure(|| drop(ledger.snapshot().to_string()));
+    let early = ledger.open("early");
+    let mut many: Vec<_> = (0..100).map(|number| ledger.open(format_args!("number {number}"))).collect();
+    let few_allocations = snapshot();
+    let late = ledger.open("late");
+    many.extend((100..20_000).map(|number| ledger.open(format_args!("number {number}"))));
+
+    let books = ledger.snapshot();
+    assert_eq!(books.open, 20_002);
+    let told: Vec<_> = books.open_entries.iter().map(|entry| &*entry.what).collect();
+    let expected: Vec<_> =
+        ["early".to_owned()].into_iter().chain((0..15).map(|number| format!("number {number}"))).collect();
+    assert_eq!(told, expected);
+    assert_eq!(ledger.open_entries(0), []);
+    let asked: Vec<_> = ledger.open_entries(103).into_iter().map(|entry| entry.what).collect();
+    assert_eq!(
+        (asked.len(), &*asked[100], &*asked[101], &*asked[102]),
+        (103, "number 99", "late", "number 100")
+    );
+    assert_eq!(ledger.open_entries(usize::MAX).len(), 20_002);
+
+    // One line for each line of code, and the one with the oldest entry first.
+    let report = books.to_string();
+    let lines: Vec<_> = report.lines().collect();
+    assert_eq!(lines.len(), 5, "{report}");
+    assert!(
+        lines[1].starts_with("  1 opened at ") && lines[1].contains(", the first of them early, "),
+        "{report}"
+    );
+    assert!(
+        lines[2].starts_with("  100 opened at ") && lines[3].contains(", the first of them late, "),
+        "{report}"
+    );
+    assert!(lines[4].starts_with("  19900 opened at ") && lines[4].contains(" number 100, "), "{report}");
+    let allocations = snapshot();
+    assert!(
+        allocations.count_total < few_allocations.count_total + 30,
+        "{allocations:?}, {few_allocations:?}"
+    );
+    drop((early, late, many));
+    ledger.assert_balanced();
+}
+
+#[rustfmt::skip]
+#[test]
+fn a_report_has_some_tens_of_lines() {
+    let ledger = LeakLedger::sites();
+    let l = &ledger;
+    // Each in a column of its own.
+    let open = [
+        l.open(0), l.open(1), l.open(2), l.open(3), l.open(4), l.open(5), l.open(6), l.open(7), l.open(8), l.open(9),
+        l.open(10), l.open(11), l.open(12), l.open(13), l.open(14), l.open(15), l.open(16), l.open(17), l.open(18),
+        l.open(19), l.open(20), l.open(21), l.open(22), l.open(23), l.open(24), l.open(25), l.open(26), l.open(27),
+    ];
+    let more: Vec<_> = (0..1_000).map(|number| l.open(number)).collect();
+    (0..100).for_each(|number| drop(l.open(number)));
+    (0..100).for_each(|number| l.open(number).end(Ending::Lost));
+    let report = ledger.snapshot().to_string();
+    let lines: Vec<_> = report.lines().collect();
+    assert_eq!(lines.len(), 1 + 24 + 1 + 2 * 16, "{report}");
+    for (number, line) in lines[1..25].iter().enumerate() {
+        assert!(line.contains(&format!(", the first of them {number}, ")), "{line}");
+    }
+    assert_eq!(lines[25], "  and 1004 more, opened at 5 other lines");
+    assert_eq!(message(|| ledger.assert_balanced()).lines().count(), lines.len());
+    assert_eq!(ledger.snapshot().open_sites().len(), 29);
+    drop((open, more));
 }
 
 #[test]

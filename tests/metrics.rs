@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use losertree::observe::Publisher;
 use losertree::resource::{BytePool, Ending, ReaderGate};
@@ -78,6 +79,9 @@ fn a_pool_is_published() {
                 (r#"losertree_pool_idle_bytes{pool="chunks"}"#, 0.0),
                 (r#"losertree_pool_outstanding_leases{pool="chunks"}"#, 2.0),
                 (r#"losertree_pool_waiting_leases{pool="chunks"}"#, 0.0),
+                (r#"losertree_pool_uncollected_leases{pool="chunks"}"#, 1.0),
+                (r#"losertree_pool_uncollected_bytes{pool="chunks"}"#, 1024.0),
+                (r#"losertree_pool_absent_waiters{pool="chunks"}"#, 0.0),
                 (r#"losertree_pool_gets_total{pool="chunks"}"#, 3.0),
                 (r#"losertree_pool_get_bytes_total{pool="chunks"}"#, 2176.0),
                 (r#"losertree_pool_puts_total{pool="chunks"}"#, 1.0),
@@ -103,6 +107,66 @@ fn a_pool_is_published() {
             (r#"losertree_pool_outstanding_leases{pool="chunks"}"#, 0.0),
         ];
         assert_series(&series(&snapshotter), &reserved);
+    });
+}
+
+/// Publishing is a use of the pool, by which what is not collected is passed on to others.
+#[test]
+fn what_is_passed_on_is_published() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    with_local_recorder(&recorder, || {
+        let pool = BytePool::builder().smallest_bytes(64).largest_bytes(1024).budget_bytes(1024);
+        let pool = pool.collect_within(Duration::ZERO).build().expect("a pool");
+        let publisher = Publisher::new();
+        publisher.pool("chunks", &pool);
+        let held = pool.lease(1024).expect("there is room");
+        let [parked, next] = [1024, 512].map(|len| {
+            let Err(wait) = poll_times(pool.lease_wait(len), 1) else { panic!("there is no room") };
+            wait
+        });
+        drop(held);
+        publisher.publish();
+        assert_series(
+            &series(&snapshotter),
+            &[
+                (r#"losertree_pool_waiting_leases{pool="chunks"}"#, 0.0),
+                (r#"losertree_pool_uncollected_leases{pool="chunks"}"#, 1.0),
+                (r#"losertree_pool_uncollected_bytes{pool="chunks"}"#, 512.0),
+                (r#"losertree_pool_absent_waiters{pool="chunks"}"#, 1.0),
+                (r#"losertree_pool_passed_on_total{pool="chunks"}"#, 1.0),
+                (r#"losertree_pool_passed_on_bytes_total{pool="chunks"}"#, 1024.0),
+                (r#"losertree_pool_gets_total{pool="chunks"}"#, 3.0),
+                (r#"losertree_pool_puts_total{pool="chunks"}"#, 2.0),
+            ],
+        );
+        drop((parked, next));
+    });
+}
+
+/// Pools of one name, each of which has all the budget that there is.
+#[test]
+fn sums_stop_at_the_largest_number() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    with_local_recorder(&recorder, || {
+        let publisher = Publisher::new();
+        let pools = [(); 2].map(|()| BytePool::builder().budget_bytes(usize::MAX).build().expect("a pool"));
+        let reservations = pools.each_ref().map(|pool| {
+            publisher.pool("chunks", pool);
+            let (mut held, mut refused) = (pool.reservation(), pool.reservation());
+            held.try_grow(usize::MAX).expect("there is room");
+            assert!(refused.try_grow(usize::MAX).is_err());
+            held
+        });
+        publisher.publish();
+        #[allow(clippy::cast_precision_loss)]
+        let most = usize::MAX as f64;
+        let figures = series(&snapshotter);
+        for name in ["budget_bytes", "used_bytes", "reserved_bytes", "peak_bytes", "refused_bytes_total"] {
+            assert_series(&figures, &[(&format!("losertree_pool_{name}{{pool=\"chunks\"}}"), most)]);
+        }
+        drop(reservations);
     });
 }
 

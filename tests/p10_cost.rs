@@ -335,6 +335,40 @@ fn a_favourite_in_a_tree_that_grows() {
     }
 }
 
+/// To remove half of the sources or more pays for all that is due then: one comparison for each.
+#[test]
+fn a_favourite_in_a_tree_that_shrinks_and_grows() {
+    for sources in [4, 8, 16, 32] {
+        for seed in 0..40 {
+            let random = &mut Random::seed(seed);
+            let mut account = Account::new((0..sources).map(|source| Some(source as u64 * TURN)));
+            for _ in 0..8 {
+                account.beat_the_favourite(random, sources - 1, 0.0);
+                account.ask();
+                let left = sources / if random.chance(0.8) { 2 } else { 4 };
+                let last = account.tree.heads().iter().flatten().max().copied().unwrap();
+                for source in left..sources {
+                    account.tree.set_head(source, None);
+                    // Most matches are against nobody. What that saves is not what pays.
+                    account.tree.settle();
+                    account.sum += account.comparisons.take().saturating_sub(levels(sources));
+                }
+                account.tree.retain(|source| source < left);
+                account.tree.settle();
+                account.sum += account.comparisons.take();
+                account.most += sources - left;
+                account.most -= levels(sources) - levels(left);
+                assert!(account.sum <= account.most);
+                for source in left..sources {
+                    account.tree.push(Some(last + source as u64 * TURN));
+                    account.most += levels(source + 1) - levels(source);
+                    account.ask();
+                }
+            }
+        }
+    }
+}
+
 /// How many comparisons it takes to find each item, where sources that do not end win in this order.
 fn to_find_each(sources: usize, winners: &[usize]) -> Vec<usize> {
     let comparisons = Comparisons::new();

@@ -12,7 +12,7 @@ use losertree::key::{By, Natural, Reversed};
 use losertree::stream::{OrderCheck, SourceEnd};
 use losertree::tree::LoserTree;
 use losertree::{Phase, ProxyResponseLoserTree, Response, Series, merge, try_merge};
-use losertree_testkit::{Closing, End, Item, Random, Runs, Script, Stage, TestError, Wake};
+use losertree_testkit::{At, Closing, End, Item, Random, Runs, Script, Stage, TestError, Wake};
 use probe::assert_complete;
 use quickcheck::{QuickCheck, quickcheck};
 
@@ -327,6 +327,8 @@ fn no_input_panics_the_sync_merges() {
         true
     }
     quickcheck(property as fn(Vec<Vec<Result<u8, ()>>>) -> bool);
-    let named: Vec<SourceError<()>> = try_merge([[Err::<u8, _>(())]]).filter_map(Result::err).collect();
+    let named: Vec<_> = try_merge([[Err::<u8, _>(TestError { source: 0, at: At::Step(0) })]])
+        .filter_map(Result::err)
+        .collect();
     assert_eq!(named[0].to_string(), "source 0 failed before its first item");
 }

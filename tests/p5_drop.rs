@@ -4,14 +4,17 @@
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use losertree::stream::{PollClose, PollNext};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use futures::StreamExt;
 use losertree::key::By;
-use losertree::{LeakLedger, ProxyResponseLoserTree};
+use losertree::stream::{PollClose, PollNext};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
 use losertree_testkit::{Script, Stage, Wake, poll_times, silence_scripted_panics};
 
 #[test]
@@ -96,7 +99,7 @@ fn heads_are_dropped_before_sources() {
             assert!(Arc::strong_count(&self.0) <= 2, "an item outlived the sources");
         }
     }
-    impl losertree::Source for Lender {
+    impl Source for Lender {
         type Item = (u8, Lent);
         type Error = Infallible;
         fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
@@ -139,4 +142,50 @@ fn wakers_that_outlive_the_merge_do_nothing() {
     assert_eq!(task.wakes(), 0);
     drop(waker);
     assert_eq!(task.kept(), 0, "a waker of the task is still held");
+}
+
+/// A source whose drop throws something whose drop panics too.
+struct Grenade(Arc<AtomicUsize>);
+
+struct Shrapnel;
+
+impl Drop for Shrapnel {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("as asked for"));
+    }
+}
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        resume_unwind(Box::new(Shrapnel));
+    }
+}
+
+impl Source for Grenade {
+    type Item = u64;
+    type Error = Infallible;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
+        Poll::Pending
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
+        Poll::Pending
+    }
+}
+
+// F47
+#[test]
+fn what_a_drop_throws_may_panic_when_it_is_dropped() {
+    let (ledger, dropped) = (LeakLedger::counts(), Arc::new(AtomicUsize::new(0)));
+    let sources = [(); 3].map(|()| Grenade(Arc::clone(&dropped)));
+    let merge = ProxyResponseLoserTree::builder().sources(sources).ledger(&ledger).build();
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _merge = merge;
+        resume_unwind(Box::new("as asked for"));
+    }));
+    assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&"as asked for"));
+    assert_eq!(dropped.load(Ordering::Relaxed), 3);
+    assert_eq!((ledger.snapshot().open, ledger.snapshot().dropped_unclosed), (0, 3));
 }

@@ -18,8 +18,9 @@ use futures::stream::FusedStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
+    StoreWarnings,
 };
-use losertree::{BoxSource, Chunk, Labels, LeakLedger, Response, Series, Source, Warning, closing};
+use losertree::{BoxSource, Chunk, Labels, LeakLedger, Phase, Response, Series, Source, Warning, closing};
 use losertree_testkit::{Driver, Log, Random, Script, Stage, Tasks};
 use quickcheck::QuickCheck;
 use tokio::time::Instant;
@@ -241,12 +242,13 @@ async fn a_store_has_options_of_its_own() {
 
 // F40
 #[tokio::test]
-async fn a_warning_behind_a_batch_is_yielded_after_the_close() {
+async fn a_warning_behind_a_batch_is_an_error_of_the_close() {
     let pod = |pod: &str| Response::from(series(&format!(r#"{{pod="{pod}"}}"#), 0));
     let frames = || [pod("a"), pod("b")].map(Ok::<_, io::Error>);
     let warned = [Ok(Warning::new("slow").into()), Ok(pod("c"))];
     let failed = [Err(io::ErrorKind::ConnectionReset.into())];
-    for last in [warned.into(), Vec::from(failed)] {
+    let failure = "failed while merging: connection reset";
+    for (last, message) in [(warned.into(), "slow"), (Vec::from(failed), failure)] {
         let source = closing(stream::iter(frames().into_iter().chain(last)), |_| async { Ok(()) }).boxed();
         let mut query = ProxyQuery::builder()
             .store(Store::opened("a", source))
@@ -254,13 +256,28 @@ async fn a_warning_behind_a_batch_is_yielded_after_the_close() {
             .batches(10, usize::MAX)
             .build();
         assert!(matches!(query.try_next().await.unwrap().unwrap(), Response::Batch(_)));
+        let errors = query.close().await.unwrap_err().into_errors();
+        let [error] = &*errors else { panic!("{errors:?}") };
+        assert_eq!(error.path().name().as_deref(), Some("a"));
+        assert!(matches!(error.cause(), Cause::Incomplete(text) if text == message), "{error:?}");
         query.close().await.unwrap();
-        query.close().await.unwrap();
-        assert!(!query.is_terminated());
-        assert!(matches!(query.try_next().await.unwrap().unwrap(), Response::Warning(_)));
         assert_eq!(query.try_next().await.unwrap(), None);
         assert!(query.is_terminated());
     }
+}
+
+/// A close that is given up half-way has told nobody of the warning.
+#[tokio::test]
+async fn a_warning_behind_a_batch_is_yielded_if_the_close_is_given_up() {
+    let pod = |pod: &str| Ok::<_, io::Error>(Response::from(series(&format!(r#"{{pod="{pod}"}}"#), 0)));
+    let frames = [pod("a"), pod("b"), Ok(Warning::new("slow").into()), pod("c")];
+    let source = closing(stream::iter(frames), |_| pending()).boxed();
+    let strategy = PartialResponseStrategy::Warn;
+    let query = ProxyQuery::builder().store(Store::opened("a", source)).partial_response(strategy);
+    let mut query = query.batches(10, usize::MAX).build();
+    assert!(matches!(query.try_next().await.unwrap().unwrap(), Response::Batch(_)));
+    assert!(futures::poll!(query.close()).is_pending());
+    assert!(matches!(query.try_next().await.unwrap().unwrap(), Response::Warning(_)));
 }
 
 /// With so many stores the tournament knows which responses are equal to the one before them. That is not the series
@@ -388,4 +405,84 @@ fn a_query_yields_each_series_once() {
         true
     }
     QuickCheck::new().tests(2_000).quickcheck(property as fn(u64) -> bool);
+}
+
+fn warned(name: &'static str) -> Store<BoxSource<'static, Response, io::Error>> {
+    let pod = series(&format!(r#"{{pod="{name}"}}"#), 0);
+    let frames = [Ok(Warning::new("block 7 is missing").into()), Ok(pod.into())];
+    Store::opened(name, closing(stream::iter(frames), |_| async { Ok(()) }).boxed())
+}
+
+// F59
+#[tokio::test]
+async fn a_warning_of_a_store_ends_a_query_that_aborts() {
+    for (is_passed, retrieval) in
+        [(false, RetrievalStrategy::Lazy), (false, RetrievalStrategy::Eager), (true, RetrievalStrategy::Lazy)]
+    {
+        let ledger = LeakLedger::sites();
+        let options = ResponseSetOptions::new().retrieval(retrieval);
+        let options = if is_passed { options.warnings(StoreWarnings::Pass) } else { options };
+        let builder = ProxyQuery::builder().stores([warned("a"), warned("b")]).response_sets(options);
+        let mut query = builder.ledger(&ledger).build();
+        let answer: Vec<_> = query.by_ref().collect().await;
+        if is_passed {
+            assert_eq!((answer.len(), query.stats().is_partial), (4, false));
+            assert!(answer.iter().all(Result::is_ok));
+        } else {
+            let [Err(error)] = &*answer else { panic!("{answer:?}") };
+            assert!(
+                matches!(error.cause(), Cause::Incomplete(text) if text == "block 7 is missing"),
+                "{error:?}"
+            );
+            assert_eq!((error.path().name().as_deref(), error.phase()), (Some("a"), Some(Phase::Filling)));
+        }
+        ledger.assert_all_closed();
+    }
+}
+
+// F56
+#[tokio::test]
+async fn a_warning_of_a_store_makes_the_answer_partial_and_names_the_store() {
+    for retrieval in [RetrievalStrategy::Lazy, RetrievalStrategy::Eager] {
+        let mut query = ProxyQuery::builder()
+            .stores([warned("a"), warned("b")])
+            .response_sets(ResponseSetOptions::new().retrieval(retrieval))
+            .partial_response(PartialResponseStrategy::Warn)
+            .build();
+        let answer: Vec<_> = query.by_ref().try_collect().await.unwrap();
+        let origins: Vec<_> = answer
+            .iter()
+            .filter_map(|response| match response {
+                Response::Warning(warning) => Some(warning.to_string()),
+                _ => None,
+            })
+            .collect();
+        let expected = ["a", "b"]
+            .map(|name| format!("source {} {name:?}: block 7 is missing", usize::from(name == "b")));
+        assert_eq!(origins, expected);
+        assert!(query.stats().is_partial);
+    }
+}
+
+/// The primary must answer, others may fail.
+#[tokio::test]
+async fn a_required_store_must_answer_where_others_may_fail() {
+    let warn = PartialResponseStrategy::Warn;
+    for (stores, is_ok) in [
+        ([store("primary", vec![]).required(), failing("other")], true),
+        ([store("other", vec![]), failing("primary").required()], false),
+        ([warned("primary").required(), store("other", vec![])], false),
+        ([warned("other"), store("primary", vec![]).required()], true),
+    ] {
+        let ledger = LeakLedger::sites();
+        let mut query = ProxyQuery::builder().stores(stores).partial_response(warn).ledger(&ledger).build();
+        let answer: Vec<_> = query.by_ref().collect().await;
+        let errors: Vec<_> = answer.iter().filter_map(|response| response.as_ref().err()).collect();
+        assert_eq!(errors.is_empty(), is_ok, "{answer:?}");
+        for error in errors {
+            assert_eq!(error.path().name().as_deref(), Some("primary"));
+        }
+        assert_eq!(query.stats().is_partial, is_ok);
+        ledger.assert_all_closed();
+    }
 }

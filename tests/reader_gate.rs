@@ -6,12 +6,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use losertree::LeakLedger;
 use losertree::resource::{GateClose, ReaderGate};
-use losertree_testkit::{CountingWaker, Random};
+use losertree_testkit::{CountingWaker, Random, assert_no_square};
 
 fn is_closed_for(close: &mut GateClose, task: &CountingWaker) -> bool {
     Pin::new(close).poll(&mut Context::from_waker(&task.waker())).is_ready()
@@ -189,6 +189,98 @@ fn a_waker_that_panics_keeps_nobody_asleep() {
     assert_eq!(task.wakes(), 2);
 }
 
+/// What is thrown panics once more when it is dropped, and so on.
+struct Bomb(usize);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            resume_unwind(Box::new(Self(left)));
+        }
+    }
+}
+
+// F47
+#[test]
+fn what_a_waker_throws_may_panic_when_it_is_dropped() {
+    for depth in [1, 2, 100] {
+        let gate = ReaderGate::new("block 7");
+        let reader = gate.enter().unwrap();
+        let task = CountingWaker::new();
+        let mut closes = [gate.close(), gate.close()];
+        waits(&mut closes[0], move || resume_unwind(Box::new(Bomb(depth))));
+        assert!(!is_closed_for(&mut closes[1], &task));
+        drop(reader);
+        assert_eq!(task.wakes(), 1);
+    }
+}
+
+/// A waker whose drop panics, once it is armed.
+struct Brittle(Arc<AtomicBool>);
+
+impl Wake for Brittle {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        if self.0.load(Ordering::Relaxed) {
+            resume_unwind(Box::new("as asked for"));
+        }
+    }
+}
+
+#[test]
+fn giving_up_may_drop_a_waker_that_panics() {
+    let gate = ReaderGate::new("block 7");
+    let _reader = gate.enter().unwrap();
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let mut close = gate.close();
+    let waker = Waker::from(Arc::new(Brittle(Arc::clone(&is_armed))));
+    assert_eq!(Pin::new(&mut close).poll(&mut Context::from_waker(&waker)), Poll::Pending);
+    drop(waker);
+    is_armed.store(true, Ordering::Relaxed);
+    // Would abort the process if it were to get out while another panic unwinds.
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(close))).is_ok());
+}
+
+/// A waker that uses the gate when it is dropped, which would block for ever under the lock.
+#[test]
+fn wakers_are_dropped_without_the_lock() {
+    struct Using(ReaderGate, CountingWaker);
+    impl Wake for Using {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Using {
+        fn drop(&mut self) {
+            self.1.waker().wake();
+            assert!(self.0.is_closed());
+        }
+    }
+    let gate = ReaderGate::new("block 7");
+    let reader = gate.enter().unwrap();
+    let dropped = CountingWaker::new();
+    let mut close = gate.close();
+    let mut poll = || {
+        let waker = Waker::from(Arc::new(Using(gate.clone(), dropped.clone())));
+        assert!(Pin::new(&mut close).poll(&mut Context::from_waker(&waker)).is_pending());
+    };
+    poll();
+    poll();
+    assert_eq!(dropped.wakes(), 1, "replaced");
+    poll();
+    drop(reader);
+    assert_eq!(dropped.wakes(), 3, "woken");
+    let gate = ReaderGate::new("block 8");
+    let _reader = gate.enter().unwrap();
+    let mut close = gate.close();
+    let waker = Waker::from(Arc::new(Using(gate.clone(), dropped.clone())));
+    assert!(Pin::new(&mut close).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    drop(close);
+    assert_eq!(dropped.wakes(), 4, "given up");
+}
+
 #[test]
 fn who_is_woken_finds_everything_in_order() {
     let ledger = LeakLedger::counts();
@@ -203,6 +295,29 @@ fn who_is_woken_finds_everything_in_order() {
     });
     drop(reader);
     assert_eq!(seen.load(Ordering::Relaxed), 1);
+}
+
+/// Closers come, are polled by another task, give up in any order, and are woken.
+#[test]
+fn many_closers_cost_no_square() {
+    let prepare = |closers| {
+        let gate = ReaderGate::new("block 7");
+        let reader = gate.enter().unwrap();
+        let mut closes: Vec<_> = (0..closers).map(|_| gate.close()).collect();
+        Random::seed(closers as u64).shuffle(&mut closes);
+        (reader, closes)
+    };
+    assert_no_square(5_000, prepare, |(reader, mut closes)| {
+        let tasks = [CountingWaker::new(), CountingWaker::new()];
+        for task in &tasks {
+            assert!(!closes.iter_mut().any(|close| is_closed_for(close, task)));
+        }
+        let left = closes.len() / 2;
+        closes.truncate(left);
+        drop(reader);
+        assert_eq!(tasks.map(|task| task.wakes()), [0, left]);
+        assert!(closes.iter_mut().all(|close| is_closed_for(close, &CountingWaker::new())));
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures::executor::block_on;
 use losertree::LeakLedger;
@@ -125,6 +126,54 @@ fn more_than_the_budget_is_too_large() {
     assert_eq!((figures.used_bytes, figures.refusals.count, figures.waits.count), (60, 0, 0));
 }
 
+/// A budget that no sum is above: what comes to more than numbers can say is too large all the same.
+#[test]
+fn more_than_a_number_is_too_large() {
+    let pool = BytePool::builder().smallest_bytes(10).largest_bytes(100).budget_bytes(usize::MAX);
+    let pool = pool.build().unwrap();
+    let (mut reservation, mut other) = (holding(&pool, 10), pool.reservation());
+    for growth in [usize::MAX, usize::MAX - 9] {
+        let error = reservation.try_grow(growth).unwrap_err();
+        let PoolError::TooLarge { requested_bytes: usize::MAX, largest_bytes: usize::MAX, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(poll(&mut reservation, growth), Poll::Ready(Err(error)), "no wait would help");
+    }
+    assert_eq!(pool.snapshot().waits.count, 0);
+    // What is refused or waited for adds up to more than that.
+    for count in 1..=3 {
+        assert!(matches!(other.try_grow(usize::MAX), Err(PoolError::Exhausted { .. })));
+        assert_eq!((pool.snapshot().refusals.count, pool.snapshot().refusals.bytes), (count, u64::MAX));
+    }
+    assert_eq!(poll(&mut other, usize::MAX), Poll::Pending);
+    other.cancel_grow();
+    assert_eq!(poll(&mut other, usize::MAX), Poll::Pending);
+    assert_eq!((pool.snapshot().waits.count, pool.snapshot().waits.bytes), (2, u64::MAX));
+    reservation.shrink(10);
+    assert_eq!(poll(&mut other, usize::MAX), Poll::Ready(Ok(())));
+    assert_eq!(pool.snapshot().used_bytes, usize::MAX);
+    assert!(pool.lease(1).is_err() && reservation.try_grow(1).is_err());
+}
+
+/// Whoever grows in between may come to more than there is, for which no wait would help.
+#[test]
+fn what_has_become_too_large_leaves_the_queue() {
+    let pool = BytePool::builder().smallest_bytes(10).largest_bytes(100).budget_bytes(100);
+    let pool = pool.collect_within(Duration::ZERO).build().unwrap();
+    let (held, mut reservation) = (holding(&pool, 90), holding(&pool, 10));
+    assert!(poll(&mut reservation, 60).is_pending());
+    drop(held);
+    // It was granted 60 and has not collected them, and now they are passed on: to itself.
+    reservation.try_grow(50).unwrap();
+    assert_eq!((pool.snapshot().absent, reservation.bytes()), (1, 60));
+    let Poll::Ready(Err(PoolError::TooLarge { requested_bytes: 120, .. })) = poll(&mut reservation, 60)
+    else {
+        panic!("it would wait for ever, and in front of all others");
+    };
+    assert_eq!((pool.snapshot().absent, pool.snapshot().waiting, pool.snapshot().used_bytes), (0, 0, 60));
+    assert_eq!(poll(&mut reservation, 40), Poll::Ready(Ok(())));
+}
+
 #[test]
 fn it_waits_in_turn() {
     let pool = pool();
@@ -234,9 +283,10 @@ fn dropping_gives_everything_back_and_leaves_the_queue() {
     let task = queue(&mut second, 50);
     drop(held);
     assert_eq!((task.wakes(), pool.snapshot().used_bytes), (1, 60));
-    let (_behind, behind_task) = queued_lease(&pool, 80);
+    let (behind, behind_task) = queued_lease(&pool, 80);
     drop(second);
     assert_eq!((behind_task.wakes(), pool.snapshot().reserved_bytes), (1, 0));
+    drop(behind);
     ledger.assert_balanced();
     assert!(ledger.snapshot().is_all_closed());
 }

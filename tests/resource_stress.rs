@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::thread;
+use std::time::Duration;
 
 use futures::executor::block_on;
 use losertree::LeakLedger;
@@ -18,9 +19,9 @@ const ROUNDS: usize = 5_000;
 const BUDGET: usize = 300;
 
 /// Sizes of 16 to 256 bytes, and not enough for all threads to have large ones.
-fn pool(ledger: &LeakLedger) -> BytePool {
+fn pool(ledger: &LeakLedger, collect_within: Duration) -> BytePool {
     let builder = BytePool::builder().smallest_bytes(16).largest_bytes(256).budget_bytes(BUDGET);
-    builder.ledger(ledger).build().unwrap()
+    builder.collect_within(collect_within).ledger(ledger).build().unwrap()
 }
 
 /// What one thread does to a pool, at random.
@@ -67,8 +68,14 @@ fn use_pool(pool: &BytePool, mut random: Random) {
 
 #[test]
 fn the_pool_is_balanced_in_the_end() {
-    for ledger in [LeakLedger::counts(), LeakLedger::sites()] {
-        let pool = pool(&ledger);
+    // By turns nothing is passed on, or everything that is not collected at once.
+    for (ledger, collect_within) in [
+        (LeakLedger::counts(), Duration::MAX),
+        (LeakLedger::sites(), Duration::MAX),
+        (LeakLedger::counts(), Duration::ZERO),
+        (LeakLedger::sites(), Duration::ZERO),
+    ] {
+        let pool = pool(&ledger, collect_within);
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -94,6 +101,8 @@ fn the_pool_is_balanced_in_the_end() {
         });
         let figures = pool.snapshot();
         assert_eq!((figures.used_bytes, figures.outstanding, figures.waiting), (0, 0, 0));
+        assert_eq!((figures.uncollected, figures.uncollected_bytes, figures.absent), (0, 0, 0));
+        assert_eq!(figures.passed_on.count > 0, collect_within.is_zero(), "{figures:?}");
         assert_eq!(figures.gets, figures.puts);
         assert!(figures.waits.count > 0 && figures.refusals.count > 0, "there was contention: {figures:?}");
         assert!(ledger.snapshot().is_all_closed());

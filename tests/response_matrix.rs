@@ -114,7 +114,7 @@ impl Behaviour {
             StuckClosing => &["close timeout after 5s"],
             FailsToOpen => &["failed while opening: connection reset"],
             FailsAtFirst | FailsLater | FailsToClose => &["connection reset"],
-            BreaksTheOrder => &["series 2 comes before the one ahead of it"],
+            BreaksTheOrder => &["item 2 comes before the one ahead of it"],
             FailsAndIsStuckClosing => &["connection reset", "close timeout after 5s"],
         }
     }

@@ -34,8 +34,10 @@ fn run(data: &Path, more: &[&str]) -> Run {
     let output = Command::new(&*PROGRAM)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
-        .args(["--no-progress", "--blocks", "4", "--series", "2000", "--data"])
+        .args(["--no-progress", "--data"])
         .arg(data)
+        .args(if more.contains(&"--blocks") { &[][..] } else { &["--blocks", "4"] })
+        .args(if more.contains(&"--series") { &[][..] } else { &["--series", "2000"] })
         .args(more)
         .output()
         .unwrap();
@@ -273,6 +275,18 @@ fn command_line_is_checked() {
     let nowhere = gateway(dir.path(), &["--metrics", "nowhere"]);
     assert_eq!(nowhere.code, Some(2));
     assert!(nowhere.err.contains("invalid value 'nowhere' for '--metrics <ADDR>'"), "{}", nowhere.err);
+    for option in ["--blocks", "--series", "--concurrency", "--budget-mib", "--frame-timeout-ms"] {
+        let none = run(dir.path(), &[option, "0"]);
+        assert_eq!((none.code, &*none.out), (Some(2), ""));
+        let message = format!("error: invalid value '0' for '{option} <");
+        assert!(none.err.starts_with(&message) && none.err.contains("0 is not in 1.."), "{}", none.err);
+    }
+    let version = gateway(dir.path(), &["--version"]);
+    assert_eq!(
+        (version.code, version.out),
+        (Some(0), format!("store_gateway {}\n", env!("CARGO_PKG_VERSION")))
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing has been written");
     let help = gateway(dir.path(), &["--help"]);
     assert_eq!(help.code, Some(0));
     assert!(help.out.contains("Exit codes:"));

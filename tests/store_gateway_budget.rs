@@ -67,7 +67,8 @@ async fn queries_never_wait_for_memory() {
     }
     for queries in [1, 1, 1, 3] {
         let gateway = gateway(dir.path(), queries);
-        let tasks: Vec<_> = (0..queries)
+        let tasks: Vec<_> = (0_u64..)
+            .take(queries)
             .map(|number| {
                 let gateway = Arc::clone(&gateway);
                 tokio::spawn(async move { Query::new(number, Kind::Complete).run(&gateway).await })

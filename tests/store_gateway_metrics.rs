@@ -8,8 +8,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use openmetrics_parser::prometheus::parse_prometheus;
 use tempfile::TempDir;
+
+#[path = "../examples/fan_in/exposition/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "a test needs a part of it")]
+mod exposition;
 
 /// More queries than the program is given time for.
 const ENDLESS: &str = "100000";
@@ -58,7 +61,7 @@ fn metrics_are_served_while_it_runs() {
     assert!(messages.next().unwrap().starts_with("writing 4 blocks"), "the address is there first");
     let value = |series: &str| {
         let text = get(address, "/metrics").unwrap();
-        parse_prometheus(&text).unwrap();
+        exposition::parse(text.as_bytes(), exposition::Format::default()).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse::<f64>().unwrap())
     };

@@ -347,8 +347,9 @@ fn a_favourite_is_beaten_after_a_source_has_come() {
 fn what_is_left_is_like_a_tree_of_its_own() {
     for sources in 1..=9_u32 {
         for state in (0..2_usize.pow(sources)).step_by(if sources > 6 { 3 } else { 1 }) {
+            let key = u8::try_from(state % 5).unwrap();
             let heads: Vec<Raw> =
-                (0..sources).map(|source| (state >> source & 1 == 0).then_some(state as u8 >> 2)).collect();
+                (0..sources).map(|source| (state >> source & 1 == 0).then_some(key)).collect();
             for next in [Op::Push(Some(1)), Op::SetHead(0, Some(3)), Op::SetHead(1, None), Op::Repeat(20)] {
                 let ops = [Op::Repeat(20), Op::Retain(0), next.clone(), Op::RunnerUp, next, Op::RunnerUp];
                 run::<u64, _>(Natural, natural, &heads, &ops);

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use losertree::Labels;
 
+use crate::exposition::Format;
 use crate::input::Input;
 
 /// Merges the series of many stores, sorted by their labels.
@@ -15,7 +16,8 @@ use crate::input::Input;
 /// read and sorted by labels, then all of them are merged. Series with the same labels become one, which has
 /// the samples of all of them, each once: a line for each, by timestamp and then by text.
 #[derive(Debug, Parser)]
-#[command(name = "fan_in", verbatim_doc_comment, after_long_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch")]
+#[command(name = "fan_in", version, verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// The stores; `-` is standard input. Default: the scrapes shipped in examples/data/.
     #[arg(value_name = "FILE")]
@@ -38,11 +40,21 @@ pub(crate) struct Args {
     /// Prints only how many series come out.
     #[arg(long)]
     pub(crate) count: bool,
+
+    /// Takes a label with an empty value for a label. Prometheus takes it for none.
+    #[arg(long)]
+    keep_empty_labels: bool,
+
+    /// Reads names in quotes, which may be any UTF-8, as Prometheus does since version 3.
+    #[arg(long)]
+    utf8_names: bool,
 }
 
 const AFTER_HELP: &str = "\
-Input: lines `name{label=\"value\",...} value [timestamp]`. Empty lines and lines that start with `#`,
-whatever they say, are passed over. Values and timestamps are printed as they stand in the file.
+Input: lines `name{label=\"value\",...} value [timestamp]`, comments and empty lines. What Prometheus 2.42
+refuses to scrape is malformed, and what it takes has the labels that it has there; two options ask for more.
+OpenMetrics is another format: its exemplars and its timestamps in seconds are malformed. Values and
+timestamps are printed as they stand in the file.
 
 Output: the same format, sorted, without comments; it can be the input of another run. A summary goes to
 standard error: what each store gave and how it ended, how many were opened and closed, and the time.
@@ -50,11 +62,14 @@ standard error: what each store gave and how it ended, how many were opened and 
 A store that cannot be read, or has a malformed line, gives nothing. Without --partial it ends the run: it
 is named with the line, every other store is closed, and nothing is printed. With --partial it is a warning.
 
+Ctrl-C, or SIGTERM, ends the run wherever it is: every store is closed, and the summary is given.
+
 Exit codes:
   0  the answer was given, possibly cut by --limit, by the reader of the output or, with --partial, by a
      store that failed
   1  a store failed, or the output could not be written
   2  the command line is wrong
+  130, 143  it was ended by Ctrl-C or SIGTERM, after which every store was closed
 
 Examples:
   fan_in                                       all shipped scrapes
@@ -73,6 +88,11 @@ impl Args {
             Self::command().error(ErrorKind::ArgumentConflict, message).exit();
         }
         args
+    }
+
+    /// What is read otherwise than Prometheus 2.42 does it.
+    pub(crate) const fn format(&self) -> Format {
+        Format { keeps_empty_labels: self.keep_empty_labels, utf8_names: self.utf8_names }
     }
 
     /// Returns the inputs that were asked for, in order.

@@ -1,8 +1,11 @@
 //! Where a store's data comes from.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use tokio::fs::File;
+use tokio::io::AsyncRead;
 
 /// A file or standard input, by name; not open.
 #[derive(Debug)]
@@ -44,10 +47,10 @@ impl Input {
         &self.name
     }
 
-    pub(crate) fn open(&self) -> io::Result<Box<dyn Read>> {
+    pub(crate) async fn open(&self) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
         Ok(match &self.path {
-            None => Box::new(io::stdin().lock()),
-            Some(path) => Box::new(File::open(path)?),
+            None => Box::new(tokio::io::stdin()),
+            Some(path) => Box::new(File::open(path).await?),
         })
     }
 }

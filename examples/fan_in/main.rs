@@ -9,16 +9,17 @@
 mod args;
 mod exposition;
 mod input;
+mod interrupt;
 mod query;
 mod report;
 mod store;
 
-use std::io::{self, BufWriter};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use futures::executor::block_on;
 use losertree::LeakLedger;
+use tokio::io::{BufWriter, stdout};
+use tokio::runtime::Builder;
 
 use args::Args;
 use input::Input;
@@ -36,10 +37,20 @@ fn main() -> ExitCode {
         }
     };
 
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(format_args!("error: cannot start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+
     let ledger = LeakLedger::sites();
-    let stores = inputs.into_iter().map(store);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let outcome = block_on(query::run(stores, &args, &ledger, &mut out));
+    let stores = inputs.into_iter().map(|input| store(input, args.format()));
+    let mut out = BufWriter::new(stdout());
+    let outcome = runtime.block_on(query::run(stores, &args, &ledger, &mut out));
+    // Not `drop`, which would wait for a thread that reads from a terminal or writes to a pipe.
+    runtime.shutdown_background();
     for failure in &outcome.failures {
         say(format_args!("error: {}", WithCauses(failure)));
     }
@@ -50,5 +61,9 @@ fn main() -> ExitCode {
     if !all_closed {
         say("error: not every source was closed");
     }
-    if all_closed && outcome.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match outcome.interrupted {
+        _ if !all_closed || !outcome.failures.is_empty() => ExitCode::FAILURE,
+        Some(code) => ExitCode::from(code),
+        None => ExitCode::SUCCESS,
+    }
 }

@@ -1,18 +1,18 @@
 //! The query: from the stores to the output, and every store closed, whatever happens.
 
-use losertree::CloseError;
-use losertree::SourceError;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 
 use futures::TryStreamExt;
 use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
 };
 use losertree::stream::MergeStats;
-use losertree::{LeakLedger, Response};
+use losertree::{CloseError, LeakLedger, Response, SourceError};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::args::Args;
 use crate::exposition;
+use crate::interrupt::interrupted;
 use crate::report::say;
 use crate::store::{Scrape, StoreError};
 
@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     /// How many were merged into another one that has the same labels.
     pub(crate) merged: u64,
     pub(crate) stats: MergeStats,
+    /// The exit code, if the run was asked to end before it had.
+    pub(crate) interrupted: Option<u8>,
     /// All that went wrong.
     pub(crate) failures: Vec<Failure>,
 }
@@ -44,12 +46,12 @@ impl Failure {
     }
 }
 
-/// Asks the stores and writes the answer.
+/// Asks the stores and writes the answer, until it is whole or the program is asked to end.
 pub(crate) async fn run(
     stores: impl IntoIterator<Item = Store<Scrape>>,
     args: &Args,
     ledger: &LeakLedger,
-    out: &mut impl Write,
+    out: &mut (impl AsyncWrite + Unpin),
 ) -> Outcome {
     let sets = ResponseSetOptions::new()
         .retrieval(RetrievalStrategy::Eager)
@@ -68,14 +70,22 @@ pub(crate) async fn run(
         .build();
 
     let mut series = 0;
-    let answered = answer(&mut query, args, &mut series, out).await;
-    // The one place where every path comes by: the end, the limit, a failure, a reader who has gone.
+    let mut interrupt = None;
+    let answered = tokio::select! {
+        answered = answer(&mut query, args, &mut series, out) => answered,
+        code = interrupted() => {
+            interrupt = Some(code);
+            Ok(())
+        }
+    };
+    // The one place where every path comes by: the end, the limit, a failure, a reader who has gone, Ctrl-C.
     let closed = query.close().await;
 
     let mut failures: Vec<Failure> = answered.err().into_iter().collect();
     failures.extend(closed.err().into_iter().flat_map(CloseError::into_errors).map(Failure::from));
     failures.retain(|failure| !failure.is_closed_output());
-    Outcome { series, merged: query.merged_series(), stats: query.stats(), failures }
+    let merged = query.merged_series();
+    Outcome { series, merged, stats: query.stats(), interrupted: interrupt, failures }
 }
 
 /// Writes the answer, or how many series it has.
@@ -83,14 +93,17 @@ async fn answer(
     query: &mut ProxyQuery<Scrape>,
     args: &Args,
     series: &mut u64,
-    out: &mut impl Write,
+    out: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), Failure> {
+    let mut lines = Vec::new();
     while let Some(response) = query.try_next().await? {
         match response {
             Response::Series(answered) => {
                 *series += 1;
                 if !args.count {
-                    exposition::write(out, &answered)?;
+                    lines.clear();
+                    exposition::write(&mut lines, &answered)?;
+                    out.write_all(&lines).await?;
                 }
             }
             Response::Warning(warning) => say(format_args!("warning: {warning}")),
@@ -98,8 +111,8 @@ async fn answer(
         }
     }
     if args.count {
-        writeln!(out, "{series}")?;
+        out.write_all(format!("{series}\n").as_bytes()).await?;
     }
-    out.flush()?;
+    out.flush().await?;
     Ok(())
 }

@@ -39,7 +39,7 @@ pub(crate) struct Summary<'a> {
 
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { series, merged, stats, .. } = self.outcome;
+        let Outcome { series, merged, stats, interrupted, .. } = self.outcome;
         let name = |source: &SourceStats| source.origin.name().unwrap_or_default().to_owned();
         let width = stats.sources.iter().map(|source| name(source).chars().count()).max().unwrap_or(0).max(5);
         writeln!(f, "{:width$}  {:>8}  {:>10}  ended", "store", "series", "bytes")?;
@@ -49,7 +49,11 @@ impl Display for Summary<'_> {
             writeln!(f, "{:width$}  {:>8}  {bytes:>10}  {end}", name(source), source.items)?;
         }
         let series_in: u64 = stats.sources.iter().map(|source| source.items).sum();
-        let partial = if stats.is_partial { " (partial: a store has failed)" } else { "" };
+        let partial = match (interrupted, stats.is_partial) {
+            (Some(_), _) => " (interrupted)",
+            (None, true) => " (partial: a store has failed)",
+            (None, false) => "",
+        };
         writeln!(f)?;
         writeln!(f, "sources            {}", stats.sources.len())?;
         writeln!(f, "series in          {series_in}")?;

@@ -12,7 +12,7 @@ use clap::Parser;
 /// fail in a block or are cancelled. In the end no memory of the pool may be in use, no reader may be inside
 /// of a block, no task may be alive, and nothing may be open in the ledger.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "store_gateway", verbatim_doc_comment, after_long_help = AFTER_HELP)]
+#[command(name = "store_gateway", version, verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// The directory of the blocks. Default: `store_gateway` in the target directory of cargo.
     #[arg(long, value_name = "DIR")]
@@ -28,11 +28,11 @@ pub(crate) struct Args {
 
     /// How many queries are run.
     #[arg(long, default_value_t = 200)]
-    pub(crate) queries: usize,
+    pub(crate) queries: u64,
 
     /// How many queries run at once, if the budget allows it.
-    #[arg(long, default_value_t = 16)]
-    pub(crate) concurrency: usize,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    concurrency: u64,
 
     /// How many MiB the pool may hold.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     pub(crate) seed: u64,
 
     /// Gives up a query that has waited this long for its next series.
-    #[arg(long, value_name = "MS", default_value_t = 2000)]
+    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     frame_timeout_ms: u64,
 
     /// Forgets to close queries that stop early.
@@ -70,10 +70,14 @@ empty, queries get no memory, and the blocks that were read can never be removed
 
 The table goes to standard output, messages to standard error.
 
+Ctrl-C, or SIGTERM, ends the run in order: queries are closed where they are, no others are run, and the books
+must balance. While blocks are still written it just ends, and the next run writes them again.
+
 Exit codes:
   0  every query ended as it was to, and the books are balanced
   1  something is open, a block cannot be read, a query ended otherwise, or the metrics cannot be served
   2  the command line is wrong
+  130, 143  as 0, but it was ended by Ctrl-C or SIGTERM
 
 Examples:
   store_gateway
@@ -93,6 +97,10 @@ impl Args {
 
     pub(crate) fn budget_bytes(&self) -> usize {
         usize::try_from(self.budget_mib << 20).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn concurrency(&self) -> usize {
+        usize::try_from(self.concurrency).unwrap_or(usize::MAX)
     }
 
     pub(crate) const fn frame_timeout(&self) -> Duration {

@@ -110,11 +110,9 @@ impl Dataset {
     pub(crate) fn names(&self) -> Result<Vec<FileName>, DatasetError> {
         let files = self.files()?;
         let mut newest = BTreeMap::new();
-        for Found { name, kind, .. } in &files {
-            let generation = newest.entry(name.block).or_default();
-            if kind == "index" {
-                *generation = name.generation.max(*generation);
-            }
+        for Found { name, .. } in files.iter().filter(|file| file.kind == "index") {
+            let generation = newest.entry(name.block).or_insert(name.generation);
+            *generation = name.generation.max(*generation);
         }
         for Found { path, name, kind } in &files {
             let is_whole = kind == "index" || kind == "chunks";
@@ -124,8 +122,8 @@ impl Dataset {
         }
         (0..usize::try_from(self.blocks).unwrap_or_default())
             .map(|block| match newest.get(&block) {
-                Some(&generation) if generation > 0 => Ok(FileName { block, generation }),
-                _ => Err(DatasetError::Missing { dir: self.dir.display().to_string(), block }),
+                Some(&generation) => Ok(FileName { block, generation }),
+                None => Err(DatasetError::Missing { dir: self.dir.display().to_string(), block }),
             })
             .collect()
     }
@@ -190,7 +188,7 @@ fn templates(dir: &Path) -> Result<Vec<Template>, DatasetError> {
             problem,
         };
         let exporter = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        for series in exposition::parse(&scrape).map_err(malformed)? {
+        for series in exposition::parse(&scrape, exposition::Format::default()).map_err(malformed)? {
             let labels = series.labels.without(&["exporter", "cluster", "shard"]);
             templates.insert((exporter.clone(), labels), value_of(&series));
         }

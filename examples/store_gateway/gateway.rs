@@ -8,6 +8,7 @@ use std::time::Duration;
 use losertree::LeakLedger;
 use losertree::resource::BytePool;
 use losertree::response::Store;
+use tokio::sync::watch;
 
 use crate::block::{Block, BlockError, BlockFiles, BlockSource, BlockWriter, FileName};
 
@@ -24,6 +25,7 @@ pub(crate) struct Gateway {
     pub(crate) leaks: bool,
     dir: PathBuf,
     blocks: Mutex<Blocks>,
+    is_stopped: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,7 @@ impl Gateway {
             leaks: false,
             dir,
             blocks: Mutex::default(),
+            is_stopped: watch::Sender::new(false),
         }
     }
 
@@ -126,6 +129,17 @@ impl Gateway {
     pub(crate) fn blocks(&self) -> Vec<Arc<Block>> {
         let blocks = self.lock();
         blocks.current.iter().chain(&blocks.replaced).cloned().collect()
+    }
+
+    /// Has all queries end where they are.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.send_replace(true);
+    }
+
+    /// Waits until queries are to end.
+    pub(crate) async fn stopped(&self) {
+        // The sender is in `self`, so it is not gone.
+        drop(self.is_stopped.subscribe().wait_for(|is_stopped| *is_stopped).await);
     }
 
     /// How long to wait for what ends by itself once nobody needs it any more. It is waited out only where something is

@@ -29,15 +29,18 @@ mod exporter;
 #[cfg(not(feature = "metrics"))]
 #[path = "no_exporter.rs"]
 mod exporter;
-#[path = "../fan_in/exposition.rs"]
-#[expect(dead_code, reason = "here it is only read")]
+#[path = "../fan_in/exposition/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "here it is only read")]
 mod exposition;
 mod gateway;
+#[path = "../fan_in/interrupt.rs"]
+mod interrupt;
 mod progress;
 mod query;
 mod report;
 mod rng;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,7 +49,7 @@ use clap::Parser;
 use losertree::LeakLedger;
 use losertree::resource::{BytePool, PoolConfigError};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -55,6 +58,7 @@ use block::format::WINDOW_BYTES;
 use dataset::{Dataset, DatasetError};
 use exporter::{Exporter, ExporterError};
 use gateway::Gateway;
+use interrupt::interrupted;
 use progress::{Progress, show_figures};
 use query::{Outcome, Query};
 use report::{Outcomes, Report, say};
@@ -77,8 +81,8 @@ enum StartError {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let report = match run(&args) {
-        Ok(report) => report,
+    let (report, interrupt) = match run(&args) {
+        Ok(ended) => ended,
         Err(error) => {
             say(format_args!("error: {error}"));
             return ExitCode::FAILURE;
@@ -89,7 +93,11 @@ fn main() -> ExitCode {
     for alert in &alerts {
         say(format_args!("error: {alert}"));
     }
-    if alerts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match interrupt {
+        _ if !alerts.is_empty() => ExitCode::FAILURE,
+        Some(code) => ExitCode::from(code),
+        None => ExitCode::SUCCESS,
+    }
 }
 
 /// Prints the table. A reader who has gone does not want it.
@@ -98,7 +106,8 @@ fn print(report: &Report) {
     drop(writeln!(std::io::stdout(), "{report}"));
 }
 
-fn run(args: &Args) -> Result<Report, StartError> {
+/// Runs the gateway. With the report comes the exit code, if it was asked to end before it had.
+fn run(args: &Args) -> Result<(Report, Option<u8>), StartError> {
     let exporter = args.metrics.map(Exporter::bind).transpose()?;
     let progress = Progress::new(args.no_progress);
     let dataset = Dataset::new(args);
@@ -120,7 +129,7 @@ fn run(args: &Args) -> Result<Report, StartError> {
         gateway.open(name).map_err(DatasetError::from)?;
     }
     let need = Query::need_bytes(gateway.block_count());
-    let concurrency = args.concurrency.min(budget / need);
+    let concurrency = args.concurrency().min(budget / need);
     if concurrency == 0 {
         return Err(StartError::Budget { budget, need });
     }
@@ -133,39 +142,50 @@ fn run(args: &Args) -> Result<Report, StartError> {
     })
 }
 
-/// Runs all queries, and the block sync and `helpers` beside them.
+/// Runs all queries until they or the program is asked to end, and the block sync and `helpers` beside them.
 async fn serve(
     gateway: Arc<Gateway>,
     args: &Args,
     concurrency: usize,
     progress: &Progress,
     mut helpers: JoinSet<()>,
-) -> Report {
+) -> (Report, Option<u8>) {
     let start = Instant::now();
     let mut rng = Rng::new(args.seed);
     let (stop, stopped) = oneshot::channel();
     let sync = tokio::spawn(block_sync::run(Arc::clone(&gateway), rng.clone(), stopped));
-    let bar = progress.bar("queries", args.queries as u64);
+    let bar = progress.bar("queries", args.queries);
     helpers.spawn({
         let (gateway, bar) = (Arc::clone(&gateway), bar.clone());
         async move { show_figures(&gateway, &bar).await }
     });
 
-    let permits = Arc::new(Semaphore::new(concurrency));
-    let mut queries = JoinSet::new();
-    for number in 0..args.queries {
-        let query = Query::plan(number, &gateway, &mut rng);
-        let (gateway, permits) = (Arc::clone(&gateway), Arc::clone(&permits));
-        queries.spawn(async move {
-            let _permit = permits.acquire().await;
-            query.run(&gateway).await
-        });
-    }
+    let mut interrupted = pin!(interrupted());
+    let mut interrupt = None;
     let mut outcomes = Outcomes::default();
-    while let Some(ended) = queries.join_next().await {
-        outcomes.add(ended.unwrap_or_else(|panic| Outcome::Unexpected(panic.to_string())));
-        bar.inc(1);
+    let mut queries = JoinSet::new();
+    let mut planned = 0;
+    loop {
+        while queries.len() < concurrency && planned < args.queries && interrupt.is_none() {
+            let query = Query::plan(planned, &gateway, &mut rng);
+            let gateway = Arc::clone(&gateway);
+            queries.spawn(async move { query.run(&gateway).await });
+            planned += 1;
+        }
+        tokio::select! {
+            ended = queries.join_next() => match ended {
+                Some(Ok(outcome)) => outcomes.add(outcome),
+                Some(Err(panic)) => outcomes.add(Outcome::Unexpected(panic.to_string())),
+                None => break,
+            },
+            code = &mut interrupted, if interrupt.is_none() => {
+                interrupt = Some(code);
+                gateway.stop();
+            }
+        }
+        bar.set_position(planned - queries.len() as u64);
     }
+    outcomes.not_run = args.queries - planned;
     let time = start.elapsed();
 
     // A sync that has ended by itself has failed, and says so in its report.
@@ -178,7 +198,7 @@ async fn serve(
     helpers.shutdown().await;
     bar.finish_and_clear();
     let tasks = tasks_left(gateway.grace()).await;
-    Report::new(&gateway, outcomes, sync, tasks, time)
+    (Report::new(&gateway, outcomes, sync, tasks, time), interrupt)
 }
 
 /// How many tasks are left of a run that is over. Those of cancelled queries end soon after them, not with them.

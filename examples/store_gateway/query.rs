@@ -50,6 +50,8 @@ pub(crate) enum Outcome {
     FailedInBlock,
     /// Nothing came for too long.
     Stalled,
+    /// The gateway was stopped.
+    Interrupted,
     /// It was not to end like this.
     Unexpected(String),
 }
@@ -61,12 +63,12 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    pub(crate) fn new(number: usize, kind: Kind) -> Self {
+    pub(crate) fn new(number: u64, kind: Kind) -> Self {
         Self { name: format!("query {number}").into(), kind }
     }
 
     /// Plans a query by its number: half of them stop early. The seed says where.
-    pub(crate) fn plan(number: usize, gateway: &Gateway, rng: &mut Rng) -> Self {
+    pub(crate) fn plan(number: u64, gateway: &Gateway, rng: &mut Rng) -> Self {
         let series = gateway.series;
         let blocks = gateway.block_count();
         let kind = match (number % 2, number / 2 % 10) {
@@ -131,7 +133,10 @@ impl Query {
         let mut query = builder.stores(stores).response_sets(sets).build();
 
         let mut answer = Answer::new(&gateway.served);
-        let outcome = self.read(&mut query, &mut answer, gateway).await;
+        let outcome = tokio::select! {
+            outcome = self.read(&mut query, &mut answer, gateway) => outcome,
+            () = gateway.stopped() => Outcome::Interrupted,
+        };
         drop(answer);
 
         if gateway.leaks && outcome == Outcome::StoppedEarly {

@@ -28,6 +28,9 @@ pub(crate) struct Outcomes {
     pub(crate) cancelled: u64,
     pub(crate) failed_in_block: u64,
     pub(crate) stalled: u64,
+    pub(crate) interrupted: u64,
+    /// How many were never run.
+    pub(crate) not_run: u64,
     pub(crate) unexpected: Vec<String>,
 }
 
@@ -40,6 +43,7 @@ impl Outcomes {
             Outcome::Cancelled => self.cancelled += 1,
             Outcome::FailedInBlock => self.failed_in_block += 1,
             Outcome::Stalled => self.stalled += 1,
+            Outcome::Interrupted => self.interrupted += 1,
             Outcome::Unexpected(message) => self.unexpected.push(message),
         }
     }
@@ -142,6 +146,10 @@ impl Display for Report {
         writeln!(f, "                   failed in a block {}", outcomes.failed_in_block)?;
         writeln!(f, "                   stalled {}", outcomes.stalled)?;
         writeln!(f, "                   unexpected {}", outcomes.unexpected.len())?;
+        if outcomes.interrupted + outcomes.not_run > 0 {
+            writeln!(f, "                   interrupted {}", outcomes.interrupted)?;
+            writeln!(f, "                   not run {}", outcomes.not_run)?;
+        }
         writeln!(f, "series merged      {} ({}/s)", self.items, rate(self.items))?;
         writeln!(f, "series answered    {} ({}/s)", self.series, rate(self.series))?;
         writeln!(f, "chunk bytes        {} ({}/s)", self.bytes, rate(self.bytes))?;

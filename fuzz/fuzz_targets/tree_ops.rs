@@ -54,6 +54,14 @@ enum Op {
     Winner,
     RunnerUp,
     Settle,
+    /// Of one of the sources, or the next one that joins.
+    SettleBefore(u8),
+    /// Removes exhausted sources, or those of them whose bit is set; each bit stands for every eighth source. Heads go too where
+    /// that is asked for.
+    Retain {
+        removed: u8,
+        with_heads: bool,
+    },
     /// Goes on with a clone.
     Clone,
     /// Exhausts all sources, and lets one of them win many times in a row, end, and come back with another
@@ -264,6 +272,19 @@ where
                 self.expect(found, Some(winner.0));
             }
             Op::Settle => drop(self.ask(0, LoserTree::settle)),
+            Op::SettleBefore(source) => {
+                let source = usize::from(source) % (self.model.len() + 1);
+                if matches!(self.changed, Changed::One(other) if other != source) {
+                    self.ask(0, |tree| tree.settle_before(source));
+                } else {
+                    self.comparisons.take();
+                    self.tree.settle_before(source);
+                    assert_eq!(self.comparisons.take(), 0, "more or less than a path of another is due");
+                }
+            }
+            Op::Retain { removed, with_heads } => {
+                self.retain(|source, head| removed >> (source % 8) & 1 == 0 || head.is_some() && !with_heads)
+            }
             Op::Clone => self.tree = self.tree.clone(),
             Op::Streak { source, byte, head } => {
                 if self.model.is_empty() {
@@ -285,6 +306,21 @@ where
                     self.set_item(source, Some(Item::new(head.key, source, self.items)));
                 }
             }
+        }
+    }
+
+    fn retain(&mut self, is_left: impl Fn(usize, &Option<Item<K>>) -> bool) {
+        let is_left: Vec<_> =
+            self.model.iter().enumerate().map(|(source, head)| is_left(source, head)).collect();
+        let sources = self.model.len();
+        self.comparisons.take();
+        self.tree.retain(|source| is_left[source]);
+        assert_eq!(self.comparisons.take(), 0, "to remove sources compares nothing");
+        let mut is_left = is_left.into_iter();
+        self.model.retain(|_| is_left.next().is_none_or(|is_left| is_left));
+        if self.model.len() < sources {
+            self.changed = Changed::All;
+            self.left = self.left.saturating_sub(levels(sources) - levels(self.model.len()));
         }
     }
 
@@ -361,7 +397,8 @@ where
 
     /// Asserts that this is the smallest head, that of one source left out.
     fn expect(&self, found: Option<(usize, Item<K>)>, without: Option<usize>) {
-        let mut heads = live(&self.model).filter(|head| Some(head.source) != without);
+        let heads = self.model.iter().enumerate().filter(|(source, _)| Some(*source) != without);
+        let mut heads = heads.filter_map(|(source, head)| Some((source, head.as_ref()?)));
         let Some(compare) = &self.compare else {
             // Which one it is does not matter, but it is one.
             assert_eq!(found.is_some(), heads.next().is_some());
@@ -371,8 +408,8 @@ where
             }));
             return;
         };
-        let smallest = heads.min_by(|a, b| compare(a, b).then(a.source.cmp(&b.source)));
-        let smallest = smallest.map(|head| (head.source, head.identity()));
+        let smallest = heads.min_by(|(_, a), (_, b)| compare(a, b));
+        let smallest = smallest.map(|(source, head)| (source, head.identity()));
         assert_eq!(found.map(|(source, head)| (source, head.identity())), smallest);
     }
 

@@ -50,7 +50,8 @@ impl OffsetCode {
 
     /// The code of a key of which it is not known how it differs from the one before, such as that of the first item.
     ///
-    /// It is no mistake to hand it in: the tournament then reads the bytes of all heads.
+    /// It is no mistake to hand it in: the tournament then reads the bytes of the heads that it meets, up to the first that is
+    /// smaller.
     pub const UNKNOWN: Self = Self(u64::MAX);
 
     /// A code that stands for no byte of a key, to [compare](Self::compare) by where two keys have no code against a third.

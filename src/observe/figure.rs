@@ -93,6 +93,11 @@ figures! {
     POOL_OUTSTANDING: Gauge, Count, "pool", "losertree_pool_outstanding_leases", "Leases that are out.";
     POOL_WAITING: Gauge, Count, "pool", "losertree_pool_waiting_leases",
         "Leases and growths of reservations that are being waited for.";
+    POOL_UNCOLLECTED: Gauge, Count, "pool", "losertree_pool_uncollected_leases",
+        "Leases and growths of reservations that were granted to a waiter who has not collected them.";
+    POOL_UNCOLLECTED_BYTES: Gauge, Bytes, "pool", "losertree_pool_uncollected_bytes", "What these are charged.";
+    POOL_ABSENT: Gauge, Count, "pool", "losertree_pool_absent_waiters",
+        "Waiters whose grant was passed on and who have not come back.";
     POOL_GETS: Counter, Count, "pool", "losertree_pool_gets_total", "Leases granted.";
     POOL_GET_BYTES: Counter, Bytes, "pool", "losertree_pool_get_bytes_total", "What was leased.";
     POOL_PUTS: Counter, Count, "pool", "losertree_pool_puts_total", "Leases that came back.";
@@ -103,6 +108,9 @@ figures! {
     POOL_WAITS: Counter, Count, "pool", "losertree_pool_waits_total",
         "Leases and growths of reservations that had to wait.";
     POOL_WAITED_BYTES: Counter, Bytes, "pool", "losertree_pool_waited_bytes_total", "What had to be waited for.";
+    POOL_PASSED_ON: Counter, Count, "pool", "losertree_pool_passed_on_total",
+        "Leases and growths of reservations that were not collected in time and passed on to others.";
+    POOL_PASSED_ON_BYTES: Counter, Bytes, "pool", "losertree_pool_passed_on_bytes_total", "What was passed on.";
     POOL_ALLOCATIONS: Counter, Count, "pool", "losertree_pool_allocations_total", "Buffers allocated.";
     POOL_ALLOCATED_BYTES: Counter, Bytes, "pool", "losertree_pool_allocated_bytes_total", "What was allocated.";
 

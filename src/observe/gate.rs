@@ -22,10 +22,8 @@ impl Observed for ReaderGate {
     }
 
     fn add_to(&self, (): &mut (), levels: &mut Levels) {
-        let readers = self.readers();
-        levels.pending += readers.len();
-        let oldest = readers.first().map(|reader| reader.age);
-        levels.oldest = levels.oldest.max(oldest.unwrap_or_default());
+        levels.pending = levels.pending.saturating_add(self.pending());
+        levels.oldest = levels.oldest.max(self.oldest_age().unwrap_or_default());
         levels.closing = levels.closing.max(self.closing_for().unwrap_or_default());
     }
 

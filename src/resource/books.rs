@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::ledger_record::Record;
-use super::{Ending, LedgerSnapshot, UnclosedEntry};
+use super::{Ending, LedgerSnapshot, OpenEntry, OpenSite, UnclosedEntry};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
@@ -23,8 +23,9 @@ pub(super) struct Books {
 
 #[derive(Default)]
 struct Records {
-    /// What is open, by number of opening.
-    open: BTreeMap<u64, Arc<Record>>,
+    /// What is open, by the line that opened it, and by number of opening: the oldest of a line first. A line that has
+    /// nothing open any more stays, since it may open again; a program has only so many.
+    open: BTreeMap<&'static Location<'static>, BTreeMap<u64, Arc<Record>>>,
     /// The last that were lost. They have a list of their own: there are few, and many may be dropped unclosed.
     lost: VecDeque<Unclosed>,
     dropped_unclosed: VecDeque<Unclosed>,
@@ -64,13 +65,15 @@ impl Books {
         let what = self.records.is_some().then(|| what.to_string());
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let record = Arc::new(Record::new(number, what?, location));
-        self.records()?.open.insert(number, Arc::clone(&record));
+        self.records()?.open.entry(location).or_default().insert(number, Arc::clone(&record));
         Some(record)
     }
 
     pub(super) fn end(&self, record: Option<Arc<Record>>, ending: Ending) {
         if let Some((mut records, record)) = self.records().zip(record) {
-            records.open.remove(&record.number);
+            if let Some(of_line) = records.open.get_mut(record.location) {
+                of_line.remove(&record.number);
+            }
             let forgotten = if ending.is_unclosed() { records.remember(record, ending) } else { None };
             // What is forgotten is freed without the lock.
             drop(records);
@@ -79,14 +82,21 @@ impl Books {
         self.endings[ending as usize].fetch_add(1, Ordering::Release);
     }
 
+    /// What is open, the oldest first, and no more than so many.
+    pub(super) fn open_entries(&self, limit: usize) -> Vec<OpenEntry> {
+        let oldest = self.records().map_or_else(Vec::new, |records| records.oldest(limit));
+        // Without the lock of the books.
+        oldest.iter().map(|record| record.report()).collect()
+    }
+
     pub(super) fn snapshot(&self) -> LedgerSnapshot {
         // An entry that ends in between is counted as open, not as ended without having been opened.
         let ended = Ending::ALL.map(|ending| self.endings[ending as usize].load(Ordering::Acquire));
         let opened = self.opened.load(Ordering::Acquire);
         let of = |ending: Ending| ended[ending as usize];
-        let (open, unclosed) = self.records().map_or_else(Default::default, |records| {
+        let (sites, oldest, unclosed) = self.records().map_or_else(Default::default, |records| {
             let unclosed: Vec<_> = records.lost.iter().chain(&records.dropped_unclosed).cloned().collect();
-            (records.open.values().cloned().collect::<Vec<_>>(), unclosed)
+            (records.sites(), records.oldest(LedgerSnapshot::OPEN_ENTRIES), unclosed)
         });
         // Without the lock of the books.
         LedgerSnapshot {
@@ -98,13 +108,35 @@ impl Books {
             dropped_unclosed: of(Ending::DroppedUnclosed),
             lost: of(Ending::Lost),
             open: opened.saturating_sub(ended.iter().sum()),
-            open_entries: open.iter().map(|record| record.report()).collect(),
+            open_entries: oldest.iter().map(|record| record.report()).collect(),
+            open_sites: sites
+                .into_iter()
+                .map(|(count, oldest)| OpenSite::new(count, oldest.report()))
+                .collect(),
             last_unclosed: unclosed.iter().map(Unclosed::report).collect(),
         }
     }
 }
 
 impl Records {
+    /// For each line that has something open: how much, and the oldest of it.
+    fn sites(&self) -> Vec<(usize, Arc<Record>)> {
+        let sites = self.open.values().filter_map(|of_line| {
+            let (_, oldest) = of_line.first_key_value()?;
+            Some((of_line.len(), Arc::clone(oldest)))
+        });
+        sites.collect()
+    }
+
+    fn oldest(&self, limit: usize) -> Vec<Arc<Record>> {
+        // Of each line no more than are wanted of all: what is looked at depends on the lines, not on what is open.
+        let mut oldest: Vec<_> =
+            self.open.values().flat_map(|of_line| of_line.values().take(limit)).collect();
+        oldest.sort_unstable_by_key(|record| record.number);
+        oldest.truncate(limit);
+        oldest.into_iter().cloned().collect()
+    }
+
     /// Remembers an entry that ended without having been closed. Returns the one that is forgotten for it.
     fn remember(&mut self, record: Arc<Record>, ending: Ending) -> Option<Unclosed> {
         let remembered = if ending == Ending::Lost { &mut self.lost } else { &mut self.dropped_unclosed };

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
-use super::pool_state::Charge;
+use super::wait_queue::Charge;
 use super::{BytePool, Ending, LedgerEntry, PoolError};
 
 /// A buffer of a [`BytePool`], which returns itself when it is dropped.
@@ -114,14 +114,18 @@ impl ByteLease {
     pub fn try_resize(&mut self, len: usize) -> Result<(), PoolError> {
         let charge = self.pool.charge_for(len)?;
         if charge.bytes > self.charge.bytes {
-            self.pool.charge_growth(self.charge, charge)?;
+            let growth = charge.bytes - self.charge.bytes;
+            self.pool.charge_growth(growth)?;
+            if self.buffer.try_reserve_exact(charge.bytes - self.buffer.len()).is_err() {
+                self.pool.discharge_some(growth);
+                return Err(PoolError::OutOfMemory { charge_bytes: growth });
+            }
             self.charge = charge;
-            self.buffer.reserve_exact(charge.bytes - self.buffer.len());
         } else if charge.bytes < self.charge.bytes {
             self.buffer.truncate(charge.bytes);
             self.buffer.shrink_to(charge.bytes);
             let old = mem::replace(&mut self.charge, charge);
-            self.pool.discharge_rest(old, charge);
+            self.pool.discharge_some(old.bytes - charge.bytes);
         }
         self.entry.note("resized to", Some(charge.bytes as u64));
         Ok(())

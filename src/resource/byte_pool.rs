@@ -1,10 +1,11 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::PoisonError;
-use std::task::Waker;
+use std::time::Duration;
 
-use super::pool_state::{Charge, Demand, Grant, PoolState};
+use super::pool_state::PoolState;
 use super::size_classes::SizeClasses;
+use super::wait_queue::{Charge, Grant};
 use super::{ByteLease, BytePoolBuilder, LeakLedger, LeaseWait, PoolError, PoolSnapshot, Reservation};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
@@ -31,13 +32,31 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 /// neither another waiter who would need less nor a [`lease`](Self::lease), which is refused. So a large lease
 /// is not starved by small ones.
 ///
+/// A waiter that is let in is woken, and is charged for what it was granted until it is polled and collects it. A future
+/// that is not polled, say one that stands by in a loop around `select!`, would keep that from everybody for as long as it
+/// lives. So what was not collected within a [time](BytePoolBuilder::collect_within), 1 s unless said otherwise, is
+/// *passed on* as soon as others need it, the oldest grant first: to those who wait, or where nobody does to a lease or a
+/// growth that would be refused. The waiter that did not come is *absent*, and holds up nobody. When it is polled again
+/// it waits again, in its old place, which is in front of all who came later.
+///
+/// - Nothing that was granted is lost, and who has collected keeps it.
+/// - A future that is not polled does not starve others, provided that somebody uses the pool: leases, returns, polls a
+///   wait, or takes a [`snapshot`](Self::snapshot). There is no clock that would do it. A pool that has no users but
+///   futures that wait, and a task that waits for a second lease while the future of its first one is not polled, need
+///   such a user: a publisher of figures is one, and so is a [`lease_wait_timeout`](Self::lease_wait_timeout).
+/// - A waiter is not starved by being passed over if it is polled within that time after it was woken. One that is
+///   always polled later may be passed over each time.
+///
+/// How many have not collected or are absent is among the figures, and which is in the ledger.
+///
 /// # Complexity
 ///
 /// A lease and its return are one lock and one reference count each, and an allocation where no buffer of that
 /// size is idle: 1.0 to 1.1 times what a pool with sizes, budget and figures takes that is written plainly under a
 /// mutex, and 1.2 to 1.4 times a bare list of buffers under one, be it one thread or two that contend
 /// (`cargo bench --bench resource -- ratios`). Nothing is allocated or freed under the lock, save that the lists
-/// of idle buffers and of waiters grow. Waiting costs O(log n) for each poll with n waiters.
+/// of idle buffers and of waiters grow and shrink, and no waker is cloned, dropped or woken. With n waiters each poll of
+/// a wait, its end and giving it up cost O(log n).
 ///
 /// # Examples
 ///
@@ -79,8 +98,13 @@ impl BytePool {
         BytePoolBuilder::default()
     }
 
-    pub(super) fn new(classes: SizeClasses, budget: usize, ledger: LeakLedger) -> Self {
-        let state = Apart(Mutex::new(PoolState::new(&classes, budget)));
+    pub(super) fn new(
+        classes: SizeClasses,
+        budget: usize,
+        collect_within: Duration,
+        ledger: LeakLedger,
+    ) -> Self {
+        let state = Apart(Mutex::new(PoolState::new(&classes, budget, collect_within)));
         Self { shared: Arc::new(Shared { classes, budget, ledger, state }) }
     }
 
@@ -89,26 +113,27 @@ impl BytePool {
     /// # Errors
     ///
     /// [`PoolError::Exhausted`] if the budget does not allow it, or somebody waits for a lease.
-    /// [`PoolError::TooLarge`] if the pool has no such buffers.
+    /// [`PoolError::TooLarge`] if the pool has no such buffers. [`PoolError::OutOfMemory`] if the allocator has not.
     #[track_caller]
     #[inline]
     pub fn lease(&self, len: usize) -> Result<ByteLease, PoolError> {
         let charge = self.charge_for(len)?;
-        let mut state = self.lock();
-        if !state.admits(charge.bytes) {
-            return Err(state.refuse(charge.bytes));
-        }
-        let buffer = state.charge(charge);
-        Ok(self.hand_out(state, charge, buffer, Location::caller()))
+        let mut state = self.admit(charge.bytes).map_err(|mut state| state.refuse(charge.bytes))?;
+        let buffer = match state.charge(charge) {
+            Some(buffer) => buffer,
+            None => self.allocate(state, charge)?,
+        };
+        Ok(self.lease_of(charge, buffer, Location::caller()))
     }
 
     /// Waits for an empty buffer that holds at least `len` bytes.
     ///
     /// # Errors
     ///
-    /// [`PoolError::TooLarge`] if the pool has no such buffers. Nothing else is an error: the budget is enough
-    /// for each size, so every wait is served once what is leased has come back. It does not come back if
-    /// everybody who holds a lease waits for another one: cap how many do both at once.
+    /// [`PoolError::TooLarge`] if the pool has no such buffers. [`PoolError::OutOfMemory`] if the allocator has not.
+    /// Nothing else is an error: the budget is enough for each size, so every wait is served once what is leased has
+    /// come back. It does not come back if everybody who holds a lease waits for another one: cap how many do both at
+    /// once.
     ///
     /// # Cancel safety
     ///
@@ -119,6 +144,34 @@ impl BytePool {
         LeaseWait::new(self.clone(), len, Location::caller())
     }
 
+    /// Waits for an empty buffer that holds at least `len` bytes, for a limited time from the first poll on.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TimedOut`] if it was not granted in time. Else as [`lease_wait`](Self::lease_wait).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a clock.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`lease_wait`](Self::lease_wait).
+    #[cfg(feature = "tokio")]
+    #[track_caller]
+    pub fn lease_wait_timeout(
+        &self,
+        len: usize,
+        limit: Duration,
+    ) -> impl Future<Output = Result<ByteLease, PoolError>> + Send + use<> {
+        let wait = self.lease_wait(len);
+        let pool = self.clone();
+        async move {
+            let waited = tokio::time::timeout(limit, wait).await;
+            waited.unwrap_or_else(|_| Err(pool.timed_out(pool.charge_for(len)?.bytes, limit)))
+        }
+    }
+
     /// Makes an empty [`Reservation`], which charges memory that is not the pool's.
     #[track_caller]
     pub fn reservation(&self) -> Reservation {
@@ -126,10 +179,17 @@ impl BytePool {
         Reservation::new(self.clone(), entry)
     }
 
-    /// Returns the figures.
+    /// Returns the figures. What was not collected in time is [passed on](Self#fairness) before.
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {
-        self.lock().snapshot()
+        let mut state = self.lock();
+        let let_in = (state.has_waiters() && state.has_grants()).then(|| state.let_in());
+        let figures = state.snapshot();
+        drop(state);
+        if let Some(let_in) = let_in {
+            let_in.finish();
+        }
+        figures
     }
 
     /// Returns the budget in bytes.
@@ -155,23 +215,41 @@ impl BytePool {
         drop(idle);
     }
 
-    /// Makes a lease of what has been charged, and releases the lock.
-    #[inline]
-    fn hand_out(
+    /// Makes a lease of what was granted.
+    pub(super) fn hand_out(
         &self,
-        state: MutexGuard<'_, PoolState>,
         charge: Charge,
-        buffer: Option<Vec<u8>>,
+        grant: Grant,
         site: &'static Location<'static>,
-    ) -> ByteLease {
-        let buffer = if let Some(buffer) = buffer {
-            drop(state);
-            buffer
-        } else {
-            PoolState::allocate(state, charge)
+    ) -> Result<ByteLease, PoolError> {
+        let buffer = match grant.into_buffer() {
+            Some(buffer) => buffer,
+            None => self.allocate(self.lock(), charge)?,
         };
+        Ok(self.lease_of(charge, buffer, site))
+    }
+
+    #[inline]
+    fn lease_of(&self, charge: Charge, buffer: Vec<u8>, site: &'static Location<'static>) -> ByteLease {
         let entry = self.shared.ledger.open_at(format_args!("lease of {} bytes", charge.bytes), site);
         ByteLease::new(self.clone(), buffer, charge, entry)
+    }
+
+    /// Allocates a buffer for what has been charged, which is given back if there is no memory. Releases the lock.
+    #[cold]
+    fn allocate(&self, mut state: MutexGuard<'_, PoolState>, charge: Charge) -> Result<Vec<u8>, PoolError> {
+        let trimmed = state.count_allocation(charge);
+        drop(state);
+        // Before the allocation, which is to have its place.
+        drop(trimmed);
+        let mut buffer = Vec::new();
+        if buffer.try_reserve_exact(charge.bytes).is_err() {
+            let mut state = self.lock();
+            state.undo_allocation(charge);
+            Self::release(state);
+            return Err(PoolError::OutOfMemory { charge_bytes: charge.bytes });
+        }
+        Ok(buffer)
     }
 
     /// Takes a buffer back.
@@ -181,133 +259,7 @@ impl BytePool {
         buffer.clear();
         let mut state = self.lock();
         state.discharge(charge, Some(buffer));
-        PoolState::let_in(state);
-    }
-
-    /// Takes a place in the queue, or a lease at once if nobody is in it.
-    pub(super) fn enqueue(
-        &self,
-        charge: Charge,
-        waker: &Waker,
-        site: &'static Location<'static>,
-    ) -> Result<ByteLease, u64> {
-        let mut state = self.lock();
-        if !state.admits(charge.bytes) {
-            return Err(state.enqueue(Demand::Lease(charge), waker.clone()));
-        }
-        let buffer = state.charge(charge);
-        Ok(self.hand_out(state, charge, buffer, site))
-    }
-
-    /// Takes the lease that a waiter was granted, or has `waker` woken when it is.
-    pub(super) fn redeem(
-        &self,
-        ticket: u64,
-        waker: &Waker,
-        site: &'static Location<'static>,
-    ) -> Option<ByteLease> {
-        let mut state = self.lock();
-        if let Some(Grant::Lease(charge, buffer)) = state.take_grant(ticket) {
-            return Some(self.hand_out(state, charge, buffer, site));
-        }
-        Self::go_on_waiting(state, ticket, waker);
-        None
-    }
-
-    fn go_on_waiting(mut state: MutexGuard<'_, PoolState>, ticket: u64, waker: &Waker) {
-        let replaced = state.replace_waker(ticket, waker);
-        // The old waker is dropped after the lock is released: it is not ours.
-        drop(state);
-        drop(replaced);
-    }
-
-    /// Leaves the queue.
-    pub(super) fn cancel(&self, ticket: u64) {
-        let mut state = self.lock();
-        let mut left = None;
-        match state.take_grant(ticket) {
-            Some(grant) => state.take_back(grant),
-            None => left = state.dequeue(ticket),
-        }
-        // Who was behind may fit where this one did not.
-        PoolState::let_in(state);
-        drop(left);
-    }
-
-    /// Charges the difference between two sizes, for a lease that grows.
-    pub(super) fn charge_growth(&self, old: Charge, new: Charge) -> Result<(), PoolError> {
-        let growth = new.bytes - old.bytes;
-        let mut state = self.lock();
-        if !state.admits(growth) {
-            return Err(state.refuse(growth));
-        }
-        state.charge_more(growth);
-        Self::make_room(state);
-        Ok(())
-    }
-
-    /// Drops idle buffers for what has been charged.
-    fn make_room(mut state: MutexGuard<'_, PoolState>) {
-        let trimmed = state.trim_to_budget();
-        drop(state);
-        drop(trimmed);
-    }
-
-    /// Gives back the difference between two sizes, of a lease that has shrunk.
-    pub(super) fn discharge_rest(&self, old: Charge, new: Charge) {
-        let mut state = self.lock();
-        state.discharge_some(old.bytes - new.bytes);
-        PoolState::let_in(state);
-    }
-
-    /// Charges what a reservation grows by.
-    pub(super) fn reserve(&self, bytes: usize) -> Result<(), PoolError> {
-        let mut state = self.lock();
-        if !state.admits(bytes) {
-            return Err(state.refuse(bytes));
-        }
-        state.reserve(bytes);
-        Self::make_room(state);
-        Ok(())
-    }
-
-    /// Charges what a reservation grows by, if that is admitted, and returns whether it is. Nothing is refused.
-    pub(super) fn reserve_if_free(&self, bytes: usize) -> bool {
-        let mut state = self.lock();
-        let is_admitted = state.admits(bytes);
-        if is_admitted {
-            state.reserve(bytes);
-            Self::make_room(state);
-        }
-        is_admitted
-    }
-
-    /// Charges what a reservation grows by, or takes a place in the queue.
-    pub(super) fn reserve_or_enqueue(&self, bytes: usize, waker: &Waker) -> Result<(), u64> {
-        let mut state = self.lock();
-        if !state.admits(bytes) {
-            return Err(state.enqueue(Demand::Growth(bytes), waker.clone()));
-        }
-        state.reserve(bytes);
-        Self::make_room(state);
-        Ok(())
-    }
-
-    /// Whether a reservation has been granted what it waits for; if not, has `waker` woken when it is.
-    pub(super) fn redeem_growth(&self, ticket: u64, waker: &Waker) -> bool {
-        let mut state = self.lock();
-        let is_granted = state.take_grant(ticket).is_some();
-        if !is_granted {
-            Self::go_on_waiting(state, ticket, waker);
-        }
-        is_granted
-    }
-
-    /// Gives back what a reservation has shrunk by.
-    pub(super) fn unreserve(&self, bytes: usize) {
-        let mut state = self.lock();
-        state.unreserve(bytes);
-        PoolState::let_in(state);
+        Self::release(state);
     }
 
     /// Returns what a lease of `len` bytes is charged.
@@ -319,15 +271,21 @@ impl BytePool {
         })
     }
 
+    pub(super) fn ledger(&self) -> &LeakLedger {
+        &self.shared.ledger
+    }
+
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // What may panic under the lock is the cloning of a waker, before anything is changed.
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
+        // Nothing in here panics between two changes, so a poisoned lock has a whole state.
         self.shared.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for BytePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BytePool").field("snapshot", &self.snapshot()).finish_non_exhaustive()
+        // Printing passes nothing on.
+        let figures = self.lock().snapshot();
+        f.debug_struct("BytePool").field("snapshot", &figures).finish_non_exhaustive()
     }
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::size_classes::SizeClasses;
 use super::{BytePool, LeakLedger, PoolConfigError};
 
@@ -9,6 +11,7 @@ use super::{BytePool, LeakLedger, PoolConfigError};
 /// | [`largest_bytes`](Self::largest_bytes) | 1 MiB |
 /// | [`growth_factor`](Self::growth_factor) | 2 |
 /// | [`budget_bytes`](Self::budget_bytes) | 64 MiB |
+/// | [`collect_within`](Self::collect_within) | 1 s |
 /// | [`ledger`](Self::ledger) | none kept |
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
@@ -17,23 +20,36 @@ pub struct BytePoolBuilder {
     largest: usize,
     factor: usize,
     budget: usize,
+    collect_within: Duration,
     ledger: LeakLedger,
 }
 
 impl Default for BytePoolBuilder {
     fn default() -> Self {
-        Self { smallest: 1 << 10, largest: 1 << 20, factor: 2, budget: 64 << 20, ledger: LeakLedger::off() }
+        Self {
+            smallest: 1 << 10,
+            largest: 1 << 20,
+            factor: 2,
+            budget: 64 << 20,
+            collect_within: Duration::from_secs(1),
+            ledger: LeakLedger::off(),
+        }
     }
 }
 
 impl BytePoolBuilder {
+    /// The most that [`largest_bytes`](Self::largest_bytes) can be: 64 PiB, which is more than any processor can address,
+    /// or what an allocation can have where addresses are shorter.
+    pub const LARGEST_BYTES: usize = if usize::BITS < 64 { usize::MAX / 2 } else { 1 << (usize::BITS - 8) };
+
     /// Sets the capacity of the smallest buffers, at least 1. Shorter leases get one of these.
     pub const fn smallest_bytes(mut self, bytes: usize) -> Self {
         self.smallest = bytes;
         self
     }
 
-    /// Sets the capacity of the largest buffers. A longer lease is an error.
+    /// Sets the capacity of the largest buffers, at most [`LARGEST_BYTES`](Self::LARGEST_BYTES). A longer lease is an
+    /// error, and so is one that the allocator has no memory for.
     pub const fn largest_bytes(mut self, bytes: usize) -> Self {
         self.largest = bytes;
         self
@@ -53,7 +69,17 @@ impl BytePoolBuilder {
         self
     }
 
-    /// Books every lease in `ledger` until it comes back.
+    /// Sets how soon a waiter that was let in is to collect what it was granted. If it does not, that can be
+    /// [passed on](BytePool#fairness) to others.
+    ///
+    /// Longer than a task that was woken may take to be run. With [`Duration::MAX`] nothing is passed on: a future that
+    /// is not polled then keeps what it was granted for as long as it lives.
+    pub const fn collect_within(mut self, time: Duration) -> Self {
+        self.collect_within = time;
+        self
+    }
+
+    /// Books every lease in `ledger` until it comes back, every wait for one from its first poll, and every reservation.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
         self.ledger = ledger.clone();
         self
@@ -69,6 +95,6 @@ impl BytePoolBuilder {
         if self.budget < self.largest {
             return Err(PoolConfigError::Budget { budget: self.budget, largest: self.largest });
         }
-        Ok(BytePool::new(classes, self.budget, self.ledger))
+        Ok(BytePool::new(classes, self.budget, self.collect_within, self.ledger))
     }
 }

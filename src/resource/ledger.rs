@@ -2,7 +2,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::books::Books;
-use super::{LedgerEntry, LedgerSnapshot};
+use super::{LedgerEntry, LedgerSnapshot, OpenEntry};
 use crate::sync::Arc;
 
 /// How much a [`LeakLedger`] writes down.
@@ -102,13 +102,29 @@ impl LeakLedger {
         LedgerEntry::new(self.books.as_ref().map(|books| (Arc::clone(books), books.open(what, location))))
     }
 
-    /// Returns the state of the books.
+    /// Returns the state of the books: the figures, and at level sites what is open by the line that opened it, with
+    /// the oldest few of it.
     ///
     /// While entries are opened and ended concurrently, the figures may be of slightly different moments;
     /// `open` is never too small.
+    ///
+    /// # Complexity
+    ///
+    /// Depends on how many lines of code have opened something, not on how much is open.
     #[must_use]
     pub fn snapshot(&self) -> LedgerSnapshot {
         self.books.as_ref().map_or_else(LedgerSnapshot::default, |books| books.snapshot())
+    }
+
+    /// Returns what is open, the oldest first, but no more than `limit` of it. Empty below level sites.
+    ///
+    /// # Complexity
+    ///
+    /// With n entries in all that are looked at, O(n log n), and a copy of what each that is returned is in the words of
+    /// whoever opened it. Looked at are `limit` for each line of code that has opened something, or all it has open.
+    #[must_use]
+    pub fn open_entries(&self, limit: usize) -> Vec<OpenEntry> {
+        self.books.as_ref().map_or_else(Vec::new, |books| books.open_entries(limit))
     }
 
     /// Whether there is no other handle and no entry, so that the books will not change any more.

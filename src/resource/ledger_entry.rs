@@ -43,6 +43,11 @@ impl LedgerEntry {
         }
     }
 
+    /// Returns what notes for the entry from elsewhere.
+    pub(super) fn noter(&self) -> Noter {
+        Noter(self.open.as_ref().and_then(|(_, record)| record.clone()))
+    }
+
     /// Books how the resource has ended.
     pub fn end(mut self, ending: Ending) {
         self.book(ending);
@@ -76,5 +81,18 @@ impl fmt::Debug for LedgerEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record = self.open.as_ref().and_then(|(_, record)| record.as_ref());
         f.debug_struct("LedgerEntry").field("is_open", &self.open.is_some()).field("record", &record).finish()
+    }
+}
+
+/// Notes what becomes of the holder of an entry, where that is not for the holder to say. Outlives the entry.
+#[derive(Debug)]
+pub(super) struct Noter(Option<Arc<Record>>);
+
+impl Noter {
+    /// As [`LedgerEntry::note`]. Runs no code that is not ours, so it may be called under a lock.
+    pub(super) fn note(&self, doing: &'static str, number: Option<u64>) {
+        if let Some(record) = &self.0 {
+            record.note(doing, number);
+        }
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Record {
     /// The number of the opening.
     pub(super) number: u64,
     what: String,
-    location: &'static Location<'static>,
+    pub(super) location: &'static Location<'static>,
     since: Instant,
     last_use: Mutex<Option<Use>>,
 }

@@ -1,13 +1,15 @@
+use std::cmp::Reverse;
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::{Ending, LastUse};
+use super::{Ending, LastUse, OpenSite};
 
 /// The state of a [`LeakLedger`](super::LeakLedger) at one moment.
 ///
-/// Printing it gives the report: one line of figures, then a line for each open entry, then one for each of the last
-/// that were lost or dropped unclosed.
+/// Printing it gives the report: one line of figures; then a line for each open entry, or where these are more than 16,
+/// one for each line of code that has opened some, the 24 with the oldest entries first; then one for each of the last that
+/// were lost or dropped unclosed. That is at most 58 lines, however much is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LedgerSnapshot {
@@ -28,8 +30,10 @@ pub struct LedgerSnapshot {
     pub lost: u64,
     /// How many are open.
     pub open: u64,
-    /// The open ones, oldest first. Empty below level sites.
+    /// The oldest 16 of the open ones, oldest first. Empty below level sites.
+    /// [`LeakLedger::open_entries`](super::LeakLedger::open_entries) gives more.
     pub open_entries: Vec<OpenEntry>,
+    pub(super) open_sites: Vec<OpenSite>,
     /// The last 16 that were lost, then the last 16 that were dropped unclosed, each in the order in which they ended.
     /// Empty below level sites.
     pub last_unclosed: Vec<UnclosedEntry>,
@@ -65,6 +69,11 @@ pub struct UnclosedEntry {
 }
 
 impl LedgerSnapshot {
+    /// How many open entries are in it by themselves.
+    pub(super) const OPEN_ENTRIES: usize = 16;
+    /// How many lines of code a report has.
+    const SITES_SHOWN: usize = 24;
+
     /// Returns whether nothing is open and nothing was lost.
     #[must_use]
     pub const fn is_balanced(&self) -> bool {
@@ -91,8 +100,27 @@ impl fmt::Display for LedgerSnapshot {
             write!(f, ", {ending} {count}")?;
         }
         write!(f, ", open {}", self.open)?;
-        self.open_entries.iter().try_for_each(|entry| write!(f, "\n  {entry}"))?;
+        let of_sites: usize = self.open_sites.iter().map(|site| site.count).sum();
+        if of_sites <= self.open_entries.len() {
+            self.open_entries.iter().try_for_each(|entry| write!(f, "\n  {entry}"))?;
+        } else {
+            self.fmt_sites(f)?;
+        }
         self.last_unclosed.iter().try_for_each(|entry| write!(f, "\n  {entry}"))
+    }
+}
+
+impl LedgerSnapshot {
+    fn fmt_sites(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sites: Vec<_> = self.open_sites.iter().collect();
+        sites.sort_by_key(|site| Reverse(site.oldest.age));
+        let (shown, others) = sites.split_at(sites.len().min(Self::SITES_SHOWN));
+        shown.iter().try_for_each(|site| write!(f, "\n  {site}"))?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let open: usize = others.iter().map(|site| site.count).sum();
+        write!(f, "\n  and {open} more, opened at {} other lines", others.len())
     }
 }
 

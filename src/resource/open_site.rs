@@ -1,21 +1,26 @@
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
 
 use super::{LedgerSnapshot, OpenEntry};
 
-/// What one line of code has opened and is open. Made by [`LedgerSnapshot::open_sites`].
+/// What one line of code has opened and is open. Of [`LedgerSnapshot::open_sites`].
 ///
 /// As in `16 opened at src/query.rs:95:35, the first of them source 0, 57.1s ago`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct OpenSite<'a> {
+pub struct OpenSite {
     /// The line of code.
     pub location: &'static Location<'static>,
     /// How many entries of it are open.
     pub count: usize,
     /// The oldest of them.
-    pub oldest: &'a OpenEntry,
+    pub oldest: OpenEntry,
+}
+
+impl OpenSite {
+    pub(super) const fn new(count: usize, oldest: OpenEntry) -> Self {
+        Self { location: oldest.location, count, oldest }
+    }
 }
 
 impl LedgerSnapshot {
@@ -24,18 +29,12 @@ impl LedgerSnapshot {
     ///
     /// A leak has thousands of entries, and few lines.
     #[must_use]
-    pub fn open_sites(&self) -> Vec<OpenSite<'_>> {
-        let mut sites = BTreeMap::new();
-        for entry in &self.open_entries {
-            let OpenEntry { location, .. } = *entry;
-            let site = sites.entry(location).or_insert(OpenSite { location, count: 0, oldest: entry });
-            site.count += 1;
-        }
-        sites.into_values().collect()
+    pub fn open_sites(&self) -> &[OpenSite] {
+        &self.open_sites
     }
 }
 
-impl fmt::Display for OpenSite<'_> {
+impl fmt::Display for OpenSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { location, count, oldest: OpenEntry { what, age, last_use, .. } } = self;
         write!(f, "{count} opened at {location}, the first of them {what}, {age:.1?} ago")?;

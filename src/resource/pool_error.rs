@@ -25,16 +25,42 @@ pub enum PoolError {
         /// The capacity of the largest buffers; of a reservation, the budget.
         largest_bytes: usize,
     },
+    /// The budget allows it, but the allocator has no memory for the buffer. Nothing is charged.
+    #[error("the allocator has no {charge_bytes} bytes for a buffer")]
+    OutOfMemory {
+        /// What would have been charged: the capacity of the buffer, or what a lease was to grow by.
+        charge_bytes: usize,
+    },
+    /// The lease that was waited for was not granted in time.
+    #[cfg(feature = "tokio")]
+    #[error(
+        "the pool has not given {charge_bytes} bytes within {limit:?}: {available_bytes} of {budget_bytes} are left, and \
+         {waiting} others wait"
+    )]
+    TimedOut {
+        /// What would have been charged: the capacity of the buffer.
+        charge_bytes: usize,
+        /// The time it had.
+        limit: std::time::Duration,
+        /// What the budget had left in the end.
+        available_bytes: usize,
+        /// The budget.
+        budget_bytes: usize,
+        /// How many others were waiting in the end.
+        waiting: usize,
+    },
 }
 
 /// Why a [`BytePool`](super::BytePool) cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolConfigError {
-    /// The smallest size is 0 or above the largest, or the largest is above `isize::MAX`.
+    /// The smallest size is 0 or above the largest, or the largest is above
+    /// [`BytePoolBuilder::LARGEST_BYTES`](super::BytePoolBuilder::LARGEST_BYTES).
     #[error(
         "buffers of {smallest} to {largest} bytes: the smallest must be at least 1 and not above the largest, \
-         the largest at most isize::MAX"
+         the largest at most {}",
+        super::BytePoolBuilder::LARGEST_BYTES
     )]
     Sizes {
         /// The smallest size asked for.

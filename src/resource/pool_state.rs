@@ -1,13 +1,14 @@
-use std::collections::VecDeque;
 use std::mem;
 use std::task::Waker;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::ledger_entry::Noter;
 use super::size_classes::SizeClasses;
+use super::wait_queue::{Charge, Demand, Grant, WaitQueue};
 use super::wake_all::wake_all;
 use super::{Flow, PoolError, PoolSnapshot};
-use crate::sync::MutexGuard;
 
 /// What a pool keeps under its lock: the figures, the idle buffers and the queue.
 ///
@@ -23,11 +24,7 @@ pub(super) struct PoolState {
     /// By size class.
     idle: Box<[Idle]>,
     budget_bytes: usize,
-    /// Who waits, in the order of arrival, which is the order of tickets.
-    waiters: VecDeque<Waiter>,
-    /// Those who have been let in and have not come for it, by their tickets.
-    granted: SmallVec<[(u64, Grant); 4]>,
-    next_ticket: u64,
+    queue: WaitQueue,
     reserved_bytes: usize,
     refusals: Flow,
     waits: Flow,
@@ -41,59 +38,47 @@ struct Idle {
     buffers: Vec<Vec<u8>>,
 }
 
-struct Waiter {
-    ticket: u64,
-    demand: Demand,
-    waker: Waker,
+/// What is to be done without the lock after waiters were let in: see [`finish`](Self::finish).
+#[derive(Default)]
+#[must_use = "who was let in is to be woken"]
+pub(super) struct LetIn {
+    woken: SmallVec<[(u64, Waker); 4]>,
+    trimmed: Vec<Vec<u8>>,
 }
 
-/// What somebody waits for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Demand {
-    Lease(Charge),
-    /// So many bytes more for a reservation.
-    Growth(usize),
-}
+impl LetIn {
+    /// Whether nothing is to be done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.woken.is_empty() && self.trimmed.is_empty()
+    }
 
-impl Demand {
-    const fn bytes(self) -> usize {
-        match self {
-            Self::Lease(Charge { bytes, .. }) | Self::Growth(bytes) => bytes,
-        }
+    /// Frees idle buffers that made room, and wakes those who were let in.
+    pub(super) fn finish(self) {
+        drop(self.trimmed);
+        wake_all(self.woken.into_iter().map(|(_, waker)| waker));
+    }
+
+    /// Takes out the waker of somebody who knows already.
+    pub(super) fn take_waker(&mut self, ticket: u64) -> Option<Waker> {
+        let place = self.woken.iter().position(|(woken, _)| *woken == ticket)?;
+        Some(self.woken.remove(place).1)
     }
 }
 
-/// What a waiter has been let in for. It is charged.
-pub(super) enum Grant {
-    /// The buffer is kept, if one was idle: left with the idle ones, it would be held beside what was charged
-    /// for it.
-    Lease(Charge, Option<Vec<u8>>),
-    Growth(usize),
-}
-
-/// What a lease was charged: the class and capacity of its buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Charge {
-    pub(super) class: usize,
-    pub(super) bytes: usize,
-}
-
 impl PoolState {
-    pub(super) fn new(classes: &SizeClasses, budget: usize) -> Self {
+    pub(super) fn new(classes: &SizeClasses, budget: usize, collect_within: Duration) -> Self {
         Self {
             used_bytes: 0,
             peak_bytes: 0,
             outstanding: 0,
-            gets: Flow::default(),
+            gets: Flow::ZERO,
             idle: classes.sizes().map(|bytes| Idle { bytes, buffers: Vec::new() }).collect(),
             budget_bytes: budget,
-            waiters: VecDeque::new(),
-            granted: SmallVec::new(),
-            next_ticket: 0,
+            queue: WaitQueue::new(collect_within),
             reserved_bytes: 0,
-            refusals: Flow::default(),
-            waits: Flow::default(),
-            allocations: Flow::default(),
+            refusals: Flow::ZERO,
+            waits: Flow::ZERO,
+            allocations: Flow::ZERO,
         }
     }
 
@@ -105,14 +90,18 @@ impl PoolState {
             peak_bytes: self.peak_bytes,
             idle_bytes: self.idle_bytes(),
             outstanding: self.outstanding,
-            waiting: self.waiters.len(),
+            waiting: self.queue.waiting(),
+            uncollected: self.queue.uncollected(),
+            uncollected_bytes: self.queue.uncollected_bytes(),
+            absent: self.queue.absent(),
             gets: self.gets,
             puts: Flow {
                 count: self.gets.count - self.outstanding as u64,
-                bytes: self.gets.bytes - (self.used_bytes - self.reserved_bytes) as u64,
+                bytes: self.gets.bytes.wrapping_sub((self.used_bytes - self.reserved_bytes) as u64),
             },
             refusals: self.refusals,
             waits: self.waits,
+            passed_on: self.queue.passed_on(),
             allocations: self.allocations,
         }
     }
@@ -124,12 +113,23 @@ impl PoolState {
     /// Whether so much can be charged now, with nobody in front.
     #[inline]
     pub(super) fn admits(&self, bytes: usize) -> bool {
-        self.waiters.is_empty() && bytes <= self.available()
+        self.queue.waiting() == 0 && bytes <= self.available()
     }
 
     /// What is left of the budget. What is used has been admitted, so it is never more than the budget.
     const fn available(&self) -> usize {
         self.budget_bytes - self.used_bytes
+    }
+
+    /// Whether somebody waits.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        self.queue.waiting() > 0
+    }
+
+    /// Whether a grant was not collected yet.
+    pub(super) fn has_grants(&self) -> bool {
+        self.queue.uncollected() > 0
     }
 
     /// Refuses to charge so much.
@@ -140,7 +140,7 @@ impl PoolState {
             charge_bytes: bytes,
             available_bytes: self.available(),
             budget_bytes: self.budget_bytes,
-            waiting: self.waiters.len(),
+            waiting: self.queue.waiting(),
         }
     }
 
@@ -156,7 +156,8 @@ impl PoolState {
     /// Charges what a lease grows by.
     #[inline]
     pub(super) fn charge_more(&mut self, bytes: usize) {
-        self.gets.bytes += bytes as u64;
+        // What has come back is computed from it, so it must not stand still at the largest number.
+        self.gets.bytes = self.gets.bytes.wrapping_add(bytes as u64);
         self.occupy(bytes);
     }
 
@@ -193,84 +194,104 @@ impl PoolState {
         self.used_bytes -= bytes;
     }
 
+    /// Charges what somebody asks for. It has been admitted.
+    pub(super) fn grant(&mut self, demand: Demand) -> Grant {
+        match demand {
+            Demand::Lease(charge) => Grant::Lease(charge, self.charge(charge)),
+            Demand::Growth(bytes) => {
+                self.reserve(bytes);
+                Grant::Growth(bytes)
+            }
+        }
+    }
+
     /// Gives back what was granted.
-    pub(super) fn take_back(&mut self, grant: Grant) {
+    fn undo(&mut self, grant: Grant) {
         match grant {
             Grant::Lease(charge, buffer) => self.discharge(charge, buffer),
             Grant::Growth(bytes) => self.unreserve(bytes),
         }
     }
 
-    pub(super) fn enqueue(&mut self, demand: Demand, waker: Waker) -> u64 {
+    /// Takes a place in the queue. Returns its ticket.
+    pub(super) fn join(&mut self, demand: Demand, waker: Waker, noter: Noter) -> u64 {
         self.waits.add(demand.bytes());
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.waiters.push_back(Waiter { ticket, demand, waker });
-        ticket
+        self.queue.join(demand, waker, noter)
     }
 
-    /// Has `waker` woken when the waiter is let in, and returns the one it replaces.
-    pub(super) fn replace_waker(&mut self, ticket: u64, waker: &Waker) -> Option<Waker> {
-        let place = self.place_of(ticket)?;
-        let registered = &mut self.waiters.get_mut(place)?.waker;
-        (!registered.will_wake(waker)).then(|| mem::replace(registered, waker.clone()))
+    /// Whether a place in the queue waits on this waker.
+    pub(super) fn waits_on(&self, ticket: u64, waker: &Waker) -> bool {
+        self.queue.waits_on(ticket, waker)
     }
 
-    /// Takes a waiter out of the queue, who has this waker.
-    pub(super) fn dequeue(&mut self, ticket: u64) -> Option<Waker> {
-        let place = self.place_of(ticket)?;
-        self.waiters.remove(place).map(|waiter| waiter.waker)
+    /// Has a place in the queue wait on another waker. Returns the one that is not needed.
+    pub(super) fn wait_on(&mut self, ticket: u64, waker: Waker) -> Option<Waker> {
+        self.queue.wait_on(ticket, waker)
     }
 
-    fn place_of(&self, ticket: u64) -> Option<usize> {
-        self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+    /// Collects what was granted, if it was.
+    pub(super) fn collect(&mut self, ticket: u64) -> Option<Grant> {
+        self.queue.collect(ticket)
     }
 
-    /// Takes what a waiter was granted, if it was.
-    pub(super) fn take_grant(&mut self, ticket: u64) -> Option<Grant> {
-        let place = self.granted.iter().position(|(granted, _)| *granted == ticket)?;
-        Some(self.granted.swap_remove(place).1)
-    }
-
-    /// Charges those who wait, in order, for as long as the first of them fits. Releases the lock and wakes
-    /// them.
-    #[inline]
-    pub(super) fn let_in(state: MutexGuard<'_, Self>) {
-        if !state.waiters.is_empty() {
-            Self::let_in_waiters(state);
+    /// Gives up a place in the queue, and what was granted. Returns the waker that it waited on.
+    pub(super) fn leave(&mut self, ticket: u64) -> Option<Waker> {
+        let (grant, waker) = self.queue.leave(ticket);
+        if let Some(grant) = grant {
+            self.undo(grant);
         }
+        waker
     }
 
+    /// Charges those who wait, in order, for as long as the first of them fits. Where it does not, grants that were not
+    /// collected in time are passed on to it, the oldest first.
     #[cold]
-    fn let_in_waiters(mut state: MutexGuard<'_, Self>) {
-        let mut woken: SmallVec<[Waker; 4]> = SmallVec::new();
-        while state.waiters.front().is_some_and(|waiter| waiter.demand.bytes() <= state.available()) {
-            let Some(Waiter { ticket, demand, waker }) = state.waiters.pop_front() else { break };
-            let grant = match demand {
-                Demand::Lease(charge) => Grant::Lease(charge, state.charge(charge)),
-                Demand::Growth(bytes) => {
-                    state.reserve(bytes);
-                    Grant::Growth(bytes)
-                }
-            };
-            state.granted.push((ticket, grant));
-            woken.push(waker);
+    pub(super) fn let_in(&mut self) -> LetIn {
+        // What is granted here is not taken back here.
+        self.let_in_before(self.queue.next_grant())
+    }
+
+    fn let_in_before(&mut self, before: u64) -> LetIn {
+        let mut let_in = LetIn::default();
+        while let Some(demand) = self.queue.first() {
+            if demand.bytes() <= self.available() {
+                let grant = self.grant(demand);
+                let_in.woken.extend(self.queue.grant(grant));
+            } else if !self.take_back(before) {
+                break;
+            }
         }
-        let trimmed = state.trim_to_budget();
-        drop(state);
-        drop(trimmed);
-        wake_all(woken);
+        let_in.trimmed = self.trim_to_budget();
+        let_in
     }
 
-    /// Allocates a buffer for what has been charged. Releases the lock.
+    /// As [`let_in`](Self::let_in); and then, if nobody waits, takes back grants that were not collected in time until
+    /// there is room for so much.
     #[cold]
-    pub(super) fn allocate(mut state: MutexGuard<'_, Self>, charge: Charge) -> Vec<u8> {
-        state.allocations.add(charge.bytes);
-        let trimmed = state.trim_to_budget();
-        drop(state);
-        // Before the allocation, which is to have its place.
-        drop(trimmed);
-        Vec::with_capacity(charge.bytes)
+    pub(super) fn make_way(&mut self, bytes: usize) -> LetIn {
+        let before = self.queue.next_grant();
+        let let_in = self.let_in_before(before);
+        while self.queue.waiting() == 0 && bytes > self.available() && self.take_back(before) {}
+        let_in
+    }
+
+    fn take_back(&mut self, before: u64) -> bool {
+        let grant = self.queue.take_back(before);
+        grant.map(|grant| self.undo(grant)).is_some()
+    }
+
+    /// Counts that a buffer is about to be allocated for what has been charged. Returns idle buffers, which the caller
+    /// drops without the lock and before.
+    #[cold]
+    pub(super) fn count_allocation(&mut self, charge: Charge) -> Vec<Vec<u8>> {
+        self.allocations.add(charge.bytes);
+        self.trim_to_budget()
+    }
+
+    /// Gives back what has been charged for a buffer that could not be allocated.
+    pub(super) fn undo_allocation(&mut self, charge: Charge) {
+        self.allocations.undo(charge.bytes);
+        self.discharge(charge, None);
     }
 
     /// Takes out idle buffers, the largest first, until what is used and what is idle fit into the budget. The

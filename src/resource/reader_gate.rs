@@ -6,12 +6,11 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 #[cfg(feature = "tokio")]
 use super::CloseTimeout;
 use super::wake_all::wake_all;
 use super::{Ending, GateClosed, LeakLedger, LedgerEntry};
+use crate::contain_panic::contain_panic;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Counts the readers of something, and lets it be closed when the last of them has gone.
@@ -21,6 +20,11 @@ use crate::sync::{Mutex, MutexGuard};
 /// lets no new ones in and waits for those that are inside.
 ///
 /// Cloning gives another handle to the same gate. The model is `TaskTracker` of tokio-util: closed *and* empty.
+///
+/// # Complexity
+///
+/// Entering, leaving, a poll of a close and giving one up are O(log n) with n readers or closers. The last reader wakes
+/// all closers. [`readers`](Self::readers) is O(n).
 ///
 /// # Examples
 ///
@@ -56,7 +60,7 @@ struct State {
     /// Who is inside, by number of entry.
     readers: BTreeMap<u64, Reader>,
     /// Who waits for the last reader, by number of their future.
-    waiting: SmallVec<[(u64, Waker); 1]>,
+    waiting: BTreeMap<u64, Waker>,
     next_number: u64,
 }
 
@@ -183,6 +187,13 @@ impl ReaderGate {
         Arc::get_mut(&mut self.shared).is_some()
     }
 
+    /// Returns for how long the oldest reader has been inside.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn oldest_age(&self) -> Option<Duration> {
+        let since = self.lock().readers.first_key_value().map(|(_, reader)| reader.since);
+        since.map(|since| since.elapsed())
+    }
+
     /// Returns who is inside, in the order in which they came.
     #[must_use]
     pub fn readers(&self) -> Vec<PendingReader> {
@@ -198,43 +209,49 @@ impl ReaderGate {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What may panic under the lock is the cloning of a waker, before anything is changed.
+        // Nothing in here panics between two changes, so a poisoned lock has a whole state.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether all have left; if not, has `waker` woken when they have.
     fn poll_empty(&self, number: &mut Option<u64>, waker: &Waker) -> bool {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.readers.is_empty() {
             return true;
         }
-        let number = *number.get_or_insert_with(|| state.take_number());
+        let registered = number.and_then(|number| state.waiting.get(&number));
+        if registered.is_some_and(|registered| registered.will_wake(waker)) {
+            return false;
+        }
+        drop(state);
+        // Wakers are not ours: they are cloned and dropped without the lock.
         let waker = waker.clone();
-        let place = state.waiting.iter().position(|(waiting, _)| *waiting == number);
-        let replaced = place.map(|place| state.waiting.swap_remove(place));
-        state.waiting.push((number, waker));
-        // Outside of the lock: wakers are not ours.
+        let mut state = self.lock();
+        if state.readers.is_empty() {
+            drop(state);
+            return true;
+        }
+        let number = *number.get_or_insert_with(|| state.take_number());
+        let replaced = state.waiting.insert(number, waker);
         drop(state);
         drop(replaced);
         false
     }
 
     fn forget_waiting(&self, number: u64) {
-        let mut state = self.lock();
-        let place = state.waiting.iter().position(|(waiting, _)| *waiting == number);
-        let left = place.map(|place| state.waiting.swap_remove(place));
-        drop(state);
-        drop(left);
+        let left = self.lock().waiting.remove(&number);
+        // Without the lock, which was released at the end of the line; and in a drop.
+        contain_panic(|| drop(left));
     }
 
     fn leave(&self, number: u64) {
         let mut state = self.lock();
         let reader = state.readers.remove(&number);
         let woken =
-            if state.readers.is_empty() { std::mem::take(&mut state.waiting) } else { SmallVec::new() };
+            if state.readers.is_empty() { std::mem::take(&mut state.waiting) } else { BTreeMap::new() };
         drop(state);
         drop(reader);
-        wake_all(woken.into_iter().map(|(_, waker)| waker));
+        wake_all(woken.into_values());
     }
 }
 

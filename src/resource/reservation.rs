@@ -2,6 +2,7 @@ use std::fmt;
 use std::mem;
 use std::task::{Context, Poll};
 
+use super::wait_queue::Demand;
 use super::{BytePool, Ending, LedgerEntry, PoolError};
 
 /// Charges memory that a [`BytePool`] does not own against its budget. Made by [`BytePool::reservation`].
@@ -74,7 +75,7 @@ impl Reservation {
     /// Holds so many bytes more if [`try_grow`](Self::try_grow) would allow it, and returns whether it does. Where it does
     /// not, that is no refusal in the figures of the pool.
     pub(crate) fn grow_if_free(&mut self, bytes: usize) -> bool {
-        let is_free = bytes == 0 || self.pool.reserve_if_free(bytes);
+        let is_free = bytes == 0 || self.pool.grant(Demand::Growth(bytes)).is_some();
         if is_free && bytes > 0 {
             self.grown(bytes);
         }
@@ -89,43 +90,58 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`PoolError::TooLarge`] if it would come to more than the whole budget: no wait would help.
+    /// [`PoolError::TooLarge`] if it would come to more than the whole budget: no wait would help. It is not in the
+    /// queue any more then.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost between two calls: the place in the queue is kept, and so is a growth that was granted. It
-    /// is charged from then on, while [`bytes`](Self::bytes) counts it only once this has returned. Who does not
-    /// call again must call [`cancel_grow`](Self::cancel_grow) or drop the reservation: until then those behind
-    /// it wait too.
+    /// Nothing is lost between two calls: the place in the queue is kept, and so is a growth that was granted, unless
+    /// it is [passed on](BytePool#fairness) because this is not called in time. It is charged from then on, while
+    /// [`bytes`](Self::bytes) counts it only once this has returned. Who does not call again should call
+    /// [`cancel_grow`](Self::cancel_grow) or drop the reservation: until then those behind it wait too.
     pub fn poll_grow(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), PoolError>> {
-        match &self.growth {
-            Some(growth) if growth.bytes == bytes => {
-                if !self.pool.redeem_growth(growth.ticket, cx.waker()) {
-                    return Poll::Pending;
-                }
-                self.growth = None;
-            }
-            _ => {
-                self.cancel_grow();
-                self.check(bytes)?;
-                if bytes == 0 {
-                    return Poll::Ready(Ok(()));
-                }
-                if let Err(ticket) = self.pool.reserve_or_enqueue(bytes, cx.waker()) {
-                    self.growth = Some(Growth { ticket, bytes });
-                    self.entry.note("waiting to grow by", Some(bytes as u64));
-                    return Poll::Pending;
-                }
-            }
+        let is_new = self.growth.as_ref().is_none_or(|growth| growth.bytes != bytes);
+        if is_new {
+            self.cancel_grow();
         }
+        // Also while it waits: it may have grown meanwhile.
+        if let Err(too_large) = self.check(bytes) {
+            self.cancel_grow();
+            return Poll::Ready(Err(too_large));
+        }
+        let Some(growth) = &self.growth else {
+            return if self.grow_if_free(bytes) { Poll::Ready(Ok(())) } else { self.wait_to_grow(cx, bytes) };
+        };
+        if self.pool.collect(growth.ticket, cx.waker()).is_none() {
+            return Poll::Pending;
+        }
+        self.growth = None;
         self.grown(bytes);
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes a place in the queue.
+    #[cold]
+    fn wait_to_grow(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<Result<(), PoolError>> {
+        let waker = cx.waker().clone();
+        // Before it can be granted, which is noted too.
+        self.entry.note("waiting to grow by", Some(bytes as u64));
+        match self.pool.grant_or_join(Demand::Growth(bytes), waker, self.entry.noter()) {
+            Ok(_) => {
+                self.grown(bytes);
+                Poll::Ready(Ok(()))
+            }
+            Err(ticket) => {
+                self.growth = Some(Growth { ticket, bytes });
+                Poll::Pending
+            }
+        }
     }
 
     /// Leaves the queue, or gives back the growth that was granted. Without one, nothing happens.
     pub fn cancel_grow(&mut self) {
         if let Some(Growth { ticket, .. }) = self.growth.take() {
-            self.pool.cancel(ticket);
+            self.pool.leave(ticket);
         }
     }
 
@@ -153,11 +169,15 @@ impl Reservation {
 
     /// Whether the budget would ever allow it.
     fn check(&self, growth: usize) -> Result<(), PoolError> {
-        let (requested_bytes, largest_bytes) = (self.bytes.saturating_add(growth), self.pool.budget_bytes());
-        if requested_bytes > largest_bytes {
-            return Err(PoolError::TooLarge { requested_bytes, largest_bytes });
+        let largest_bytes = self.pool.budget_bytes();
+        match self.bytes.checked_add(growth) {
+            Some(requested_bytes) if requested_bytes <= largest_bytes => Ok(()),
+            // Be the budget as large as numbers are: this would be larger.
+            requested_bytes => Err(PoolError::TooLarge {
+                requested_bytes: requested_bytes.unwrap_or(usize::MAX),
+                largest_bytes,
+            }),
         }
-        Ok(())
     }
 }
 

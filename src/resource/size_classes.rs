@@ -1,5 +1,5 @@
-use super::PoolConfigError;
-use super::pool_state::Charge;
+use super::wait_queue::Charge;
+use super::{BytePoolBuilder, PoolConfigError};
 
 /// The capacities that buffers of a pool have: each a factor larger than the one before.
 #[derive(Debug)]
@@ -13,8 +13,7 @@ pub(super) struct SizeClasses {
 impl SizeClasses {
     /// Lists the sizes from `smallest` up; the last one is `largest`, be it a full step or not.
     pub(super) fn new(smallest: usize, largest: usize, factor: usize) -> Result<Self, PoolConfigError> {
-        // An allocation is at most `isize::MAX` bytes.
-        if smallest == 0 || largest < smallest || isize::try_from(largest).is_err() {
+        if smallest == 0 || largest < smallest || largest > BytePoolBuilder::LARGEST_BYTES {
             return Err(PoolConfigError::Sizes { smallest, largest });
         }
         if factor < 2 {

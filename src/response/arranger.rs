@@ -130,13 +130,14 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.memory.take()
     }
 
-    /// Drops what was held back, and gives nothing more.
-    pub(super) fn discard(&mut self) {
+    /// Drops what was held back, and gives nothing more. Returns the error that would have come.
+    pub(super) fn discard(&mut self) -> Option<Error<S>> {
         self.has_ended = true;
-        self.rest.clear();
+        let error = self.rest.drain(..).find_map(Result::err);
         self.held = Held::default();
         self.last = None;
         self.memory = None;
+        error
     }
 
     /// Closes the store, in time if it `is_timed`. Frames that were held back stay.

@@ -143,8 +143,7 @@ where
             Ok(_) => None,
             Err(error) => Some(error),
         });
-        let errors = closed.err().into_iter().flat_map(CloseError::into_errors);
-        Poll::Ready(CloseError::check(unyielded.into_iter().chain(errors).collect()))
+        Poll::Ready(CloseError::with_unyielded(unyielded, closed))
     }
 
     fn note_abandoned(&mut self) {

@@ -249,6 +249,11 @@ impl<E> Buffer<E> {
         drop(frames);
     }
 
+    /// Takes the error that was met and not taken by the consumer.
+    pub(super) fn take_error(&self) -> Option<SourceError<E>> {
+        self.lock().error.take()
+    }
+
     /// Notes that the store has nothing more.
     pub(super) fn end(&self, end: Result<(), SourceError<E>>, given: Given) {
         let mut state = self.lock();

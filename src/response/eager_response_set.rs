@@ -7,7 +7,7 @@ use std::{fmt, vec};
 use super::arranger::Arranger;
 use super::buffer::Frame;
 use super::unpack::POLL_BUDGET;
-use crate::error::CloseError;
+use crate::error::{CloseError, SourceError};
 use crate::resource::Reservation;
 use crate::stream::{PollClose, PollNext, Received};
 use crate::{Response, Series, Source};
@@ -54,6 +54,8 @@ pub struct EagerResponseSet<S: Source> {
     batch: vec::IntoIter<Series>,
     /// The memory of the series.
     memory: Option<Reservation>,
+    /// The error that was met and not given before the set was closed.
+    unyielded: Option<SourceError<S::Error>>,
     /// What closing the store came to.
     closed: Option<Result<(), CloseError<S::Error>>>,
 }
@@ -64,7 +66,15 @@ impl<S: Source> Unpin for EagerResponseSet<S> {}
 impl<S: Source> EagerResponseSet<S> {
     pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
         let batch = Vec::new().into_iter();
-        Self { name, store: Box::new(store), frames: VecDeque::new(), batch, memory: None, closed: None }
+        Self {
+            name,
+            store: Box::new(store),
+            frames: VecDeque::new(),
+            batch,
+            memory: None,
+            unyielded: None,
+            closed: None,
+        }
     }
 }
 
@@ -121,10 +131,13 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         self.frames.clear();
         self.batch = Vec::new().into_iter();
         self.memory = None;
-        self.store.discard();
+        if let Some(error) = self.store.discard() {
+            self.unyielded = Some(error);
+        }
         self.close_store(cx, true);
         // Asked for once only.
-        self.closed.take().map_or(Poll::Pending, Poll::Ready)
+        let Some(closed) = self.closed.take() else { return Poll::Pending };
+        Poll::Ready(CloseError::with_unyielded(self.unyielded.take(), closed))
     }
 
     fn name(&self) -> Option<&str> {

@@ -8,7 +8,7 @@ use super::arranger::Arranger;
 use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken, wake_one};
 use super::producer::{Producer, Shared};
 use super::spawner::Spawner;
-use crate::error::{Cause, SourceError};
+use crate::error::{Cause, CloseError, SourceError};
 use crate::resource::BytePool;
 use crate::stream::{PollClose, PollNext, Received};
 use crate::sync::Arc;
@@ -246,12 +246,13 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
             stopped = ready!(self.shared.buffer.poll_stopped(cx.waker()));
         }
         self.is_closed = true;
-        Poll::Ready(match stopped {
+        let closed = match stopped {
             Stopped::Closed(closed) => closed,
             // A store that has panicked cannot be closed; that was said before, or is said now.
             Stopped::Unclosed if self.is_abandoned => Ok(()),
             Stopped::Unclosed => Err(SourceError::new(Cause::Abandoned).into()),
-        })
+        };
+        Poll::Ready(CloseError::with_unyielded(self.shared.buffer.take_error(), closed))
     }
 
     fn name(&self) -> Option<&str> {

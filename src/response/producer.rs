@@ -158,7 +158,11 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             }
         }
         drop(self.take_frames());
-        self.store.discard();
+        // What was met and will not be yielded is for the close to tell.
+        let unyielded = self.store.discard();
+        if let Some(error) = self.end.take().and_then(Result::err).or(unyielded) {
+            buffer.end(Err(error), self.store.given());
+        }
         self.store.poll_close(cx, true).map(Some)
     }
 

@@ -86,6 +86,8 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         let State::Open(source) = &mut self.state else { return Poll::Ready(None) };
         match self.signal.poll(cx, |cx| Pin::new(source).poll_next(cx)) {
             Poll::Ready(Some(Ok(Response::Warning(warning)))) if self.warnings == StoreWarnings::Fail => {
+                self.received.frames += 1;
+                self.received.bytes += Response::from(warning.clone()).size_bytes() as u64;
                 let (origin, message) = warning.into_parts();
                 Poll::Ready(Some(Err(SourceError::at(origin, Cause::Incomplete(message)))))
             }

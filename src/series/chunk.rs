@@ -8,6 +8,10 @@ use bytes::Bytes;
 ///
 /// By start, then by end, then by the data, which makes chunks equal only if they are identical.
 ///
+/// # Serialization
+///
+/// With the feature `serde`: the fields by their names, the data as bytes, which are an array of numbers in JSON.
+///
 /// # Examples
 ///
 /// ```
@@ -18,6 +22,7 @@ use bytes::Bytes;
 /// assert!(early < late);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Chunk {
     /// The time of the first sample, in milliseconds since the epoch.
     pub min_time_ms: i64,

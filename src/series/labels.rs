@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::packed::{self, Buffer, Pairs};
-use super::{LabelsBuilder, LabelsError, LabelsIter};
+use super::{LabelsBuilder, LabelsError, LabelsIter, ParseLabelsError};
 use crate::key::{SortKey, first_bytes};
 
 /// A set of labels: pairs of a name and a value, which together name a series.
@@ -176,7 +176,8 @@ impl Labels {
 
     /// Returns the value of the label `name`, if there is one.
     ///
-    /// An empty value is `Some("")`: it is not the same as none, though Prometheus takes it to be.
+    /// An empty value is `Some("")`: it is not the same as none, though Prometheus takes it to be
+    /// ([`without_empty_values`](Self::without_empty_values)).
     ///
     /// # Complexity
     ///
@@ -227,7 +228,70 @@ impl Labels {
                 kept.extend_from_slice(pair.bytes);
             }
         }
-        if kept.len() == self.packed.len() { self.clone() } else { Self::from_checked(&kept) }
+        self.kept(&kept)
+    }
+
+    /// Returns the set without the labels that have an empty value, which are no labels for Prometheus.
+    ///
+    /// [`LabelsBuilder::without_empty_values`] does it while a set is built.
+    ///
+    /// # Ordering
+    ///
+    /// As with [`without`](Self::without), the result can stand elsewhere in the order.
+    ///
+    /// # Complexity
+    ///
+    /// Reads all labels, and makes one allocation, or none if nothing is removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::Labels;
+    ///
+    /// let labels: Labels = r#"{job="api", zone=""}"#.parse()?;
+    /// assert_eq!(labels.without_empty_values(), r#"{job="api"}"#.parse()?);
+    /// # Ok::<(), losertree::series::ParseLabelsError>(())
+    /// ```
+    #[must_use]
+    pub fn without_empty_values(&self) -> Self {
+        let mut kept = Buffer::new();
+        for pair in self.pairs().filter(|pair| !pair.value.is_empty()) {
+            kept.extend_from_slice(pair.bytes);
+        }
+        self.kept(&kept)
+    }
+
+    /// The set of some of the own pairs, packed.
+    fn kept(&self, kept: &[u8]) -> Self {
+        if kept.len() == self.packed.len() { self.clone() } else { Self::from_checked(kept) }
+    }
+}
+
+/// Reads the notation, as [`FromStr`](#impl-FromStr-for-Labels) does.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::{Chunk, Labels, Series};
+///
+/// let series = Series::new(r#"{__name__="up", job="api"}"#.try_into()?, vec![Chunk::new(0, 0, "1")]);
+/// assert_eq!(series.labels, Labels::try_from([("__name__", "up"), ("job", "api")])?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl TryFrom<&str> for Labels {
+    type Error = ParseLabelsError;
+
+    fn try_from(text: &str) -> Result<Self, ParseLabelsError> {
+        text.parse()
+    }
+}
+
+/// Creates a set from an array of pairs, as [`from_pairs`](Labels::from_pairs) does.
+impl<N: AsRef<str>, V: AsRef<str>, const COUNT: usize> TryFrom<[(N, V); COUNT]> for Labels {
+    type Error = LabelsError;
+
+    fn try_from(pairs: [(N, V); COUNT]) -> Result<Self, LabelsError> {
+        Self::from_pairs(pairs)
     }
 }
 

@@ -7,8 +7,7 @@ use super::{Labels, LabelsError};
 
 /// Builds [`Labels`] from names and values that come in any order.
 ///
-/// Empty values are kept as given. Prometheus treats a label with an empty value as absent; whoever wants
-/// that leaves such labels out.
+/// Empty values are kept as given, unless [`without_empty_values`](Self::without_empty_values) says otherwise.
 ///
 /// # Complexity
 ///
@@ -40,6 +39,7 @@ pub struct LabelsBuilder {
     /// times as long at K = 2 (bench `scoreboard`, `labels/pairs`).
     bytes: Vec<u8>,
     pairs: SmallVec<[Place; 16]>,
+    drops_empty: bool,
 }
 
 /// How many bytes are allocated at first: most label sets have no more.
@@ -53,6 +53,13 @@ struct Place {
     end: usize,
 }
 
+impl Place {
+    /// Whether the value is nothing but its end.
+    const fn has_empty_value(self) -> bool {
+        self.end == self.name_end + 1
+    }
+}
+
 impl LabelsBuilder {
     /// Creates a builder without labels.
     #[must_use]
@@ -60,7 +67,29 @@ impl LabelsBuilder {
         Self::default()
     }
 
-    /// Adds a label.
+    /// Takes a label with an empty value for no label, as Prometheus does. Without this, it is a label like others.
+    ///
+    /// It holds for all labels of the builder, whenever they are given. An empty value also takes away what other values
+    /// its name was given, so that they are no duplicates: `labels.Builder` in `model/labels/labels.go` of
+    /// prometheus/prometheus does the same.
+    ///
+    /// [`Labels::without_empty_values`] does it for a set that is there already, such as one that was parsed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::Labels;
+    ///
+    /// let labels = Labels::builder().without_empty_values().label("job", "api").label("zone", "").build()?;
+    /// assert_eq!(labels.to_string(), r#"{job="api"}"#);
+    /// # Ok::<(), losertree::series::LabelsError>(())
+    /// ```
+    pub fn without_empty_values(&mut self) -> &mut Self {
+        self.drops_empty = true;
+        self
+    }
+
+    /// Adds a label. To give its name twice is an error of [`build`](Self::build).
     pub fn label(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
         self.push(name.as_ref(), value.as_ref());
         self
@@ -78,7 +107,41 @@ impl LabelsBuilder {
         self.pairs.push(Place { start, name_end, end: self.bytes.len() });
     }
 
-    /// Removes all labels, so that the builder and its memory can be used again.
+    /// Sets a label: it replaces what its name was given before.
+    ///
+    /// # Complexity
+    ///
+    /// Compares the name with those of all labels, and moves the labels after one that it replaces.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::Labels;
+    ///
+    /// let labels = Labels::builder().label("job", "api").label("zone", "a").set("job", "db").build()?;
+    /// assert_eq!(labels.to_string(), r#"{job="db", zone="a"}"#);
+    /// # Ok::<(), losertree::series::LabelsError>(())
+    /// ```
+    pub fn set(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> &mut Self {
+        self.remove(name.as_ref());
+        self.push(name.as_ref(), value.as_ref());
+        self
+    }
+
+    fn remove(&mut self, name: &str) {
+        let has_name =
+            |bytes: &[u8], place: &Place| bytes[place.start..place.name_end - 1] == *name.as_bytes();
+        while let Some(index) = self.pairs.iter().position(|place| has_name(&self.bytes, place)) {
+            let Place { start, end, .. } = self.pairs.remove(index);
+            self.bytes.drain(start..end);
+            let moved = end - start;
+            for Place { start, name_end, end } in &mut self.pairs[index..] {
+                (*start, *name_end, *end) = (*start - moved, *name_end - moved, *end - moved);
+            }
+        }
+    }
+
+    /// Removes all labels, so that the builder and its memory can be used again. What it was told about empty values stays.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.pairs.clear();
@@ -88,7 +151,8 @@ impl LabelsBuilder {
     ///
     /// # Errors
     ///
-    /// [`LabelsError::DuplicateName`] if two labels have one name, whatever their values.
+    /// [`LabelsError::DuplicateName`] if two labels have one name, whatever their values, but for those that
+    /// [`without_empty_values`](Self::without_empty_values) leaves out.
     pub fn build(&self) -> Result<Labels, LabelsError> {
         self.pack().map_err(|(_, name)| LabelsError::DuplicateName { name })
     }
@@ -105,7 +169,7 @@ impl LabelsBuilder {
     /// The same labels, with what is to be escaped escaped.
     #[cold]
     fn escaped(&self) -> Self {
-        let mut escaped = Self::new();
+        let mut escaped = Self { drops_empty: self.drops_empty, ..Self::new() };
         for place in &self.pairs {
             let start = escaped.bytes.len();
             packed::push(&mut escaped.bytes, &self.bytes[place.start..place.name_end - 1]);
@@ -117,21 +181,25 @@ impl LabelsBuilder {
     }
 
     fn pack_escaped(&self) -> Result<Labels, (usize, String)> {
-        if self.pairs.is_sorted_by(|a, b| self.name(*a) < self.name(*b)) {
+        let drops = self.drops_empty && self.pairs.iter().any(|place| place.has_empty_value());
+        if !drops && self.pairs.is_sorted_by(|a, b| self.name(*a) < self.name(*b)) {
             return Ok(Labels::from_checked(&self.bytes));
         }
         let mut order: SmallVec<[(usize, Place); 16]> = self.pairs.iter().copied().enumerate().collect();
         order.sort_unstable_by(|(i, a), (j, b)| self.name(*a).cmp(self.name(*b)).then(i.cmp(j)));
         let mut sorted = Buffer::with_capacity(self.bytes.len());
-        let mut before = None;
-        for (index, place) in order {
-            let name = self.name(place);
-            if before == Some(name) {
-                let name = name.strip_suffix(&[0]).unwrap_or(name);
-                return Err((index, packed::unescape(name).into_owned()));
+        for same in order.chunk_by(|(_, a), (_, b)| self.name(*a) == self.name(*b)) {
+            if drops && same.iter().any(|(_, place)| place.has_empty_value()) {
+                continue;
             }
-            before = Some(name);
-            sorted.extend_from_slice(&self.bytes[place.start..place.end]);
+            if let [_, (index, place), ..] = same {
+                let name = self.name(*place);
+                let name = name.strip_suffix(&[0]).unwrap_or(name);
+                return Err((*index, packed::unescape(name).into_owned()));
+            }
+            for (_, place) in same {
+                sorted.extend_from_slice(&self.bytes[place.start..place.end]);
+            }
         }
         Ok(Labels::from_checked(&sorted))
     }

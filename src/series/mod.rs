@@ -49,6 +49,8 @@ mod labels_builder;
 mod labels_error;
 mod labels_iter;
 mod labels_parser;
+#[cfg(feature = "serde")]
+mod labels_serde;
 mod labels_text;
 mod packed;
 mod parse_labels_error;

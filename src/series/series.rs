@@ -11,6 +11,10 @@ use crate::key::SortKey;
 /// answers of two stores for one series are, and they come out of a merge next to each other, in the order
 /// of the stores. There is no [`Ord`], for it would have to agree with [`Eq`], which compares chunks too.
 ///
+/// # Serialization
+///
+/// With the feature `serde`: the fields by their names, the [labels](Labels#impl-Serialize-for-Labels) as a map.
+///
 /// # Examples
 ///
 /// ```
@@ -24,6 +28,7 @@ use crate::key::SortKey;
 /// # Ok::<(), losertree::series::LabelsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Series {
     /// What the series is called.
     pub labels: Labels,

@@ -2,7 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{ProxyResponseLoserTree, Source};
+use super::{CloseOnDrop, Closer, ProxyResponseLoserTree, Source};
 use crate::error::CloseError;
 use crate::key::Order;
 
@@ -34,6 +34,15 @@ pub trait Closable {
     /// If the future is dropped half-way, the next call resumes. Nothing is closed twice.
     fn close(&mut self) -> Close<'_, Self> {
         Close::of(self)
+    }
+
+    /// Has it closed in the background when it is dropped unclosed, where nothing can be awaited: a client has disconnected, a future
+    /// was given up. See [`CloseOnDrop`].
+    fn close_on_drop(self, closer: &Closer) -> CloseOnDrop<Self>
+    where
+        Self: Sized + Send + 'static,
+    {
+        CloseOnDrop::new(self, closer)
     }
 
     /// Says that whoever used it has gone away, and that somebody else closes it: what is closed from now on is booked as [closed

@@ -11,6 +11,9 @@
 //! ends, or by [`close`](ProxyResponseLoserTree::close), or dropped with the merge; and a
 //! [`LeakLedger`](crate::LeakLedger) shows which of these it was.
 //!
+//! Where there is no `await` to close with, as in an HTTP body that is dropped when its client disconnects, a [`CloseOnDrop`] has it
+//! done in the background.
+//!
 //! # Life cycle
 //!
 //! ```text
@@ -81,6 +84,7 @@
 mod block_source;
 mod builder;
 mod close;
+mod close_on_drop;
 mod closing;
 mod coalesce;
 mod drive;
@@ -117,6 +121,7 @@ use crate::SourceError;
 pub use block_source::BlockSource;
 pub use builder::Builder;
 pub use close::{Closable, Close};
+pub use close_on_drop::{BackgroundError, CloseOnDrop, CloseSourceOnDrop, Closer, Idle};
 pub use closing::{Closing, closing};
 pub use coalesce::{Coalesce, CoalesceSource};
 pub use flatten::Flatten;

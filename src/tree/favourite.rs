@@ -37,8 +37,10 @@
 //! - An item of another source that comes by the seat may take L + 1: one from the credit.
 //! - The favourite goes back to its leaf. If it has won at its seat, that takes no match. If not, it plays those below the
 //!   node at which it meets the one who has: at most h − 1 from the credit. So it goes back before there is less, and
-//!   there are h whenever it has lost there.
-//! - The credit starts with L. The first item takes the K − 1 comparisons of the first question alone, and none of its L.
+//!   there are h whenever it has lost there. By offset-value codes, where that is because another head has changed, it plays
+//!   all of its path, so at most L.
+//! - The credit starts with L. The first item takes the K − 1 comparisons of the first question alone, and none of its L. With
+//!   each level that the tree gets there is one more, and with each that it loses one less, if there is one.
 //!
 //! So N items take at most (K − 1) + N·L comparisons less the credit, which never falls below zero. To put three sources in a
 //! line can take one more, which comes off the credit when the line becomes a tree; until then, nothing is paid from it.

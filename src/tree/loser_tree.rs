@@ -27,17 +27,18 @@ use crate::key::Order;
 /// # Complexity
 ///
 /// For K sources, the first question costs K − 1 comparisons, and so does one after several heads have changed; three sources
-/// are put in order then, by at most three. A question after one head has changed costs at most ⌈log2 K⌉. Where a source
+/// are put in order then, by at most three. A question after one head has changed costs at most ⌈log2 K⌉, also where its source
+/// has just joined; [`settle_before`](Self::settle_before) keeps it at that for each of several. Where a source
 /// keeps winning, its items cost one comparison each, and a question after which that begins or ends can cost
 /// 2·(⌈log2 K⌉ − 1) more; the first question and n after one change each never cost more than K − 1 + (n + 1)·⌈log2 K⌉
 /// together. Where very many runs end as soon as that was tried, it is not tried any more, and each question costs ⌈log2 K⌉.
 /// `O(K)` memory; nothing is allocated after construction save by [`push`](Self::push), which doubles the tree when it is full,
-/// without a comparison.
+/// without a comparison. Sources that have ended are among the K until they are [removed](Self::retain).
 ///
 /// With more than four sources and keys that are [strings of bytes](crate::key::SortKey::PARTS), a head is also compared
-/// once with the winner that was taken from its source, which makes one comparison more; of the others most are of codes.
-/// Then a question after another head than the winner's has changed, or after a source has gone backwards, costs K − 1. The
-/// key of the winner is copied, into memory that is allocated again only for a longer one.
+/// once with the winner that was taken from its source, which makes one comparison more; of the others most are of codes. One
+/// of another source than the winner's, or one that goes backwards, is compared by its bytes until it loses. The key of the
+/// winner is copied, into memory that is allocated again only for a longer one.
 ///
 /// # Panics
 ///
@@ -340,30 +341,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Plays the matches that are due.
     ///
     /// Every question does this first. Calling it between changes to several heads keeps the cost of each
-    /// at ⌈log2 K⌉ comparisons, but for the first call, which plays everything.
+    /// at ⌈log2 K⌉ comparisons.
     #[inline]
     pub fn settle(&mut self) {
         self.decided();
-    }
-
-    /// Plays the matches that are due, if they are those of one changed head, which is of another source than this one.
-    ///
-    /// Calling it before each of several heads is [set](Self::set_head) keeps the cost of each at ⌈log2 K⌉ comparisons; and
-    /// where everything is due, as at the start, it waits until all are there.
-    ///
-    /// # Complexity
-    ///
-    /// At most ⌈log2 K⌉ comparisons, or those that a favourite has saved besides.
-    #[inline(never)]
-    pub fn settle_before(&mut self, source: usize) {
-        let is_path_of_another = match self.due {
-            Due::Nothing | Due::Everything => false,
-            Due::Successor | Due::Winner => source != self.winner.source(),
-            Due::Path(changed) => source != changed,
-        };
-        if is_path_of_another {
-            self.settle();
-        }
     }
 }
 

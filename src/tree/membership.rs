@@ -1,4 +1,4 @@
-//! How sources join and go: leaves at the end, and leaves that are removed.
+//! How sources join and go, and change one after the other.
 
 use std::mem;
 
@@ -52,6 +52,19 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// # Panics
     ///
     /// Where `keep` panics, or a head as it is dropped. Then some sources may be removed and others not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::key::Natural;
+    /// use losertree::tree::LoserTree;
+    ///
+    /// let mut tree: LoserTree<u32, _> = LoserTree::new(Natural, [Some(4), None, Some(2)]);
+    /// let has_head: Vec<_> = tree.heads().iter().map(Option::is_some).collect();
+    /// tree.retain(|source| has_head[source]);
+    /// assert_eq!(tree.winner(), Some((1, &2)));
+    /// assert_eq!(tree.push(Some(1)), 2);
+    /// ```
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let sources = self.heads.len();
         // Should this panic, the nodes are of no more use.
@@ -71,13 +84,48 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.choose_codes();
     }
 
+    /// Plays the matches that are due, if they are those of one changed head, which is of another source than this one.
+    ///
+    /// To call it before each of several changes, while the new head is not yet at hand, keeps the cost of each at ⌈log2 K⌉
+    /// comparisons. Where everything is due, as at the start, it plays nothing: a question plays all of that at once, when all
+    /// heads are there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::key::Natural;
+    /// use losertree::tree::LoserTree;
+    ///
+    /// let mut tree: LoserTree<u32, _> = LoserTree::new(Natural, [Some(4), Some(2), None]);
+    /// assert_eq!(tree.winner(), Some((1, &2)));
+    /// // The heads of two other sources come, and then one of a third.
+    /// for (source, head) in [(0, 3), (2, 1)] {
+    ///     tree.settle_before(source);
+    ///     tree.set_head(source, Some(head));
+    /// }
+    /// tree.settle_before(tree.sources());
+    /// tree.push(Some(0));
+    /// assert_eq!(tree.winner(), Some((3, &0)));
+    /// ```
+    #[inline(never)]
+    pub fn settle_before(&mut self, source: usize) {
+        let is_path_of_another = match self.due {
+            Due::Nothing | Due::Everything => false,
+            Due::Successor | Due::Winner => source != self.winner.source(),
+            Due::Path(changed) => source != changed,
+        };
+        if is_path_of_another {
+            self.settle();
+        }
+    }
+
     /// Has as many leaves as there must be. All matches are due.
     fn shrink(&mut self) {
         let width = self.heads.len().next_power_of_two();
         // So many may come again before there is something to allocate.
         self.heads.shrink_to(2 * width);
         self.losers.truncate(width);
-        self.losers.shrink_to_fit();
+        self.losers.shrink_to(2 * width);
         self.long_streak = long_streak(width);
         let levels = mem::replace(&mut self.levels, width.ilog2());
         self.credit = self.credit.saturating_sub((levels - self.levels).into());
@@ -97,18 +145,18 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         // The seat stays where it is, below the new root.
         self.settle_wins();
         self.finalist = NOBODY;
-        let old = mem::replace(&mut self.losers, vec![Node::exhausted(0); 2 * width]);
         self.long_streak = long_streak(2 * width);
         self.levels += 1;
         self.credit += 1;
-        self.losers[0] = old[0];
-        for node in 1..2 * width {
+        self.losers.resize(2 * width, Node::exhausted(0));
+        // From the last one on, so that each is still there when it moves.
+        for node in (1..2 * width).rev() {
             let level = 1 << node.ilog2();
             let offset = node - level;
             self.losers[node] = if level == 1 {
                 Node::exhausted(width)
             } else if offset < level / 2 {
-                old[level / 2 + offset]
+                self.losers[level / 2 + offset]
             } else {
                 // The node covers `span` leaves from `first`.
                 let span = 2 * width / level;

@@ -64,6 +64,8 @@
 //!   abc against b     place 1 against place 0: abc has more in common with aab, so it is smaller, and wins
 //!   abc against c     likewise; b and c need no new codes, since these are also theirs against abc
 //!   ```
+//! - A head that has no such code, since it comes before the winner or another source's head has changed, climbs by its bytes
+//!   until it loses. Whom it beats gets a code against it; who beats it goes on with the code that is there.
 //! - Three sources need no tree, nor do four with exact codes: their losers stand in a line, and a challenger is compared with
 //!   all at once.
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose

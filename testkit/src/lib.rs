@@ -9,6 +9,7 @@
 //! | polling | [`Driver`], [`poll_times`], [`CountingWaker`]; [`silence_scripted_panics`] |
 //! | counting comparisons | [`Comparisons`], [`CountedKey`]; [`panic_at`] |
 //! | response sets | [`random_store`], [`SetRules`]: what sets are told, and the oracle of their [`Answer`]s; [`QueryAnswer`] |
+//! | how costs grow | [`assert_no_square`] |
 //! | background tasks | [`Tasks`]: polled between the polls of a test, in random order |
 //! | a pool of bytes | [`PoolTrial`], which takes [`PoolStep`]s beside a model |
 //!
@@ -70,6 +71,7 @@ mod deduplicated;
 mod driver;
 mod event;
 mod figures;
+mod growth;
 pub mod inputs;
 mod item;
 mod log;
@@ -106,6 +108,7 @@ pub use deduplicated::deduplicated;
 pub use driver::Driver;
 pub use event::{Event, Outcome};
 pub use figures::{Closing, Ending, Figures};
+pub use growth::assert_no_square;
 pub use item::Item;
 pub use log::Log;
 pub use oracle::{assert_merged, assert_merged_by, assert_same, merged, merged_by};

@@ -14,11 +14,17 @@ pub(crate) struct PoolModel {
     reservations: BTreeMap<u64, usize>,
     /// Who waits, in order.
     queue: VecDeque<Waiting>,
-    /// Who need only come for it, and whether a buffer is kept for them.
-    granted: Vec<(Waiting, bool)>,
+    /// Who need only come for it, the oldest grant first.
+    granted: Vec<Granted>,
+    /// Whose grant was passed on.
+    absent: Vec<Waiting>,
+    /// Whether what was granted is passed on to others as soon as they need it.
+    passes_on: bool,
     /// The capacities of the idle buffers.
     idle: Vec<usize>,
     next_number: u64,
+    arrivals: u64,
+    grants: u64,
     /// What cannot be added up: the peak, and what has happened.
     past: PoolSnapshot,
 }
@@ -28,6 +34,14 @@ struct Waiting {
     name: u64,
     charge: usize,
     is_growth: bool,
+    arrival: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Granted {
+    waiting: Waiting,
+    has_buffer: bool,
+    number: u64,
 }
 
 /// Why the model does not lease.
@@ -38,23 +52,42 @@ pub(crate) enum Refusal {
 }
 
 impl PoolModel {
-    pub(crate) fn new(sizes: Vec<usize>, budget: usize) -> Self {
-        let past = PoolSnapshot::default();
-        let (held, reservations, queue, granted, idle) = Default::default();
-        Self { sizes, budget, held, reservations, queue, granted, idle, next_number: 0, past }
+    pub(crate) fn new(sizes: Vec<usize>, budget: usize, passes_on: bool) -> Self {
+        let (past, held, reservations, queue, granted, absent, idle) = Default::default();
+        let (next_number, arrivals, grants) = Default::default();
+        Self {
+            sizes,
+            budget,
+            held,
+            reservations,
+            queue,
+            granted,
+            absent,
+            passes_on,
+            idle,
+            next_number,
+            arrivals,
+            grants,
+            past,
+        }
     }
 
-    pub(crate) fn snapshot(&self) -> PoolSnapshot {
+    /// The figures, before which what was not collected is passed on.
+    pub(crate) fn snapshot(&mut self) -> PoolSnapshot {
+        self.let_in();
         let mut figures = self.past;
         figures.budget_bytes = self.budget;
         figures.used_bytes = self.used();
         figures.idle_bytes = self.idle.iter().sum();
-        let granted = || self.granted.iter().map(|(waiting, _)| waiting);
+        let granted = || self.granted.iter().map(|granted| granted.waiting);
         let growths = granted().filter(|waiting| waiting.is_growth);
         figures.reserved_bytes =
             self.reservations.values().sum::<usize>() + growths.map(|waiting| waiting.charge).sum::<usize>();
         figures.outstanding = self.held.len() + granted().filter(|waiting| !waiting.is_growth).count();
         figures.waiting = self.queue.len();
+        figures.uncollected = self.granted.len();
+        figures.uncollected_bytes = granted().map(|waiting| waiting.charge).sum();
+        figures.absent = self.absent.len();
         assert!(figures.used_bytes + figures.idle_bytes <= self.budget, "the model is wrong: {figures:?}");
         figures
     }
@@ -73,46 +106,52 @@ impl PoolModel {
         &self.held
     }
 
-    pub(crate) fn is_granted(&self, name: u64) -> bool {
-        self.granted.iter().any(|(granted, _)| granted.name == name)
+    /// Whether it was let in, be it that it has missed that.
+    pub(crate) fn was_granted(&self, name: u64) -> bool {
+        self.is_absent(name) || self.granted.iter().any(|granted| granted.waiting.name == name)
+    }
+
+    pub(crate) fn is_absent(&self, name: u64) -> bool {
+        self.absent.iter().any(|waiting| waiting.name == name)
     }
 
     pub(crate) fn is_queued(&self, name: u64) -> bool {
         self.queue.iter().any(|waiting| waiting.name == name)
     }
 
+    /// How many wait for a lease, were granted one, or are absent.
+    pub(crate) fn lease_waits(&self) -> usize {
+        self.places().filter(|waiting| !waiting.is_growth).count()
+    }
+
     /// Leases now or not at all: the number of the lease.
     pub(crate) fn lease(&mut self, len: usize) -> Result<u64, Refusal> {
         let charge = self.charge_of(len)?;
         self.admit(charge)?;
-        add(&mut self.past.gets, charge);
-        let has_buffer = self.take_idle(charge);
-        Ok(self.hand_out(charge, has_buffer))
+        Ok(self.lease_admitted(charge))
     }
 
     /// Waits for a lease; `name` tells who. The number of the lease, if it is there.
     pub(crate) fn poll(&mut self, name: u64, len: usize) -> Result<Option<u64>, Refusal> {
         let charge = self.charge_of(len)?;
-        if let Some((granted, has_buffer)) = self.take_grant(name) {
-            return Ok(Some(self.hand_out(granted.charge, has_buffer)));
+        if self.has_place(name) {
+            return Ok(self.go_on(name).map(|granted| self.hand_out(charge, granted.has_buffer)));
         }
-        if self.is_queued(name) {
-            return Ok(None);
+        if self.is_admitted(charge) {
+            return Ok(Some(self.lease_admitted(charge)));
         }
-        if self.fits(charge) && self.queue.is_empty() {
-            return self.lease(len).map(Some);
-        }
-        self.enqueue(Waiting { name, charge, is_growth: false });
+        self.enqueue(name, charge, false);
         Ok(None)
     }
 
     pub(crate) fn cancel(&mut self, name: u64) {
+        if !self.has_place(name) {
+            return;
+        }
         self.queue.retain(|waiting| waiting.name != name);
-        if let Some((granted, has_buffer)) = self.take_grant(name) {
-            self.idle.extend(has_buffer.then_some(granted.charge));
-            if !granted.is_growth {
-                add(&mut self.past.puts, granted.charge);
-            }
+        self.absent.retain(|waiting| waiting.name != name);
+        if let Some(granted) = self.take_grant(name) {
+            self.undo(granted);
         }
         self.let_in();
     }
@@ -137,19 +176,23 @@ impl PoolModel {
 
     /// Waits for a reservation to hold more. Whether it does.
     pub(crate) fn poll_growth(&mut self, name: u64, bytes: usize) -> Result<bool, Refusal> {
-        let waiting = self.queue.iter().chain(self.granted.iter().map(|(granted, _)| granted));
-        if waiting.clone().any(|waiting| waiting.name == name && waiting.charge != bytes) {
+        if self.places().any(|waiting| waiting.name == name && waiting.charge != bytes) {
             self.cancel(name);
         }
-        if self.is_queued(name) {
-            return Ok(false);
+        if let Err(too_large) = self.check_growth(name, bytes) {
+            self.cancel(name);
+            return Err(too_large);
         }
-        if self.take_grant(name).is_none() {
-            self.check_growth(name, bytes)?;
-            if bytes > 0 && !(self.fits(bytes) && self.queue.is_empty()) {
-                self.enqueue(Waiting { name, charge: bytes, is_growth: true });
-                return Ok(false);
+        if self.has_place(name) {
+            let collected = self.go_on(name);
+            if collected.is_some() {
+                self.hold(name, bytes);
             }
+            return Ok(collected.is_some());
+        }
+        if bytes > 0 && !self.is_admitted(bytes) {
+            self.enqueue(name, bytes, true);
+            return Ok(false);
         }
         self.hold(name, bytes);
         Ok(true)
@@ -157,8 +200,11 @@ impl PoolModel {
 
     pub(crate) fn shrink(&mut self, name: u64, bytes: usize) {
         let held = self.reservations.entry(name).or_default();
-        *held = held.saturating_sub(bytes);
-        self.let_in();
+        let given_back = bytes.min(*held);
+        *held -= given_back;
+        if given_back > 0 {
+            self.let_in();
+        }
     }
 
     pub(crate) fn drop_reservation(&mut self, name: u64) {
@@ -196,8 +242,17 @@ impl PoolModel {
     }
 
     fn used(&self) -> usize {
-        let granted = self.granted.iter().map(|(granted, _)| &granted.charge);
+        let granted = self.granted.iter().map(|granted| &granted.waiting.charge);
         self.held.values().chain(self.reservations.values()).chain(granted).sum()
+    }
+
+    fn has_place(&self, name: u64) -> bool {
+        self.places().any(|waiting| waiting.name == name)
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Waiting> {
+        let granted = self.granted.iter().map(|granted| &granted.waiting);
+        self.queue.iter().chain(granted).chain(&self.absent)
     }
 
     fn check_growth(&self, name: u64, bytes: usize) -> Result<(), Refusal> {
@@ -213,39 +268,105 @@ impl PoolModel {
         self.settle();
     }
 
-    fn enqueue(&mut self, waiting: Waiting) {
-        add(&mut self.past.waits, waiting.charge);
-        self.queue.push_back(waiting);
+    fn enqueue(&mut self, name: u64, charge: usize, is_growth: bool) {
+        add(&mut self.past.waits, charge);
+        self.arrivals += 1;
+        self.queue.push_back(Waiting { name, charge, is_growth, arrival: self.arrivals });
     }
 
-    fn take_grant(&mut self, name: u64) -> Option<(Waiting, bool)> {
-        let place = self.granted.iter().position(|(granted, _)| granted.name == name)?;
+    /// Goes on waiting, in its old place if it was absent. What it was granted, if it was.
+    fn go_on(&mut self, name: u64) -> Option<Granted> {
+        let granted = self.take_grant(name);
+        if granted.is_some() {
+            return granted;
+        }
+        if let Some(place) = self.absent.iter().position(|waiting| waiting.name == name) {
+            let back = self.absent.swap_remove(place);
+            let place = self.queue.iter().filter(|waiting| waiting.arrival < back.arrival).count();
+            self.queue.insert(place, back);
+        }
+        self.let_in();
+        self.take_grant(name)
+    }
+
+    fn take_grant(&mut self, name: u64) -> Option<Granted> {
+        let place = self.granted.iter().position(|granted| granted.waiting.name == name)?;
         Some(self.granted.remove(place))
+    }
+
+    /// Has what was granted come back.
+    fn undo(&mut self, Granted { waiting, has_buffer, .. }: Granted) {
+        self.idle.extend(has_buffer.then_some(waiting.charge));
+        if !waiting.is_growth {
+            add(&mut self.past.puts, waiting.charge);
+        }
     }
 
     fn fits(&self, charge: usize) -> bool {
         self.used() + charge <= self.budget
     }
 
+    fn admits(&self, charge: usize) -> bool {
+        self.fits(charge) && self.queue.is_empty()
+    }
+
+    /// Whether so much can be charged now, for which what was not collected is passed on.
+    fn is_admitted(&mut self, charge: usize) -> bool {
+        let before = self.grants;
+        if !self.admits(charge) {
+            self.let_in();
+            while self.queue.is_empty() && !self.fits(charge) && self.take_back(before) {}
+        }
+        self.admits(charge)
+    }
+
     fn admit(&mut self, charge: usize) -> Result<(), Refusal> {
-        if self.fits(charge) && self.queue.is_empty() {
+        if self.is_admitted(charge) {
             return Ok(());
         }
         add(&mut self.past.refusals, charge);
         Err(Refusal::Exhausted { charge, available: self.budget - self.used(), waiting: self.queue.len() })
     }
 
+    fn lease_admitted(&mut self, charge: usize) -> u64 {
+        add(&mut self.past.gets, charge);
+        let has_buffer = self.take_idle(charge);
+        self.hand_out(charge, has_buffer)
+    }
+
+    /// Lets in who waits. What is granted here is not taken back here.
     fn let_in(&mut self) {
-        while let Some(first) = self.queue.front().copied().filter(|first| self.fits(first.charge)) {
+        let before = self.grants;
+        while let Some(first) = self.queue.front().copied() {
+            if !self.fits(first.charge) {
+                if self.take_back(before) {
+                    continue;
+                }
+                break;
+            }
             self.queue.pop_front();
             let mut has_buffer = false;
             if !first.is_growth {
                 add(&mut self.past.gets, first.charge);
                 has_buffer = self.take_idle(first.charge);
             }
-            self.granted.push((first, has_buffer));
+            self.granted.push(Granted { waiting: first, has_buffer, number: self.grants });
+            self.grants += 1;
+            self.note_peak();
         }
         self.settle();
+    }
+
+    /// Takes back the oldest grant.
+    fn take_back(&mut self, before: u64) -> bool {
+        let is_old = self.granted.first().is_some_and(|granted| granted.number < before);
+        if self.passes_on && is_old {
+            let granted = self.granted.remove(0);
+            add(&mut self.past.passed_on, granted.waiting.charge);
+            self.undo(granted);
+            self.absent.push(granted.waiting);
+        }
+        self.passes_on && is_old
     }
 
     fn take_idle(&mut self, charge: usize) -> bool {
@@ -270,6 +391,10 @@ impl PoolModel {
         while self.used() + self.idle.iter().sum::<usize>() > self.budget {
             self.idle.pop();
         }
+        self.note_peak();
+    }
+
+    fn note_peak(&mut self) {
         self.past.peak_bytes = self.past.peak_bytes.max(self.used());
     }
 }

@@ -1,5 +1,5 @@
-use losertree::response::PartialResponseStrategy;
-use losertree::{Response, Series};
+use losertree::response::{PartialResponseStrategy, StoreWarnings};
+use losertree::{Response, Series, SourceId};
 
 use crate::{Answer, Script, SetRules, deduplicated};
 
@@ -19,13 +19,22 @@ pub struct QueryAnswer {
 impl QueryAnswer {
     /// Says what a query must give whose sets are told the same.
     #[must_use]
-    pub fn new(rules: &SetRules, scripts: &[Script<Response>]) -> Self {
+    pub fn new(rules: &SetRules, scripts: &[Script<Response>], strategy: PartialResponseStrategy) -> Self {
+        let mut rules = rules.clone();
+        if strategy == PartialResponseStrategy::Abort && rules.warnings == StoreWarnings::Partial {
+            rules.warnings = StoreWarnings::Fail;
+        }
         let answer = |(index, script)| rules.answer(index, script);
         let answers: Vec<_> = scripts.iter().enumerate().map(answer).collect();
         let responses = || answers.iter().flat_map(|answer| &answer.responses);
         let series = deduplicated(responses());
-        let other = |response: &Response| response.as_series().is_none().then(|| format!("{response:?}"));
-        let mut others: Vec<_> = responses().filter_map(other).collect();
+        let mut others = Vec::new();
+        for ((index, answer), script) in answers.iter().enumerate().zip(scripts) {
+            let store = SourceId::new(index, script.name.as_deref().map(Into::into));
+            let of_store = |response: &Response| format!("{:?}", response.clone().from_source(&store));
+            let responses = answer.responses.iter().filter(|response| response.as_series().is_none());
+            others.extend(responses.map(of_store));
+        }
         others.sort_unstable();
         let failed = answers.iter().filter(|answer| answer.error.is_some()).count();
         let closes_badly = |script: &&Script<Response>| script.close.contains(&crate::CloseStep::Fail);

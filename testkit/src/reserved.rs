@@ -39,7 +39,8 @@ impl Reserved {
     ) -> Option<(PoolError, Refusal)> {
         let bytes = bytes.unwrap_or(self.growth);
         let is_new_growth = bytes != std::mem::replace(&mut self.growth, bytes);
-        let old_task = (is_new_task || is_new_growth).then(|| std::mem::take(&mut self.task));
+        let is_new_task = is_new_task || is_new_growth || model.is_absent(self.name);
+        let old_task = is_new_task.then(|| std::mem::take(&mut self.task));
         let waker = self.task.waker();
         let poll = self.reservation.poll_grow(&mut Context::from_waker(&waker), bytes);
         let expected = model.poll_growth(self.name, bytes);
@@ -77,7 +78,7 @@ impl Reserved {
     pub(crate) fn check(&self, model: &PoolModel) {
         let Self { name, task, .. } = self;
         assert_eq!(self.reservation.bytes(), model.reservations()[name], "bytes of {name}");
-        assert_eq!(task.wakes(), usize::from(model.is_granted(*name)), "wake-ups of {name}");
+        assert_eq!(task.wakes(), usize::from(model.was_granted(*name)), "wake-ups of {name}");
         assert_eq!(task.kept(), usize::from(model.is_queued(*name)), "wakers of {name}");
     }
 

@@ -1,6 +1,6 @@
 use losertree::error::Cause;
 use losertree::resource::PoolError;
-use losertree::response::{ResponseSetOptions, RetrievalStrategy, SeriesOrder, ShardMatcher};
+use losertree::response::{ResponseSetOptions, RetrievalStrategy, SeriesOrder, ShardMatcher, StoreWarnings};
 use losertree::stream::Received;
 use losertree::{Labels, Response, Series};
 
@@ -25,6 +25,8 @@ pub struct SetRules {
     pub buffer_frames: usize,
     /// How many bytes a lazy set buffers.
     pub buffer_bytes: usize,
+    /// What a warning of the store means.
+    pub warnings: StoreWarnings,
 }
 
 impl Default for SetRules {
@@ -38,6 +40,7 @@ impl Default for SetRules {
             budget_bytes: None,
             buffer_frames: 64,
             buffer_bytes: usize::MAX,
+            warnings: StoreWarnings::Partial,
         }
     }
 }
@@ -70,6 +73,7 @@ impl SetRules {
             budget_bytes: None,
             buffer_frames: [0, 1, 2, 3, 8, 64][random.below(6)],
             buffer_bytes: [0, 1, 300, 1_000, usize::MAX][random.below(5)],
+            warnings: StoreWarnings::Partial,
         }
     }
 
@@ -81,7 +85,8 @@ impl SetRules {
             .without_labels(&self.removed_labels)
             .hold_limit_bytes(self.hold_limit_bytes)
             .buffer_frames(self.buffer_frames)
-            .buffer_bytes(self.buffer_bytes);
+            .buffer_bytes(self.buffer_bytes)
+            .warnings(self.warnings);
         match &self.shard {
             Some(shard) => options.shard(shard.clone()),
             None => options,
@@ -112,6 +117,10 @@ impl SetRules {
             let batch = match frame {
                 Response::Series(series) => vec![series.clone()],
                 Response::Batch(batch) => batch.clone(),
+                Response::Warning(warning) if self.warnings == StoreWarnings::Fail => {
+                    error = Some(Cause::Incomplete(warning.message().to_owned()));
+                    break 'frames;
+                }
                 other => {
                     passed.push(other.clone());
                     continue;

@@ -33,6 +33,14 @@ pub(crate) enum Problem {
     Labels(#[from] LabelsError),
     #[error("{labels} does not come after {before}, the series before it")]
     Order { before: String, labels: String },
+    #[error(
+        "samples that are not in the order of their times: {time_ms} ms does not come after {before_ms} ms"
+    )]
+    SampleOrder { before_ms: i64, time_ms: i64 },
+    #[error("a series without samples")]
+    NoSamples,
+    #[error("there is no generation after this one")]
+    LastGeneration,
     #[error("the chunk should begin at byte {expected} of its file, not at {found}")]
     ChunkOffset { expected: u64, found: u64 },
     #[error("{what} {found}, where the index says {expected}")]

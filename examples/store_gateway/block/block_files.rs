@@ -17,7 +17,9 @@ impl FileName {
     pub(crate) fn parse(file: &str) -> Option<(Self, &str)> {
         let (block, rest) = file.strip_prefix("block-")?.split_once(".g")?;
         let (generation, kind) = rest.split_once('.')?;
-        Some((Self { block: block.parse().ok()?, generation: generation.parse().ok()? }, kind))
+        let name = Self { block: block.parse().ok()?, generation: generation.parse().ok()? };
+        // Other ways to write the numbers name other files.
+        file.starts_with(&format!("{name}.")).then_some((name, kind))
     }
 
     pub(crate) fn index(self, dir: &Path) -> PathBuf {

@@ -26,7 +26,9 @@
 //! milliseconds (`i64`) and the bits of the value (`f64`).
 //!
 //! Every byte is under a checksum, every length is checked against the size of the file before anything is
-//! leased or read for it, and the two files must fit together to the byte.
+//! leased or read for it, and the two files must fit together to the byte. Labels have at most
+//! [`MAX_LABELS_BYTES`], a chunk at most [`MAX_CHUNK_BYTES`] and at least one sample, and samples ascend by time. A reader
+//! refuses what it would have no memory for, and a writer all that a reader or a query would refuse.
 
 use super::Problem;
 
@@ -39,8 +41,12 @@ pub(crate) const HEADER_BYTES: usize = 8 + 3 * 8 + CRC_BYTES;
 pub(crate) const ENTRY_FIXED_BYTES: usize = 2 * 4 + 3 * 8;
 /// The longest entry of an index: a reader leases this much for its window.
 pub(crate) const WINDOW_BYTES: usize = 8 << 10;
+/// The longest labels, in their packed form.
+pub(crate) const MAX_LABELS_BYTES: usize = WINDOW_BYTES - ENTRY_FIXED_BYTES - CRC_BYTES;
 /// The longest chunk, its checksum included.
 pub(crate) const FRAME_BYTES: usize = 4 << 10;
+/// The longest chunk.
+pub(crate) const MAX_CHUNK_BYTES: usize = FRAME_BYTES - CRC_BYTES;
 
 /// What both files begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +109,11 @@ impl Entry {
             max_time_ms: i64::from_le_bytes(take(&mut bytes)?),
         })
     }
+}
+
+/// Checks a length, and returns what it is bounded by if it is too long.
+pub(crate) const fn bounded(what: &'static str, len: u64, limit: u64) -> Result<(), Problem> {
+    if len > limit { Err(Problem::Length { what, len, limit }) } else { Ok(()) }
 }
 
 /// Puts the checksum behind the bytes.

@@ -1,7 +1,9 @@
 use losertree::Labels;
 use losertree::resource::ByteLease;
 
-use super::format::{CRC_BYTES, ENTRY_FIXED_BYTES, Entry, FRAME_BYTES, HEADER_BYTES, sealed};
+use super::format::{
+    CRC_BYTES, ENTRY_FIXED_BYTES, Entry, HEADER_BYTES, MAX_CHUNK_BYTES, MAX_LABELS_BYTES, bounded, sealed,
+};
 use super::{BlockError, BlockFiles, Problem};
 
 /// Reads the index of a block from its first entry to its last, through a window of leased memory.
@@ -54,8 +56,9 @@ impl IndexReader {
         let entry = Entry::decode(self.ahead()).ok_or_else(truncated)?;
 
         // Before the labels are looked at: what is left of the file and the window are both bounds.
-        let limit = left.min(self.window.capacity() as u64) - least as u64;
-        let labels_len = bounded("labels", entry.labels_len, limit).map_err(error)?;
+        let limit = (left - least as u64).min(MAX_LABELS_BYTES as u64);
+        bounded("labels", entry.labels_len.into(), limit).map_err(error)?;
+        let labels_len = entry.labels_len as usize;
         self.fill(files, least + labels_len)?;
         let bytes = self.ahead().get(..least + labels_len).ok_or_else(truncated)?;
         let content = sealed(bytes).ok_or_else(|| error(Problem::Checksum))?;
@@ -81,8 +84,8 @@ impl IndexReader {
             return Err(Problem::ChunkOffset { expected, found });
         }
         let left = files.chunks.header().file_bytes - expected;
-        let limit = left.min(FRAME_BYTES as u64).saturating_sub(CRC_BYTES as u64);
-        bounded("a chunk", entry.chunk_len, limit).map(drop)
+        let limit = left.saturating_sub(CRC_BYTES as u64).min(MAX_CHUNK_BYTES as u64);
+        bounded("a chunk", entry.chunk_len.into(), limit)
     }
 
     /// What is in the window and was not read out.
@@ -107,12 +110,4 @@ impl IndexReader {
         self.fills += 1;
         Ok(())
     }
-}
-
-fn bounded(what: &'static str, len: u32, limit: u64) -> Result<usize, Problem> {
-    let too_long = || Problem::Length { what, len: len.into(), limit };
-    if u64::from(len) > limit {
-        return Err(too_long());
-    }
-    usize::try_from(len).map_err(|_| too_long())
 }

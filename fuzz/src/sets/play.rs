@@ -7,7 +7,7 @@ use losertree::resource::BytePool;
 use losertree::response::{ProxyQuery, Store};
 use losertree::{LeakLedger, Response, Series};
 use losertree_testkit::{
-    Checked, Driver, End, Log, QueryAnswer, Random, ScriptedSource, Stage, Tasks, TestError,
+    Checked, Driver, End, Log, QueryAnswer, Random, Script, ScriptedSource, Stage, Tasks, TestError,
 };
 
 use super::plan::{Act, EndPlan, Plan};
@@ -59,7 +59,9 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     fn new(plan: &'a Plan) -> Self {
         let (stage, tasks, ledger) = (Stage::new(), Tasks::new(!plan.seed), LeakLedger::sites());
-        let (rules, scripts) = (plan.rules(), plan.scripts());
+        let rules = plan.rules();
+        let named = |(index, script): (usize, Script<Response>)| script.named(format!("store-{index}"));
+        let scripts: Vec<_> = plan.scripts().into_iter().enumerate().map(named).collect();
         let budget = plan.budget_bytes();
         let builder = BytePool::builder().smallest_bytes(16).largest_bytes(16);
         let pool = builder.budget_bytes(budget.unwrap_or(16)).build().expect("the sizes fit");
@@ -90,7 +92,7 @@ impl<'a> Play<'a> {
         let driver = Driver::new(stage.bell().clone(), Log::new(), Random::seed(plan.seed));
         Self {
             plan,
-            expected: QueryAnswer::new(&rules, &scripts),
+            expected: QueryAnswer::new(&rules, &scripts, plan.strategy()),
             query: builder.build(),
             stage,
             tasks,

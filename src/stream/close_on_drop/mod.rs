@@ -1,0 +1,248 @@
+//! Closing without an `await` at hand: what is dropped is handed to somebody who closes it.
+
+mod background;
+mod background_error;
+mod closer;
+mod idle;
+mod source;
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+
+use super::{Closable, Close, drop_closed};
+use crate::contain_panic::contain_panic;
+use crate::error::CloseError;
+use background::{OnError, Task};
+
+pub use background_error::BackgroundError;
+pub use closer::Closer;
+pub use idle::Idle;
+pub use source::CloseSourceOnDrop;
+
+/// A merge, a query or whatever else is [`Closable`], which is closed in the background when it is dropped.
+///
+/// Who gives up early often has no `await` at hand to close with: an HTTP body is dropped when the client disconnects, a future
+/// when its time is up or another one of a `select!` was faster. This guard hands what it holds to a [`Closer`] then, which
+/// closes it within a [time limit](Closer::time_limit).
+///
+/// It dereferences to what it holds, and is a [`Stream`] if that is one.
+///
+/// With the feature `tracing`, closing in the background is in the span that was current where the guard was made.
+///
+/// # Panics
+///
+/// Dropping it never panics, whatever the functions of the [`Closer`] do.
+///
+/// # Closing
+///
+/// - [`close`](Self::close) closes at once, and returns the errors. So does reading to the end. What is closed in either way is
+///   only dropped later, and no task is spawned: the end of a stream counts as its close, as it is that of merges and queries.
+/// - Dropped before, also while it was being closed, it is closed in the background from where it is. A
+///   [ledger](crate::LeakLedger) has the sources as [closed in the background](crate::resource::Ending::ClosedInBackground).
+/// - What does not close in time is dropped, and booked as dropped unclosed. The same happens if the runtime of the closer is gone
+///   or shut down before, or if its function panics or drops the task.
+/// - A source that panics in the background is dropped unclosed, and the others are closed.
+/// - Dropping waits for nothing and polls nothing: all of the closing is done where the closer spawns it.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "tokio")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use futures::stream::{self, TryStreamExt};
+/// use losertree::stream::{CloseOnDrop, Closer};
+/// use losertree::{LeakLedger, ProxyResponseLoserTree, closing};
+///
+/// let closer = Closer::current()?; // one for the whole service
+///
+/// let ledger = LeakLedger::sites();
+/// let store = closing(stream::iter([1, 2, 3].map(Ok::<_, std::io::Error>)), |_| async {
+///     tokio::task::yield_now().await; // the store is told, and answers
+///     Ok(())
+/// });
+/// let merge = ProxyResponseLoserTree::builder().source(store).ledger(&ledger).build();
+/// let mut merge = CloseOnDrop::new(merge, &closer)
+///     .on_error(|error| eprintln!("a query was not closed in order: {error}"));
+/// assert_eq!(merge.try_next().await?, Some(1));
+/// drop(merge); // the client has gone
+///
+/// closer.idle().await; // at the end of the service
+/// assert_eq!(ledger.snapshot().closed_in_background, 1);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "what is dropped at once is closed at once"]
+pub struct CloseOnDrop<C: Closable + Send + 'static> {
+    /// There until it is taken out by value or dropped.
+    inner: Option<C>,
+    state: State,
+    closer: Closer,
+    on_error: Option<OnError<C::Error>>,
+    /// The span of whoever has made it, for what is done in the background.
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
+}
+
+/// What is left to do when a guard is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// To close.
+    Open,
+    /// Nothing.
+    Closed,
+    /// Nothing: a source that has panicked is not called again.
+    Panicked,
+}
+
+impl<C: Closable + Send + 'static> CloseOnDrop<C> {
+    /// Has `closable` closed by `closer` when it is dropped.
+    pub fn new(closable: C, closer: &Closer) -> Self {
+        Self {
+            inner: Some(closable),
+            state: State::Open,
+            closer: closer.clone(),
+            on_error: None,
+            #[cfg(feature = "tracing")]
+            span: tracing::Span::current(),
+        }
+    }
+
+    /// Sets a function that is told if closing in the background does not go well. Default: nobody is told, and it shows in the
+    /// ledger only.
+    ///
+    /// It is called at most once, on the task that closes, or where that task is dropped. Should it panic, that is caught.
+    pub fn on_error(
+        mut self,
+        on_error: impl FnOnce(BackgroundError<C::Error>) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_error = Some(Box::new(on_error));
+        self
+    }
+
+    /// Returns what is held, which nobody will close in the background any more.
+    #[must_use = "dropping it releases it unclosed"]
+    pub fn into_inner(mut self) -> C {
+        self.take_inner()
+    }
+
+    /// Closes what is held, now. Nothing is left to be closed in the background then.
+    ///
+    /// # Errors, cancel safety
+    ///
+    /// As for [`Closable::close`]. If the future is dropped half-way and the guard too, closing goes on in the background.
+    pub const fn close(&mut self) -> Close<'_, Self> {
+        Close::of(self)
+    }
+
+    // The invariant of `inner`: only `into_inner` and `drop` take it out, and nothing of the guard can be reached after those.
+    #[allow(clippy::expect_used)]
+    fn take_inner(&mut self) -> C {
+        self.inner.take().expect("it is there until it is taken out by value")
+    }
+
+    #[allow(clippy::expect_used)]
+    const fn inner(&self) -> &C {
+        self.inner.as_ref().expect("it is there until it is taken out by value")
+    }
+
+    #[allow(clippy::expect_used)]
+    const fn inner_mut(&mut self) -> &mut C {
+        self.inner.as_mut().expect("it is there until it is taken out by value")
+    }
+}
+
+impl<C: Closable + Send + 'static> Deref for CloseOnDrop<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        self.inner()
+    }
+}
+
+impl<C: Closable + Send + 'static> DerefMut for CloseOnDrop<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        self.inner_mut()
+    }
+}
+
+impl<C: Closable + Send + 'static> Closable for CloseOnDrop<C> {
+    type Error = C::Error;
+
+    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<C::Error>>> {
+        let polled = self.inner_mut().poll_close_all(cx);
+        if polled.is_ready() {
+            self.state = State::Closed;
+        }
+        polled
+    }
+
+    fn note_abandoned(&mut self) {
+        self.inner_mut().note_abandoned();
+    }
+}
+
+impl<C: Closable + Stream + Unpin + Send + 'static> Stream for CloseOnDrop<C> {
+    type Item = C::Item;
+
+    #[inline]
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<C::Item>> {
+        let polled = Pin::new(self.inner_mut()).poll_next(cx);
+        if let Poll::Ready(None) = polled {
+            self.state = State::Closed;
+        }
+        polled
+    }
+
+    /// That of the stream inside: it is how a stage asks for the merge, see [`is_closing`](super::is_closing).
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inner().size_hint()
+    }
+}
+
+impl<C: Closable + FusedStream + Unpin + Send + 'static> FusedStream for CloseOnDrop<C> {
+    fn is_terminated(&self) -> bool {
+        self.inner().is_terminated()
+    }
+}
+
+// Nothing in here is ever pinned.
+impl<C: Closable + Send + 'static> Unpin for CloseOnDrop<C> {}
+
+impl<C: Closable + Send + 'static> Drop for CloseOnDrop<C> {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        match self.state {
+            State::Open => {
+                let task = Task::new(inner, &self.closer, self.on_error.take());
+                #[cfg(feature = "tracing")]
+                let task = tracing::Instrument::instrument(
+                    task,
+                    std::mem::replace(&mut self.span, tracing::Span::none()),
+                );
+                // Should this panic, the task is dropped, and what it was to close.
+                contain_panic(|| self.closer.spawn(task));
+            }
+            State::Closed => {
+                contain_panic(|| drop_closed(inner));
+            }
+            State::Panicked => {
+                contain_panic(|| drop(inner));
+            }
+        }
+    }
+}
+
+impl<C: Closable + fmt::Debug + Send + 'static> fmt::Debug for CloseOnDrop<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloseOnDrop")
+            .field("inner", self.inner())
+            .field("state", &self.state)
+            .field("closer", &self.closer)
+            .finish_non_exhaustive()
+    }
+}
