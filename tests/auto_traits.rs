@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use std::panic::UnwindSafe;
 
 use losertree::error::Cause;
-use losertree::key::{By, ByKey, Natural, Reversed};
-use losertree::merge::{Coalesce, KeepFirst, Staged, Undrained};
+use losertree::key::{By, ByKey, ByKeyRef, Natural, Reversed};
+use losertree::merge::{Coalesce, Combine, KeepFirst, KeepFirstBy, Staged, Undrained};
 use losertree::resource::{
     ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LastUse, LeaseFull, LeaseWait,
     LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, OpenSite, PendingReader, PoolConfigError, PoolError,
@@ -17,8 +17,8 @@ use losertree::resource::{
 use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
-    Builder, Close, Closing, Flatten, ForgottenSources, FromStream, MergeSource, MergeStats, Named,
-    NextBlock, NextWithSource, OrderCheck, PushError, SourceEnd, SourceStats,
+    Builder, Close, Closing, Flatten, ForgottenSources, FromItems, FromIter, FromStream, MergeSource,
+    MergeStats, Named, NextBlock, NextWithSource, OrderCheck, PushError, SourceEnd, SourceStats,
 };
 use losertree::tree::LoserTree;
 use losertree::{
@@ -143,4 +143,29 @@ fn books_and_errors_cross_a_caught_panic() {
     unwind_safe::<ReaderGate>();
     unwind_safe::<ReaderGuard>();
     unwind_safe::<SourceError<String>>();
+}
+
+/// What is copied with what is inside of it.
+#[test]
+fn sources_and_merges_can_be_cloned() {
+    fn check<T: Clone + Send + Sync + Unpin + Debug>() {}
+    type Results = std::vec::IntoIter<Result<u64, String>>;
+    type Items = futures::stream::Iter<Iter>;
+    check::<Merge<Iter, Natural>>();
+    check::<TryMerge<Results, u64, String, Natural>>();
+    check::<Coalesce<Merge<Iter, Natural>, KeepFirst>>();
+    check::<Coalesce<TryMerge<Results, u64, String, Natural>, KeepFirstBy<Compare>>>();
+    check::<Coalesce<Merge<Iter, Natural>, Combine<fn(&mut u64, u64)>>>();
+    check::<ByKeyRef<Compare>>();
+    check::<FromIter<Iter>>();
+    check::<FromItems<Items>>();
+    check::<FromStream<futures::stream::Iter<Results>>>();
+    check::<Named<FromItems<Items>>>();
+}
+
+#[test]
+fn async_merges_of_runs_can_be_sent_shared_moved_and_printed() {
+    plain::<losertree::stream::Coalesce<Store, Natural, KeepFirst>>();
+    plain::<losertree::stream::CoalesceSource<Store, Natural, KeepFirst>>();
+    plain::<losertree::stream::Unfold<std::future::Ready<Result<(), String>>, u64, String>>();
 }

@@ -241,8 +241,8 @@ where
 
     /// Nothing is known but by those who ask: see [`is_closing`](super::is_closing).
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let hint = self.merge.size_hint();
-        if self.held.is_some() { (1, None) } else { hint }
+        let held = usize::from(self.held.is_some());
+        (held, self.merge.size_hint().1.map(|high| high + held))
     }
 }
 
