@@ -25,12 +25,14 @@ use losertree_testkit::{
 type Store = Checked<ScriptedSource<u64>>;
 type Merge = ProxyResponseLoserTree<Store>;
 
+type Timers = Arc<Mutex<Vec<(Duration, oneshot::Sender<()>)>>>;
+
 /// Tasks that are polled when the test says so, and a timer that goes off when it does.
 struct Background {
     tasks: Tasks,
     spawned: Arc<AtomicUsize>,
     /// What sets off the timers, in the order in which they were made, and their durations.
-    timers: Arc<Mutex<Vec<(Duration, oneshot::Sender<()>)>>>,
+    timers: Timers,
     closer: Closer,
 }
 

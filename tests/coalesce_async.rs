@@ -2,6 +2,8 @@
 
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
+// quickcheck hands over its inputs by value.
+#![allow(clippy::needless_pass_by_value)]
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,27 +26,27 @@ use losertree::{
 use losertree_testkit::{CountingWaker, Item, Random, Runs, Script, Stage, TestKey, Wake, assert_same};
 use quickcheck::quickcheck;
 
+type Items<K> =
+    Pin<Box<dyn Stream<Item = Result<Item<K>, losertree::SourceError<losertree_testkit::TestError>>>>>;
+
+type Sources<K> = Vec<losertree_testkit::Checked<losertree_testkit::ScriptedSource<Item<K>>>>;
+
 /// Runs of few different keys, so that there are many equal ones, from enough sources for codes of all kinds.
 fn check<K: TestKey>(runs: &Runs<K>, seed: u64) {
     let input = || runs.as_slice().to_vec();
     let stage = Stage::new();
     let mut random = Random::seed(seed);
-    let mut run = |make: &dyn Fn(
-        Vec<losertree_testkit::Checked<losertree_testkit::ScriptedSource<Item<K>>>>,
-    ) -> Items<K>| {
+    let mut run = |make: &dyn Fn(Sources<K>) -> Items<K>| {
         let mut stream = make(stage.sources_of(input(), &mut random, 0.3));
         stage.driver(seed).restless(0.2).run(&mut stream).ok()
     };
-    type Items<K> =
-        Pin<Box<dyn Stream<Item = Result<Item<K>, losertree::SourceError<losertree_testkit::TestError>>>>>;
-
     let dedup = run(&|sources| ProxyResponseLoserTree::new(sources).dedup().boxed_local());
     assert_same(&dedup, &merge(input()).dedup().collect::<Vec<_>>());
     let same = |a: &Item<K>, b: &Item<K>| a.source == b.source;
     let dedup = run(&|sources| ProxyResponseLoserTree::new(sources).dedup_by(same).boxed_local());
     assert_same(&dedup, &merge(input()).dedup_by(same).collect::<Vec<_>>());
     let add = |all: &mut Item<K>, next: Item<K>| {
-        all.sequence = (31 * all.sequence + next.sequence + next.source) % 1_000_003
+        all.sequence = (31 * all.sequence + next.sequence + next.source) % 1_000_003;
     };
     let combined = run(&|sources| ProxyResponseLoserTree::new(sources).coalesce(add).boxed_local());
     assert_same(&combined, &merge(input()).coalesce(add).collect::<Vec<_>>());
@@ -171,7 +173,7 @@ struct Lender {
 
 impl Lender {
     fn new(keys: &[u64], ends: bool, at_close: &Rc<Cell<Option<usize>>>) -> Self {
-        Self { keys: keys.to_vec().into_iter(), ends, lent: Arc::default(), at_close: Rc::clone(at_close) }
+        Self { keys: Vec::from(keys).into_iter(), ends, lent: Arc::default(), at_close: Rc::clone(at_close) }
     }
 }
 

@@ -39,7 +39,7 @@ fn a_merge_inside_is_closed() {
     let ledger = LeakLedger::sites();
     let store = closing(stream::iter([Ok::<_, &str>(1), Ok(2)]), |_| async { Ok(()) });
     let inner = ProxyResponseLoserTree::builder().source(store).ledger(&ledger).build();
-    let source = from_items(inner.map(|item| item.unwrap_or_default()));
+    let source = from_items(inner.map(Result::unwrap_or_default));
     let mut outer = ProxyResponseLoserTree::builder().source(source).limit(1).build();
     assert_eq!(block_on(outer.by_ref().try_collect::<Vec<_>>()).unwrap(), [1]);
     assert_eq!((ledger.snapshot().closed, ledger.snapshot().lost), (1, 0));
@@ -50,7 +50,7 @@ fn a_merge_inside_is_closed() {
 #[test]
 fn a_merge_inside_that_is_only_closing_has_ended() {
     let store = closing(stream::iter([Ok::<u64, &str>(1)]), |_| pending());
-    let source = from_items(ProxyResponseLoserTree::new([store]).map(|item| item.unwrap_or_default()));
+    let source = from_items(ProxyResponseLoserTree::new([store]).map(Result::unwrap_or_default));
     let mut outer = ProxyResponseLoserTree::new([source.boxed(), from_iter([2]).boxed()]);
     assert_eq!(outer.next().now_or_never(), Some(Some(Ok(1))));
     assert_eq!(outer.next().now_or_never(), Some(Some(Ok(2))));

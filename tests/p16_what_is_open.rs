@@ -84,8 +84,9 @@ fn a_million_sources_of_which_three_are_open_take_what_three_do() {
 #[test]
 fn keys_that_are_bytes_take_what_those_do_that_are_there() {
     // Of one length, since a copy of the last key is kept.
-    let key =
-        |number: u64| format!("{:020}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15) / 2 | number & 1 << 63);
+    let key = |number: u64| {
+        format!("{:020}", (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) / 2) | (number & (1 << 63)))
+    };
     for waiting in [1, 2, 9] {
         assert_flat(&come_and_go(50_000, waiting, key, |work| allocation_counter::measure(work)));
     }

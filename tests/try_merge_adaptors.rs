@@ -222,18 +222,17 @@ fn no_source_is_dropped_while_its_item_is_held() {
 /// Dropped in between, the run at hand goes before the sources.
 #[test]
 fn what_is_held_is_dropped_before_the_sources() {
-    let events = Rc::new(RefCell::new(Vec::new()));
     struct Noted(&'static str, Rc<RefCell<Vec<&'static str>>>);
     impl Drop for Noted {
         fn drop(&mut self) {
             self.1.borrow_mut().push(self.0);
         }
     }
+    let events = Rc::new(RefCell::new(Vec::new()));
     let noted = |what| Noted(what, Rc::clone(&events));
     let source = noted("source");
-    let items = [noted("held"), noted("next")].into_iter().map(move |item| {
+    let items = [noted("held"), noted("next")].into_iter().inspect(move |_| {
         let _of_the_source = &source;
-        item
     });
     let mut merge = merge_by([items], |_, _| Ordering::Equal).dedup_by(|_, _| panic!("as asked"));
     assert!(catch_unwind(AssertUnwindSafe(|| merge.next().is_some())).is_err());

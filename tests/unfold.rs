@@ -32,28 +32,30 @@ impl Drop for Noted {
 /// A client of the kind that users have.
 struct Client {
     items: std::vec::IntoIter<u64>,
-    _noted: Noted,
+    noted: Noted,
 }
 
 impl Client {
     fn new(items: &[u64], events: &Events) -> Self {
-        Self { items: items.to_vec().into_iter(), _noted: Noted("client dropped", Rc::clone(events)) }
+        Self { items: Vec::from(items).into_iter(), noted: Noted("client dropped", Rc::clone(events)) }
     }
 
     fn note(&self, event: &'static str) {
-        self._noted.1.borrow_mut().push(event);
+        self.noted.1.borrow_mut().push(event);
     }
 
     /// Gives its items, and then the next one never comes.
     async fn next(&mut self) -> Option<Result<u64, &'static str>> {
         self.note("asked");
-        let _call = Noted("call dropped", Rc::clone(&self._noted.1));
+        let _call = Noted("call dropped", Rc::clone(&self.noted.1));
         match self.items.next() {
             Some(item) => Some(Ok(item)),
             None => pending().await,
         }
     }
 
+    // As clients have it.
+    #[allow(clippy::unused_async)]
     async fn cancel(&mut self) -> Result<(), &'static str> {
         self.note("cancelled");
         Ok(())
@@ -240,7 +242,7 @@ fn a_source_of_clients_can_be_sent_boxed_and_mixed() {
             let held = String::from("held");
             ready(()).await;
             self.1 += 1;
-            (self.1 as usize <= held.len()).then_some(Ok(self.1))
+            (self.1 <= held.len() as u64).then_some(Ok(self.1))
         }
         async fn shutdown(self) -> Result<(), std::io::Error> {
             ready(()).await;
@@ -248,7 +250,7 @@ fn a_source_of_clients_can_be_sent_boxed_and_mixed() {
             Ok(())
         }
     }
-    fn generic<'a>(client: &'a mut Shared) -> BoxSource<'a, u64, std::io::Error> {
+    fn generic(client: &mut Shared) -> BoxSource<'_, u64, std::io::Error> {
         unfold(client, async |client| client.next().await, async |_| Ok(())).boxed()
     }
     let closed = Arc::new(AtomicUsize::new(0));
