@@ -1,4 +1,4 @@
-//! A server that streams a merge of slow stores to its clients, and closes every store also when a client goes away half-way.
+//! A server that streams queries of slow stores to its clients, and closes every store also when a client goes away half-way.
 //!
 //! `cargo run --release --features tokio --example http_fan_in` serves two clients of its own, one that reads to the end and one
 //! that disconnects, and shows the books. With `-- --addr 127.0.0.1:8080` it serves until Ctrl-C; try `curl -s localhost:8080 | head`.
@@ -19,13 +19,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use futures::{FutureExt, Stream, StreamExt, stream};
+use hyper::Uri;
 use hyper::body::{Body, Bytes, Frame};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Response, Uri};
 use hyper_util::rt::TokioIo;
+use losertree::response::{ProxyQuery, Store};
 use losertree::stream::{CloseOnDrop, Closer};
-use losertree::{BoxSource, Labels, LeakLedger, ProxyResponseLoserTree, Source, SourceError, closing};
+use losertree::{BoxSource, Labels, LeakLedger, Response, Series, Source, SourceError, closing};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -50,28 +51,29 @@ struct Service {
     told: Arc<AtomicU64>,
 }
 
-type Merge = ProxyResponseLoserTree<BoxSource<'static, Labels, io::Error>>;
+type Query = ProxyQuery<BoxSource<'static, Response, io::Error>>;
 
 impl Service {
     /// Asks all stores. `?limit=40` is how many series are wanted.
     fn ask(&self, uri: &Uri) -> Answer {
         let limit = uri.query().and_then(|query| query.strip_prefix("limit=")?.parse().ok());
-        let merge = ProxyResponseLoserTree::builder()
-            .sources(STORES.map(|name| self.store(name)))
+        let query = ProxyQuery::builder()
+            .stores(STORES.map(|name| self.store(name)))
             .limit(limit.unwrap_or(u64::MAX))
             .ledger(&self.ledger)
             .build();
-        let merge = CloseOnDrop::new(merge, &self.closer)
+        let query = CloseOnDrop::new(query, &self.closer)
             .on_error(|error| eprintln!("error: a query was not closed in order: {error}"));
-        Answer { merge }
+        Answer { query }
     }
 
     /// A store that takes its time, and must be told when it can stop.
-    fn store(&self, name: &'static str) -> BoxSource<'static, Labels, io::Error> {
+    fn store(&self, name: &'static str) -> Store<BoxSource<'static, Response, io::Error>> {
         let series = stream::iter(0..SERIES_OF_EACH).then(move |number| async move {
             sleep(Duration::from_millis(1)).await;
             let labels = [("__name__", "up"), ("instance", &format!("{number:06}")), ("store", name)];
-            Labels::from_pairs(labels).map_err(io::Error::other)
+            let labels = Labels::from_pairs(labels).map_err(io::Error::other)?;
+            Ok(Series::new(labels, vec![]).into())
         });
         let told = Arc::clone(&self.told);
         let close = move |_series| async move {
@@ -79,13 +81,13 @@ impl Service {
             told.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
-        closing(series.boxed(), close).named(name).boxed()
+        Store::opened(name, closing(series.boxed(), close).boxed())
     }
 }
 
 /// The answer to a request: a line for each series.
 struct Answer {
-    merge: CloseOnDrop<Merge>,
+    query: CloseOnDrop<Query>,
 }
 
 impl Body for Answer {
@@ -96,8 +98,14 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let next = Pin::new(&mut self.merge).poll_next(cx);
-        next.map_ok(|labels| Frame::data(format!("{labels}\n").into()))
+        let next = Pin::new(&mut self.query).poll_next(cx);
+        next.map_ok(|response| {
+            let line = match response {
+                Response::Series(series) => format!("{}\n", series.labels),
+                other => format!("# {other:?}\n"),
+            };
+            Frame::data(line.into())
+        })
     }
 }
 
@@ -149,7 +157,7 @@ async fn serve(listener: TcpListener, service: &Arc<Service>, end: impl Future) 
 async fn connection(client: TcpStream, service: Arc<Service>) {
     let answer = service_fn(|request| {
         let answer = service.ask(request.uri());
-        async { Ok::<_, Infallible>(Response::new(answer)) }
+        async { Ok::<_, Infallible>(hyper::Response::new(answer)) }
     });
     // A client that goes away in the middle is no error of ours. Its answer is dropped, and so closed.
     let _ = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(client), answer).await;

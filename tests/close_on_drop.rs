@@ -15,11 +15,14 @@ use futures::executor::block_on;
 use futures::{FutureExt, Stream, StreamExt};
 use losertree::error::{Phase, Timeout};
 use losertree::resource::LedgerSnapshot;
+use losertree::response::{ProxyQuery, Store as QueryStore};
 use losertree::stream::{BackgroundError, Closable, CloseOnDrop, CloseSourceOnDrop, Closer, is_closing};
-use losertree::{CloseError, LeakLedger, ProxyResponseLoserTree, Source, from_stream};
+use losertree::{
+    CloseError, Labels, LeakLedger, ProxyResponseLoserTree, Response, Series, Source, from_stream,
+};
 use losertree_testkit::{
-    Checked, Closing, Driver, End, Random, Script, ScriptedSource, Stage, Tasks, TestError, Wake, poll_times,
-    silence_scripted_panics,
+    Checked, Closing, Driver, End, Log, Random, Script, ScriptedSource, Stage, Tasks, TestError, Wake,
+    poll_times, silence_scripted_panics,
 };
 
 type Store = Checked<ScriptedSource<u64>>;
@@ -149,6 +152,63 @@ fn a_merge_is_closed_wherever_it_is_dropped() {
             assert_eq!(endings(&ledger.snapshot()), [before.0.closed, before.0.open, 0]);
             stage.log().assert_closed();
             told.assert_nothing();
+        }
+    }
+}
+
+/// All levels are booked as what they are.
+#[test]
+fn a_merge_of_merges_is_closed_in_the_background_through_all_levels() {
+    for seed in 0..20 {
+        for taken in 0..6 {
+            let (stage, background, ledger) = (Stage::new(), Background::new(seed), LeakLedger::sites());
+            let random = &mut Random::seed(seed);
+            let mut scripts = |first: u64| {
+                (first..first + 2)
+                    .map(|index| Script::of([index, 9]).with_pauses(random, 0.4))
+                    .collect::<Vec<_>>()
+            };
+            let lower = [merge_of(&stage, scripts(0), &ledger), merge_of(&stage, scripts(2), &ledger)];
+            let upper = lower.map(ProxyResponseLoserTree::into_source);
+            let upper = ProxyResponseLoserTree::builder().sources(upper).ledger(&ledger).build();
+            let mut guard = upper.close_on_drop(&background.closer);
+            let mut driver = stage.driver(seed);
+            assert_eq!(driver.run_up_to(&mut guard, taken).oks().len(), taken);
+            let before = ledger.snapshot();
+            drop(guard);
+            background.run(&stage, seed);
+            assert_eq!(endings(&ledger.snapshot()), [before.closed, before.open, 0]);
+            stage.log().assert_closed();
+        }
+    }
+}
+
+#[test]
+fn a_query_is_closed_wherever_it_is_dropped() {
+    let series = |key: usize| {
+        let labels = Labels::from_pairs([("__name__", format!("s{key}"))]).unwrap();
+        Response::from(Series::new(labels, vec![]))
+    };
+    for taken in 0..8 {
+        for batch in [false, true] {
+            let (stage, background, ledger) = (Stage::new(), Background::new(3), LeakLedger::sites());
+            let store = |first: usize| {
+                let script = Script::of((0..3).map(|at| series(3 * at + first))).close_pending(Wake::Later);
+                QueryStore::opened(format!("store-{first}"), stage.source(script))
+            };
+            let query = ProxyQuery::builder().stores((0..3).map(store)).ledger(&ledger);
+            let query = if batch { query.batches(2, usize::MAX).build() } else { query.build() };
+            let mut guard = query.close_on_drop(&background.closer);
+            let tasks = &background.tasks;
+            let mut stream = futures::stream::poll_fn(|cx| tasks.poll(cx, |cx| guard.poll_next_unpin(cx)));
+            let driver = Driver::new(stage.bell().clone(), Log::new(), Random::seed(1));
+            let _ = { driver }.run_up_to(&mut stream, if batch { taken / 2 } else { taken });
+            drop(stream);
+            let before = ledger.snapshot();
+            drop(guard);
+            background.run(&stage, 5);
+            assert_eq!(endings(&ledger.snapshot()), [before.closed, before.open, 0]);
+            stage.log().assert_closed();
         }
     }
 }

@@ -145,10 +145,6 @@ where
         });
         Poll::Ready(CloseError::with_unyielded(unyielded, closed))
     }
-
-    fn note_abandoned(&mut self) {
-        self.unpacked.get_mut().note_abandoned();
-    }
 }
 
 impl<St, E> Stream for Batches<St>

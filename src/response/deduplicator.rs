@@ -227,10 +227,6 @@ impl<St: Closable> Closable for ResponseDeduplicator<St> {
         self.clear();
         self.get_mut().poll_close_all(cx)
     }
-
-    fn note_abandoned(&mut self) {
-        self.get_mut().note_abandoned();
-    }
 }
 
 /// Shows the stream and what was found so far.

@@ -132,10 +132,6 @@ impl<St: Closable> Closable for ResponseLimit<St> {
         self.remaining = 0;
         self.stream.poll_close_all(cx)
     }
-
-    fn note_abandoned(&mut self) {
-        self.stream.note_abandoned();
-    }
 }
 
 impl<St: fmt::Debug> fmt::Debug for ResponseLimit<St> {

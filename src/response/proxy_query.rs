@@ -207,10 +207,6 @@ impl<S: Source<Item = Response> + Unpin> Closable for ProxyQuery<S> {
     fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
         self.poll_close_all(cx)
     }
-
-    fn note_abandoned(&mut self) {
-        self.merge_mut().note_abandoned();
-    }
 }
 
 impl<S: Source<Item = Response> + Unpin> Stream for ProxyQuery<S> {

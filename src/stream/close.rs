@@ -44,10 +44,6 @@ pub trait Closable {
     {
         CloseOnDrop::new(self, closer)
     }
-
-    /// Says that whoever used it has gone away, and that somebody else closes it: what is closed from now on is booked as [closed
-    /// in the background](crate::resource::Ending::ClosedInBackground). Default: does nothing.
-    fn note_abandoned(&mut self) {}
 }
 
 /// Closes a merge, or whatever else is [`Closable`]. Returned by [`ProxyResponseLoserTree::close`].
@@ -90,9 +86,5 @@ where
 
     fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
         self.poll_close_all(cx)
-    }
-
-    fn note_abandoned(&mut self) {
-        self.is_abandoned = true;
     }
 }

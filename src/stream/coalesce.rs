@@ -269,10 +269,6 @@ where
         drop(self.held.take());
         self.merge.poll_close_all(cx)
     }
-
-    fn note_abandoned(&mut self) {
-        self.merge.note_abandoned();
-    }
 }
 
 /// Shows the merge, without asking items to be printed.

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::background::is_in_background;
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
 use super::slot::{Slot, SlotState};
 use super::watch::MergeEnd;
@@ -361,7 +362,7 @@ where
     /// Polls the closing of a source, and reports if it fails. Returns whether the merge must close.
     fn poll_close_of(&mut self, source: usize) -> bool {
         let slot = &mut self.slots[source];
-        let ending = if self.is_abandoned { Ending::ClosedInBackground } else { Ending::Closed };
+        let ending = if is_in_background() { Ending::ClosedInBackground } else { Ending::Closed };
         let Poll::Ready(closed) = slot.poll_close(ending) else { return false };
         self.open -= 1;
         let Err(closed) = closed else { return false };

@@ -81,6 +81,7 @@
 //! on the iterators of cockroachdb/pebble, whose documentation has the contract as a table too. Per-child
 //! wakers are those of `FuturesUnordered` in rust-lang/futures-rs, without its unsafe code.
 
+mod background;
 mod block_source;
 mod builder;
 mod close;

@@ -120,8 +120,6 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     pub(super) gone: Gone,
     /// Set through other streams, which know nothing of merges: see [`inquiry`](super::inquiry).
     pub(super) asked: Asked,
-    /// Whether whoever used the merge has gone away, and it is closed in the background.
-    pub(super) is_abandoned: bool,
     /// How many items the limit still allows.
     pub(super) remaining: u64,
 }
@@ -176,7 +174,6 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             joined: slots.len(),
             gone: Gone::new(slots.len(), options.kept_stats),
             asked: Asked::default(),
-            is_abandoned: false,
             unordered_items: 0,
             awaiting: slots.len(),
             open: slots.len(),

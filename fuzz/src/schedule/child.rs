@@ -45,10 +45,7 @@ impl Source for Child {
     type Item = Item<u64>;
     type Error = TestError;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> PollNext<Self> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         match &mut *self {
             Self::Items(source) => Pin::new(source).poll_next(cx),
             Self::Blocks(source, fails_at) => {

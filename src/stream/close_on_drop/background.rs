@@ -8,6 +8,7 @@ use super::idle::Started;
 use super::{BackgroundError, Closer};
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, TimedOut, Timeout};
+use crate::stream::background::in_background;
 use crate::stream::{Closable, drop_closed};
 
 /// Who is told what has not gone well.
@@ -35,8 +36,7 @@ enum Clock {
 }
 
 impl<C: Closable> Task<C> {
-    pub(super) fn new(mut closable: C, closer: &Closer, on_error: Option<OnError<C::Error>>) -> Self {
-        contain_panic(|| closable.note_abandoned());
+    pub(super) fn new(closable: C, closer: &Closer, on_error: Option<OnError<C::Error>>) -> Self {
         let started = closer.start();
         Self {
             closable: Some(closable),
@@ -90,7 +90,7 @@ impl<C: Closable> Future for Task<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(closable) = &mut self.closable else { return Poll::Ready(()) };
-        match contain_panic(|| closable.poll_close_all(cx)) {
+        match contain_panic(|| in_background(|| closable.poll_close_all(cx))) {
             Some(Poll::Ready(closed)) => {
                 self.finish(closed);
                 return Poll::Ready(());

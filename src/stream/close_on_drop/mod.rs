@@ -180,10 +180,6 @@ impl<C: Closable + Send + 'static> Closable for CloseOnDrop<C> {
         }
         polled
     }
-
-    fn note_abandoned(&mut self) {
-        self.inner_mut().note_abandoned();
-    }
 }
 
 impl<C: Closable + Stream + Unpin + Send + 'static> Stream for CloseOnDrop<C> {
