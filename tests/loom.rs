@@ -26,7 +26,7 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use losertree::resource::{BytePool, Ending, ReaderGate};
 use losertree::response::{ResponseSet, ResponseSetOptions, Store};
-use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, Warning};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Response, Source, SourceError, Warning};
 
 const PREEMPTIONS: usize = 4;
 /// Of models that have three threads and take many steps.
@@ -536,11 +536,15 @@ impl Lazy {
     }
 
     fn next(&mut self) -> Option<Result<Response, Cause<Infallible>>> {
-        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)))
+        let next = block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_next(cx)));
+        next.map(|next| next.map_err(SourceError::into_cause))
     }
 
     fn close(&mut self) -> Result<(), Cause<Infallible>> {
-        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx)))
+        block_on(poll_fn(|cx| Pin::new(&mut self.set).poll_close(cx))).map_err(|error| {
+            let [error] = error.into_errors().try_into().expect("one error");
+            error.into_cause()
+        })
     }
 
     /// Drops the set and waits for its thread. Returns how often the store was closed and dropped.

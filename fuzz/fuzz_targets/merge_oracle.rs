@@ -383,10 +383,10 @@ fn drive_try<K, I, O>(
         match next {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                assert_eq!(Some(*error.error()), failed(&yielded));
-                assert_eq!(Some(error.path().index().unwrap()), failed(&yielded));
+                assert_eq!(error.source_error().copied(), failed(&yielded));
+                assert_eq!(error.path().index(), failed(&yielded));
                 let phase = if yielded.is_empty() { Phase::Filling } else { Phase::Merging };
-                assert_eq!(error.phase(), phase);
+                assert_eq!(error.phase(), Some(phase));
                 assert_eq!(Rc::strong_count(pulled), 1, "all sources are dropped before the error comes");
                 assert!(merge.next().is_none() && merge.next().is_none());
                 assert!(merge.into_sources().is_empty());

@@ -1,8 +1,7 @@
-use losertree::stream::{PollClose, PollNext};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use losertree::stream::Flatten;
+use losertree::stream::{Flatten, PollClose, PollNext};
 use losertree::{BlockSource, Source};
 use losertree_testkit::{At, Bell, Item, Random, Script, ScriptedSource, Step, TestError};
 
@@ -50,7 +49,7 @@ impl Source for Child {
             Self::Items(source) => Pin::new(source).poll_next(cx),
             Self::Blocks(source, fails_at) => {
                 let at = At::Step(*fails_at);
-                Pin::new(source).poll_next(cx).map_err(|error| TestError { at, ..error })
+                Pin::new(source).poll_next(cx).map_err(|error| error.map(|error| TestError { at, ..error }))
             }
         }
     }

@@ -15,8 +15,6 @@ pub struct Plan {
     pub(super) check: CheckPlan,
     pub(super) is_partial: bool,
     pub(super) limit: Option<u8>,
-    /// Whether the limit counts even keys only.
-    pub(super) limits_even: bool,
     /// Whether the merge is also polled when nobody woke it.
     pub(super) is_restless: bool,
     pub(super) seed: u64,

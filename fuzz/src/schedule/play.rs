@@ -89,9 +89,6 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
         if let Some(limit) = plan.limit {
             builder = builder.limit(limit.into());
         }
-        if plan.limits_even {
-            builder = builder.limit_counts(|item| item.key % 2 == 0);
-        }
         if let Some(check) = plan.check.option() {
             builder = builder.order_check(check);
         }

@@ -1,5 +1,7 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
-use losertree::response::{PartialResponseStrategy, RetrievalStrategy, SeriesOrder, ShardMatcher};
+use losertree::response::{
+    PartialResponseStrategy, RetrievalStrategy, SeriesOrder, ShardMatcher, StoreWarnings,
+};
 use losertree::{Chunk, Labels, Response, Series, Warning};
 use losertree_testkit::{CloseStep, Script, SetRules, Step, Wake};
 
@@ -182,6 +184,7 @@ impl Plan {
             budget_bytes: None,
             buffer_frames: plan.buffer_frames.into(),
             buffer_bytes: plan.buffer_bytes.map_or(usize::MAX, usize::from),
+            warnings: StoreWarnings::Partial,
         }
     }
 
