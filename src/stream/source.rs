@@ -63,6 +63,34 @@ pub type PollClose<S> = Poll<Result<(), CloseError<<S as Source>::Error>>>;
 ///
 /// So a source need not be fused, and need not remember that it was closed.
 ///
+/// # Merges of merges
+///
+/// A merge is made a source by [`into_source`](crate::ProxyResponseLoserTree::into_source), and a query by
+/// [`ProxyQuery::into_source`](crate::response::ProxyQuery::into_source) or
+/// [`into_store`](crate::response::ProxyQuery::into_store). Closing goes through all levels and is awaited, and an error says by its
+/// [path](SourceError::path) which source of which level it was:
+///
+/// ```
+/// use futures::stream;
+/// use losertree::{ProxyResponseLoserTree, Source, closing};
+///
+/// # futures::executor::block_on(async {
+/// let store = |name: &'static str, items: Vec<u64>| {
+///     let items = stream::iter(items.into_iter().map(Ok::<_, &str>));
+///     closing(items, |_| async { Err("the server is gone") }).named(name)
+/// };
+/// let eu = ProxyResponseLoserTree::new([store("store-a", vec![1, 4]), store("store-b", vec![2])]);
+/// let us = ProxyResponseLoserTree::new([store("store-c", vec![3])]);
+/// let mut merge = ProxyResponseLoserTree::new([eu.into_source().named("eu"), us.into_source().named("us")]);
+/// let errors = merge.close().await.unwrap_err().into_errors();
+/// let names: Vec<_> = errors.iter().map(|error| error.path().name().unwrap()).collect();
+/// assert_eq!(names, ["eu/store-a", "eu/store-b", "us/store-c"]);
+/// # });
+/// ```
+///
+/// A source that is a merge of your own ends as soon as it has only closing left, and does the rest in `poll_close`: what is above
+/// cannot yield anything while it waits for it.
+///
 /// # Cancel safety
 ///
 /// Both methods are polled again after any number of other polls, or never. A source keeps its progress in
