@@ -34,7 +34,7 @@ use crate::{Response, Series, Source};
 ///
 /// # Errors
 ///
-/// What was received before an error is given before it.
+/// What was received before an error is given before it. An error that was met and not given is among those of the close.
 ///
 /// # Cancel safety
 ///

@@ -49,7 +49,7 @@ use crate::{Response, Series, Source};
 ///
 /// # Errors
 ///
-/// What was received before an error is given before it. [`Cause::Abandoned`] if the task has panicked or
+/// What was received before an error is given before it. An error that was met and not given is among those of the close. [`Cause::Abandoned`] if the task has panicked or
 /// its runtime was shut down.
 ///
 /// # Cancel safety

@@ -40,9 +40,11 @@ type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
 /// # Errors
 ///
 /// With [`PartialResponseStrategy::Abort`](super::PartialResponseStrategy::Abort) the first error of a store ends the
-/// query: it is yielded, all stores are closed, then comes `None`. With
-/// [`Warn`](super::PartialResponseStrategy::Warn) it is yielded as a [`Warning`](crate::Warning) that names the store,
-/// the others go on, and [`stats`](Self::stats) say that the answer is partial.
+/// query: it is yielded, all stores are closed, then comes `None`. A warning that a store sends is such an error, for something is
+/// missing in its answer, unless [the options say otherwise](super::ResponseSetOptions::warnings). With
+/// [`Warn`](super::PartialResponseStrategy::Warn) an error is yielded as a [`Warning`](crate::Warning) that names the store,
+/// the others go on, and [`stats`](Self::stats) say that the answer is partial; but for stores that are
+/// [required](super::Store::required). Where a store is a query itself, the path of an error or a warning leads to where it happened.
 ///
 /// # Cancel safety
 ///
@@ -52,7 +54,9 @@ type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
 ///
 /// The stream ends, with `None`, only when every store is closed; the last series does not wait for that.
 /// [`close`](Self::close) ends it early. Dropping it
-/// drops everything, synchronously; its background tasks end by themselves soon after.
+/// drops everything, synchronously; its background tasks end by themselves soon after. Where nothing can be awaited, as in an HTTP body
+/// that is dropped when its client disconnects, put it into a [`CloseOnDrop`](crate::stream::CloseOnDrop): dropped early, it is closed in
+/// the background, within a time limit.
 ///
 /// # Examples
 ///

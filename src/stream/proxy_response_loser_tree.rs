@@ -75,6 +75,8 @@ use crate::tree::LoserTree;
 ///   as dropped unclosed. It does not block, spawn or panic: should the drop of a source panic, that is
 ///   caught, and the other sources are dropped all the same. What a source does asynchronously to release
 ///   something may not have happened when the drop returns; only `close` waits for that.
+/// - Where nothing can be awaited, as in a future that is given up, put it into a [`CloseOnDrop`](super::CloseOnDrop): dropped early,
+///   it is closed in the background, within a time limit.
 ///
 /// # Examples
 ///

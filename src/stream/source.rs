@@ -183,7 +183,8 @@ pub trait Source {
     ///
     /// # Errors
     ///
-    /// What went wrong in releasing. The source counts as closed all the same.
+    /// What went wrong in releasing, all of it, and errors that the source has met and not given. The source counts as closed all the
+    /// same.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self>;
 
     /// Returns the name of the source, for errors, warnings, statistics and the ledger.
