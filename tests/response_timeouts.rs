@@ -18,7 +18,10 @@ use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use losertree::SourceError;
 use losertree::resource::BytePool;
-use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
+use losertree::response::{
+    ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
+};
+use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
 use losertree_testkit::{Checked, Closing};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
@@ -298,6 +301,109 @@ async fn time_in_which_nobody_waits_for_the_closing_does_not_count() {
         assert!(next(&mut set).await.is_none());
         close(&mut set).await.unwrap();
         assert_eq!(cast.log.sources()[0].close, Closing::Completed, "{strategy:?}");
+    }
+}
+
+/// Closing takes longer than it may, but nobody has closed the set: neither a consumer that is slow nor one that has found the
+/// end waits for it.
+#[tokio::test(start_paused = true)]
+async fn the_time_for_closing_runs_only_once_the_set_is_being_closed() {
+    for strategy in STRATEGIES {
+        for finds_end in [false, true] {
+            let cast = Cast::default();
+            let plan = Plan { answer: vec![frame(0)], close: vec![wait(20)], ..Plan::default() };
+            let options = ResponseSetOptions::new().close_timeout(seconds(5)).retrieval(strategy);
+            let mut set = ResponseSet::new(cast.store(plan), &options);
+            assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
+            if finds_end {
+                assert!(next(&mut set).await.is_none());
+            }
+            sleep(seconds(19)).await;
+            // What is left is well within the time.
+            close(&mut set).await.unwrap();
+            assert_eq!(cast.log.sources()[0].close, Closing::Completed, "{strategy:?}");
+
+            // And from then on it runs.
+            let plan = Plan { answer: vec![frame(0)], close: vec![wait(20)], ..Plan::default() };
+            let mut set = ResponseSet::new(cast.store(plan), &options);
+            assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
+            if finds_end {
+                assert!(next(&mut set).await.is_none());
+            }
+            sleep(seconds(10)).await;
+            let start = Instant::now();
+            let error = close(&mut set).await.unwrap_err();
+            assert!(matches!(error, Cause::TimedOut(error) if error.timeout == Timeout::Close));
+            assert_eq!(start.elapsed(), seconds(5), "{strategy:?}");
+        }
+    }
+}
+
+/// A consumer that is slow gets all series of a query that aborts, though its stores take their time to close.
+#[tokio::test(start_paused = true)]
+async fn a_slow_consumer_loses_nothing_to_the_time_for_closing() {
+    for strategy in STRATEGIES {
+        let cast = Cast::default();
+        let plans = (0..3).map(|index| Plan {
+            name: format!("store-{index}"),
+            answer: vec![frame(index), frame(10 + index), frame(20 + index)],
+            close: vec![wait(20)],
+            ..Plan::default()
+        });
+        let options = ResponseSetOptions::new().close_timeout(seconds(5)).retrieval(strategy);
+        let mut query = ProxyQuery::builder().stores(cast.stores(plans)).response_sets(options).build();
+        let mut came = 0;
+        while let Some(response) = query.try_next().await.unwrap() {
+            came += response.series_count();
+            sleep(seconds(30)).await;
+        }
+        assert_eq!(came, 9, "{strategy:?}");
+        cast.assert_released();
+    }
+}
+
+/// Says that something is missing in what it gives, without a warning.
+struct Partial<S>(S);
+
+impl<S: Source + Unpin> Source for Partial<S> {
+    type Item = S::Item;
+    type Error = S::Error;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+        Pin::new(&mut self.0).poll_next(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+
+    fn is_partial(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_stays_partial_when_closing_takes_too_long() {
+    for strategy in STRATEGIES {
+        for reads in [true, false] {
+            let answer = stream::iter([Ok::<_, io::Error>(series(0)), Ok(series(1))]);
+            let store = Partial(closing(answer, |_| std::future::pending()));
+            let options = ResponseSetOptions::new().close_timeout(seconds(5)).retrieval(strategy);
+            let store = Store::opened("partial", store);
+            let mut query = ProxyQuery::builder().store(store).response_sets(options).build();
+            let mut failed = 0;
+            if reads {
+                while let Some(next) = query.next().await {
+                    failed += usize::from(next.is_err());
+                }
+            } else {
+                assert!(query.next().await.unwrap().is_ok());
+                failed += query.close().await.unwrap_err().into_errors().len();
+            }
+            assert_eq!(failed, 1);
+            let stats = query.stats();
+            assert!(stats.is_partial && stats.sources[0].is_partial, "{strategy:?} {reads}");
+        }
     }
 }
 

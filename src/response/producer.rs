@@ -34,6 +34,8 @@ struct Pump<S: Source> {
     /// Set when the store has nothing more.
     end: Option<Result<(), SourceError<S::Error>>>,
     is_closing: bool,
+    /// Whether the consumer waits for the store to be closed, which is when the time for that runs.
+    is_awaited: bool,
 }
 
 impl<S: Source<Item = Response> + Unpin> Shared<S> {
@@ -47,6 +49,7 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
             has_uncharged: false,
             end: None,
             is_closing: false,
+            is_awaited: false,
         };
         Self { buffer, pump: Mutex::new(Some(pump)) }
     }
@@ -65,7 +68,9 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
             self.drop_store();
             return Poll::Ready(());
         };
-        running.is_closing |= matches!(wish, Wish::Close);
+        if let Wish::Close = wish {
+            running.note_close();
+        }
         let closed = ready!(running.poll(&self.buffer, cx));
         let given = running.store.given();
         let done = pump.take();
@@ -132,7 +137,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             let held = match buffer.put(&mut self.ready, mem::take(&mut self.added), self.store.given()) {
                 Wish::More(held) => held,
                 Wish::Close => {
-                    self.is_closing = true;
+                    self.note_close();
                     break;
                 }
                 Wish::Drop => return Poll::Ready(None),
@@ -163,7 +168,13 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         if let Some(error) = self.end.take().and_then(Result::err).or(unyielded) {
             buffer.end(Err(error), self.store.given());
         }
-        self.store.poll_close(cx, true).map(Some)
+        self.store.poll_close(cx, self.is_awaited).map(Some)
+    }
+
+    /// Notes that the consumer waits for the store to be closed.
+    const fn note_close(&mut self) {
+        self.is_closing = true;
+        self.is_awaited = true;
     }
 
     /// Receives what is ready, and has room and memory, into a buffer that holds so much.

@@ -130,7 +130,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
         }
         let closed = match self.signal.poll(cx, |cx| Pin::new(&mut *source).poll_close(cx)) {
             Poll::Ready(closed) => {
-                self.is_partial |= source.is_partial();
+                self.note_partial();
                 if let State::Open(source) = mem::replace(&mut self.state, State::Closed) {
                     drop_closed(source);
                 }
@@ -138,13 +138,22 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             }
             Poll::Pending if !is_timed => return Poll::Pending,
             Poll::Pending => {
-                Err(SourceError::new(ready!(self.timers.poll_expired(Timeout::Close, cx))).into())
+                let cause = ready!(self.timers.poll_expired(Timeout::Close, cx));
+                self.note_partial();
+                Err(SourceError::new(cause).into())
             }
         };
         self.timers.stop();
         // A store that does not close in its time is dropped unclosed, and so is one that nobody can time.
         self.state = State::Closed;
         Poll::Ready(closed)
+    }
+
+    /// Remembers whether the store says that something is missing: it is not there to be asked once it is released.
+    fn note_partial(&mut self) {
+        if let State::Open(source) = &self.state {
+            self.is_partial |= source.is_partial();
+        }
     }
 
     /// What the store has given so far.

@@ -203,8 +203,7 @@ impl ResponseSetOptions {
     /// Sets how long closing a store may take. One that takes longer is dropped unclosed, which is the error; so is one
     /// that is not closed at once where there is no clock to time it.
     ///
-    /// An eager set begins to close its store while it still gives its series; the time counts from when the set itself is
-    /// closed.
+    /// A set begins to close its store while it still gives its series; the time counts from when the set itself is closed.
     #[cfg(feature = "tokio")]
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = Some(timeout);
