@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use futures::StreamExt;
-use losertree::{ProxyResponseLoserTree, Source};
+use futures::stream::{self, FusedStream, StreamExt};
+use losertree::response::limit;
+use losertree::{ProxyResponseLoserTree, Response, Series, Source, SourceError, from_iter};
 use losertree_testkit::{CountingWaker, End, Script, Stage, Wake};
 
 const BUDGET: usize = 128;
@@ -168,4 +169,31 @@ fn many_sources_that_close_slowly_do_not_starve() {
     assert_eq!(driver.run_up_to(&mut merge, 10).end, End::Enough);
     let closed = stage.log().sources().iter().filter(|source| source.close.is_complete()).count();
     assert_eq!(closed, 500);
+}
+
+/// What comes beyond a limit is dropped, and that takes its turns: here a stream goes on that is chained to the merge.
+#[test]
+fn a_limit_drops_no_more_than_128_series_in_a_poll() {
+    let series = || Ok::<_, SourceError<Infallible>>(Response::from(Series::default()));
+    let taken = AtomicUsize::new(0);
+    let more = stream::iter(0..1000).map(|_| {
+        taken.fetch_add(1, Ordering::Relaxed);
+        series()
+    });
+    let merge = ProxyResponseLoserTree::new([from_iter((0..3).map(|_| Response::from(Series::default())))]);
+    let mut limited = limit(merge.chain(more), 2);
+    let task = CountingWaker::new();
+    let waker = task.waker();
+    let mut cx = Context::from_waker(&waker);
+    for _ in 0..2 {
+        assert!(matches!(limited.poll_next_unpin(&mut cx), Poll::Ready(Some(Ok(_)))));
+    }
+    let mut before = 0;
+    while limited.poll_next_unpin(&mut cx).is_pending() {
+        let dropped = taken.load(Ordering::Relaxed);
+        assert!(dropped - before <= BUDGET && task.take() > 0, "{before} {dropped}");
+        before = dropped;
+    }
+    assert_eq!((before, taken.load(Ordering::Relaxed)), (1000 - 1000 % BUDGET, 1000));
+    assert!(limited.is_terminated());
 }

@@ -6,6 +6,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
+use super::unpack::POLL_BUDGET;
 use crate::Response;
 use crate::error::CloseError;
 use crate::stream::{Closable, ask_to_finish};
@@ -35,6 +36,10 @@ pin_project! {
 /// it closes its sources, yields what goes wrong, and then the stream ends. Series that stages in between have held back are dropped.
 /// With a limit of 0 no source is polled but to be closed. The merge is found through the stages of this library and through
 /// adaptors that pass on [`size_hint`](Stream::size_hint). Where there is none, the stream ends at once, and is dropped with this one.
+///
+/// # Complexity
+///
+/// One poll drops at most 128 series that are beyond the limit; then it has itself woken and is pending.
 ///
 /// # Errors
 ///
@@ -93,7 +98,7 @@ where
     #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        loop {
+        for _ in 0..POLL_BUDGET {
             if *this.has_ended {
                 return Poll::Ready(None);
             }
@@ -109,6 +114,8 @@ where
             *this.has_ended |= next.is_none();
             return Poll::Ready(next);
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
