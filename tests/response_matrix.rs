@@ -140,15 +140,29 @@ impl Behaviour {
     }
 }
 
+/// When the head of a store is known that it has as its `nth`, or that there is none.
+const fn head_at(store: Behaviour, nth: u64, strategy: RetrievalStrategy) -> Duration {
+    match (strategy, store) {
+        (RetrievalStrategy::Lazy, SlowFrames) => seconds(if nth < 3 { 3 * nth } else { 9 }),
+        (RetrievalStrategy::Lazy, StuckLater) if nth <= 2 => Duration::ZERO,
+        _ => store.takes().0,
+    }
+}
+
+/// When the merge takes the last series of the store at `index`: those of the stores before it come first.
+fn taken_at(cell: Cell, index: usize, strategy: RetrievalStrategy) -> Duration {
+    let last = cell[index].series().0 as u64;
+    let of = |(other, store): (usize, &Behaviour)| head_at(*store, last + u64::from(other < index), strategy);
+    cell.iter().enumerate().map(of).max().unwrap()
+}
+
 /// When the last store is released, if all are asked to the end: each is closed as soon as it has ended, be it that its
 /// series are still to be given. The time in which it may close begins when somebody waits for that.
 fn ends_at(cell: Cell, strategy: RetrievalStrategy) -> Duration {
-    let heads_at = cell.iter().map(|store| store.takes().0).max().unwrap();
-    let released_at = cell.iter().map(|store| {
+    let released_at = cell.iter().enumerate().map(|(index, store)| {
         let (received, closing) = store.takes();
-        let gives = strategy == RetrievalStrategy::Eager && store.series().0 > 0;
         let is_given_up = matches!(store, StuckClosing | FailsAndIsStuckClosing);
-        closing + if gives && is_given_up { heads_at } else { received }
+        closing + if is_given_up { taken_at(cell, index, strategy) } else { received }
     });
     released_at.max().unwrap()
 }
