@@ -332,16 +332,17 @@ impl<E> CloseError<E> {
         if errors.is_empty() { Ok(()) } else { Err(Self { errors }) }
     }
 
-    /// What closing comes to where an error was met before that nobody will be given any more.
+    /// What closing comes to where errors were met before that nobody will be given any more.
     pub(crate) fn with_unyielded(
-        unyielded: Option<SourceError<E>>,
+        unyielded: impl IntoIterator<Item = SourceError<E>>,
         closed: Result<(), Self>,
     ) -> Result<(), Self> {
-        let Some(mut unyielded) = unyielded else { return closed };
-        unyielded.inner.phase.get_or_insert(Phase::Merging);
-        let mut errors = vec![unyielded];
+        let mut errors: Vec<_> = unyielded.into_iter().collect();
+        for error in &mut errors {
+            error.inner.phase.get_or_insert(Phase::Merging);
+        }
         errors.extend(closed.err().into_iter().flat_map(Self::into_errors));
-        Err(Self { errors })
+        Self::check(errors)
     }
 
     /// Returns the errors, at least one, in the order in which they were met.

@@ -12,10 +12,10 @@ use std::task::Poll;
 
 use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use losertree::error::Cause;
+use losertree::error::{Cause, CloseError};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, QuerySource, ResponseSetOptions, RetrievalStrategy, Store, batches,
-    deduplicate, limit,
+    PartialResponseStrategy, ProxyQuery, QuerySource, ResponseSetOptions, RetrievalStrategy, Store,
+    StoreWarnings, batches, deduplicate, limit,
 };
 use losertree::stream::Closable;
 use losertree::{
@@ -23,7 +23,7 @@ use losertree::{
     Warning, closing, from_stream,
 };
 use losertree_testkit::{
-    At, Checked, Driver, Log, Random, Script, ScriptedSource, Stage, Step, TestError, Wake,
+    At, Checked, Driver, Ending, Log, Random, Script, ScriptedSource, Stage, Step, TestError, Wake,
 };
 
 type Leaf = Checked<ScriptedSource<Response>>;
@@ -259,6 +259,105 @@ fn all_errors_of_closing_come_up() {
     told.sort_unstable();
     assert_eq!(told, [3, 13, 23, 33, 43, 53, 63, 73]);
     stage.log().assert_closed();
+}
+
+/// How often the failure of each leaf is told, in messages of warnings and reports of errors.
+fn count_told(told: &[String]) -> Vec<usize> {
+    let failure = |leaf: usize| format!("source {leaf} fails as scripted, at step");
+    (0..LEAVES).map(|leaf| told.iter().filter(|text| text.contains(&failure(leaf))).count()).collect()
+}
+
+/// A failure is told once, be it that its warning was yielded, or that it was somewhere on its way when the query was closed.
+#[test]
+fn failures_below_whose_warnings_were_not_yielded_are_told_by_close() {
+    let mut told_by_close = 0;
+    for seed in 0..80 {
+        let random = &mut Random::seed(seed);
+        let stage = Stage::new();
+        let scripts: Vec<_> = scripts(random)
+            .into_iter()
+            .map(|script| {
+                let script = if random.chance(0.5) { script.fail() } else { script };
+                script.with_pauses(random, 0.3)
+            })
+            .collect();
+        let stores =
+            scripts.into_iter().enumerate().map(|(leaf, script)| leaf_store(&stage, leaf, script)).collect();
+        let retrieval = STRATEGIES[usize::from(seed % 2 == 1)];
+        let ledger = LeakLedger::off();
+        let mut query = composed(stores, PartialResponseStrategy::Warn, retrieval, &ledger, u64::MAX);
+        let mut driver = driver(&stage, seed);
+        let taken = driver.run_up_to(&mut query, random.below(40)).oks();
+        let mut told: Vec<_> = taken
+            .into_iter()
+            .filter_map(|response| match response {
+                Response::Warning(warning) => {
+                    assert!(warning.is_failure());
+                    Some(warning.message().to_owned())
+                }
+                _ => None,
+            })
+            .collect();
+        let closed = driver.complete(query.close()).unwrap();
+        for error in closed.err().into_iter().flat_map(CloseError::into_errors) {
+            assert_eq!(error.path().places().len(), 4, "{error:?}");
+            told_by_close += 1;
+            told.push(error.report());
+        }
+        let failed = stage.log().sources();
+        let failed: Vec<_> =
+            failed.iter().map(|leaf| usize::from(leaf.ending == Some(Ending::Failed))).collect();
+        assert_eq!(count_told(&told), failed, "{seed}: {told:#?}");
+        assert!(query.stats().is_partial || !failed.contains(&1));
+        stage.log().assert_closed();
+    }
+    assert!(told_by_close > 100, "{told_by_close}");
+}
+
+/// What stands for nothing that is missing is no failure of the query above.
+#[test]
+fn a_warning_that_is_passed_on_is_no_failure_when_it_is_not_yielded() {
+    for strategy in [PartialResponseStrategy::Abort, PartialResponseStrategy::Warn] {
+        let stage = Stage::new();
+        let leaf = Script::of([Response::from(series(1)), series(2).into()]).fail();
+        let below = ProxyQuery::builder()
+            .store(leaf_store(&stage, 0, leaf))
+            .partial_response(PartialResponseStrategy::Warn)
+            .build();
+        let mut query = ProxyQuery::builder()
+            .store(below.into_store("below"))
+            .response_sets(ResponseSetOptions::new().warnings(StoreWarnings::Pass))
+            .partial_response(strategy)
+            .limit(1)
+            .build();
+        let answer = driver(&stage, 0).run(&mut query).ok();
+        let is_no_failure =
+            |response: &Response| !matches!(response, Response::Warning(warning) if warning.is_failure());
+        assert!(answer.iter().all(is_no_failure), "{answer:?}");
+        stage.log().assert_closed();
+    }
+}
+
+/// A merge that aborts while the failure of another query waits to be yielded tells it too.
+#[test]
+fn a_failure_below_is_not_lost_to_an_error_beside_it() {
+    let failure = SourceError::<TestError>::new(Cause::Abandoned);
+    let warning = Script::of([Response::from(Warning::from(failure))]);
+    let stage = Stage::new();
+    let sources = stage.sources([warning, Script::new().fail()]);
+    let mut merge = ProxyResponseLoserTree::builder()
+        .sources(sources)
+        .attribute(Response::from_source)
+        .unyielded(Response::into_failure)
+        .build();
+    let mut driver = stage.driver(0);
+    let run = driver.run(&mut merge);
+    assert_eq!(run.items.iter().filter(|item| item.is_err()).count(), 1);
+    let is_yielded = run.items.iter().any(|item| matches!(item, Ok(Response::Warning(_))));
+    let closed = driver.complete(merge.close()).unwrap().err().map_or(vec![], CloseError::into_errors);
+    assert_eq!(usize::from(is_yielded) + closed.len(), 1);
+    assert!(closed.iter().all(|error| matches!(error.cause(), Cause::Incomplete(_))), "{closed:?}");
+    assert!(closed.iter().all(|error| error.path().index() == Some(0)), "{closed:?}");
 }
 
 /// A store that counts how often it was told to close.

@@ -8,7 +8,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
-use crate::error::{Cause, CloseError, SourceError};
+use crate::error::{CloseError, SourceError};
 use crate::stream::Closable;
 use crate::{Response, Series};
 
@@ -136,10 +136,7 @@ where
         self.next.take_if(|next| !matches!(next, Ok(Response::Warning(_)) | Err(_)));
         let closed = ready!(self.unpacked.get_mut().poll_close_all(cx));
         let unyielded = self.next.take().and_then(|next| match next {
-            Ok(Response::Warning(warning)) => {
-                let (origin, message) = warning.into_parts();
-                Some(SourceError::at(origin, Cause::Incomplete(message)))
-            }
+            Ok(Response::Warning(warning)) => Some(warning.into_error()),
             Ok(_) => None,
             Err(error) => Some(error),
         });

@@ -45,6 +45,11 @@ impl Frames {
         }
     }
 
+    /// Drops the frames, and returns the failures that they stand for.
+    pub(super) fn into_failures<E>(self) -> Vec<SourceError<E>> {
+        self.queue.into_iter().filter_map(|frame| frame.response.into_failure()).collect()
+    }
+
     /// Moves all frames of `others` behind these.
     fn append(&mut self, others: &mut Self) {
         if self.queue.is_empty() {
@@ -106,9 +111,9 @@ struct State<E> {
     consumer: Option<Waker>,
     given: Given,
     consumer_is: Consumer,
-    /// Whether the store has nothing more; and its error, until that was taken.
+    /// Whether the store has nothing more; and its error, until that was taken. Also failures among frames that were dropped.
     has_ended: bool,
-    error: Option<SourceError<E>>,
+    errors: Vec<SourceError<E>>,
     /// Whether the producer will not be polled any more; and what closing the store came to, if it was closed.
     has_stopped: bool,
     closed: Option<Result<(), CloseError<E>>>,
@@ -186,7 +191,7 @@ impl<E> Buffer<E> {
             given,
             consumer_is: Consumer::Reading,
             has_ended: false,
-            error: None,
+            errors: Vec::new(),
             has_stopped: false,
             closed: None,
         };
@@ -246,20 +251,21 @@ impl<E> Buffer<E> {
             state.frames.append(&mut frames);
         }
         drop(state);
-        drop(frames);
+        let failures = frames.into_failures();
+        self.lock().errors.extend(failures);
     }
 
-    /// Takes the error that was met and not taken by the consumer.
-    pub(super) fn take_error(&self) -> Option<SourceError<E>> {
-        self.lock().error.take()
+    /// Takes the errors that were met and not taken by the consumer.
+    pub(super) fn take_errors(&self) -> Vec<SourceError<E>> {
+        std::mem::take(&mut self.lock().errors)
     }
 
-    /// Notes that the store has nothing more.
-    pub(super) fn end(&self, end: Result<(), SourceError<E>>, given: Given) {
+    /// Notes that the store has nothing more but these errors: one, unless the consumer wants nothing more.
+    pub(super) fn end(&self, errors: impl IntoIterator<Item = SourceError<E>>, given: Given) {
         let mut state = self.lock();
         state.given = given;
         state.has_ended = true;
-        state.error = end.err();
+        state.errors.extend(errors);
         wake(state.consumer.take(), state);
     }
 
@@ -311,7 +317,7 @@ impl<E> Buffer<E> {
             taken.append(&mut state.frames);
             Taken::Frames
         } else if state.has_ended {
-            Taken::End(state.error.take())
+            Taken::End(state.errors.pop())
         } else if state.has_stopped {
             Taken::Abandoned
         } else {
@@ -323,17 +329,17 @@ impl<E> Buffer<E> {
         outcome
     }
 
-    /// Drops all frames, and has the producer close the store; or drop it, if the consumer is dropped. Returns the
-    /// producer, to be woken if it is not polled at once.
+    /// Has the producer close the store; or drop it, if the consumer is dropped. Returns all frames, and the producer, to be
+    /// woken if it is not polled at once.
     #[must_use]
-    pub(super) fn cancel(&self, is_dropped: bool) -> Option<Waker> {
+    pub(super) fn cancel(&self, is_dropped: bool) -> (Frames, Option<Waker>) {
         let mut state = self.lock();
         state.consumer_is = if is_dropped { Consumer::Dropped } else { Consumer::Closing };
         let frames = std::mem::take(&mut state.frames);
         let (producer, consumer) = (state.producer.take(), state.consumer.take());
         drop(state);
-        drop((frames, consumer));
-        producer
+        drop(consumer);
+        (frames, producer)
     }
 
     /// Is ready when the producer has stopped. Says what has become of the store, once.

@@ -49,7 +49,8 @@ use crate::{Response, Series, Source};
 ///
 /// # Errors
 ///
-/// What was received before an error is given before it. An error that was met and not given is among those of the close. [`Cause::Abandoned`] if the task has panicked or
+/// What was received before an error is given before it. An error that was met and not given is among those of the close, and so
+/// is a [failure](crate::Warning::is_failure) that a query below has turned into a warning. [`Cause::Abandoned`] if the task has panicked or
 /// its runtime was shut down.
 ///
 /// # Cancel safety
@@ -76,6 +77,8 @@ pub struct LazyResponseSet<S: Source> {
     used: Capacity,
     most_used: Capacity,
     is_closing: bool,
+    /// The failures among what was dropped when closing began.
+    unyielded: Vec<SourceError<S::Error>>,
     /// Whether it was said what closing came to.
     is_closed: bool,
     is_abandoned: bool,
@@ -120,6 +123,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             used: Capacity::default(),
             most_used,
             is_closing: false,
+            unyielded: Vec::new(),
             is_closed: false,
             is_abandoned: false,
         }
@@ -194,8 +198,9 @@ impl<S: Source> LazyResponseSet<S> {
     /// Drops all that was taken from the buffer, and has the store closed or dropped.
     fn cancel(&mut self, is_dropped: bool) {
         self.batch = Vec::new().into_iter();
-        drop(mem::take(&mut self.taken));
-        let producer = self.shared.buffer.cancel(is_dropped);
+        self.unyielded = mem::take(&mut self.taken).into_failures();
+        let (frames, producer) = self.shared.buffer.cancel(is_dropped);
+        self.unyielded.extend(frames.into_failures());
         if let (Stage::Background, Some(producer)) = (&self.stage, producer) {
             wake_one(producer);
         }
@@ -252,7 +257,8 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
             Stopped::Unclosed if self.is_abandoned => Ok(()),
             Stopped::Unclosed => Err(SourceError::new(Cause::Abandoned).into()),
         };
-        Poll::Ready(CloseError::with_unyielded(self.shared.buffer.take_error(), closed))
+        let unyielded = mem::take(&mut self.unyielded).into_iter().chain(self.shared.buffer.take_errors());
+        Poll::Ready(CloseError::with_unyielded(unyielded, closed))
     }
 
     fn name(&self) -> Option<&str> {

@@ -58,8 +58,8 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
     pub(super) fn poll_pump(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Ok(mut pump) = self.pump.lock() else {
             // It has panicked: what it panicked in is dropped without another call.
+            self.stop();
             self.drop_store();
-            self.buffer.stop(None);
             return Poll::Ready(());
         };
         let wish = self.buffer.begin(cx.waker());
@@ -145,7 +145,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
             if self.next.is_none()
                 && let Some(end) = self.end.take()
             {
-                buffer.end(end, self.store.given());
+                buffer.end(end.err(), self.store.given());
                 self.is_closing = true;
                 break;
             }
@@ -162,11 +162,12 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
                 }
             }
         }
-        drop(self.take_frames());
         // What was met and will not be yielded is for the close to tell.
-        let unyielded = self.store.discard();
-        if let Some(error) = self.end.take().and_then(Result::err).or(unyielded) {
-            buffer.end(Err(error), self.store.given());
+        let mut unyielded = self.take_frames().into_failures();
+        let error = self.store.discard();
+        unyielded.extend(self.end.take().and_then(Result::err).or(error));
+        if !unyielded.is_empty() {
+            buffer.end(unyielded, self.store.given());
         }
         self.store.poll_close(cx, self.is_awaited).map(Some)
     }

@@ -121,7 +121,7 @@ where
         if let Some(name) = self.name {
             merge = merge.name(name);
         }
-        merge = merge.attribute(Response::from_source);
+        merge = merge.attribute(Response::from_source).unyielded(Response::into_failure);
         if strategy == PartialResponseStrategy::Warn {
             merge = merge.partial_response(Response::from);
             merge = merge.required(move |store| required.get(store.index()).copied().unwrap_or_default());

@@ -88,10 +88,15 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             Poll::Ready(Some(Ok(Response::Warning(warning)))) if self.warnings == StoreWarnings::Fail => {
                 self.received.frames += 1;
                 self.received.bytes += Response::from(warning.clone()).size_bytes() as u64;
-                let (origin, message) = warning.into_parts();
-                Poll::Ready(Some(Err(SourceError::at(origin, Cause::Incomplete(message)))))
+                Poll::Ready(Some(Err(warning.into_error())))
             }
             Poll::Ready(Some(Ok(response))) => {
+                let response = match response {
+                    Response::Warning(warning) if self.warnings == StoreWarnings::Pass => {
+                        warning.without_failure().into()
+                    }
+                    other => other,
+                };
                 let bytes = response.size_bytes();
                 self.count(&response, bytes);
                 frames.push_back(Frame { response, bytes });

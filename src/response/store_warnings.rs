@@ -8,6 +8,6 @@ pub enum StoreWarnings {
     Partial,
     /// Something is missing, and so the store has failed, with [`Cause::Incomplete`](crate::error::Cause::Incomplete).
     Fail,
-    /// Nothing is missing. The warning is passed on.
+    /// Nothing is missing. The warning is passed on, and stands for [no failure](crate::Warning::is_failure).
     Pass,
 }

@@ -68,6 +68,15 @@ impl Response {
         }
     }
 
+    /// Returns the error that this stands for, if it is a warning that [stands for a failure](Warning::is_failure).
+    #[must_use]
+    pub fn into_failure<E>(self) -> Option<SourceError<E>> {
+        match self {
+            Self::Warning(warning) if warning.is_failure() => Some(warning.into_error()),
+            _ => None,
+        }
+    }
+
     /// Returns how many series this carries: 1 for a series, the length of a batch, otherwise 0.
     #[must_use]
     pub const fn series_count(&self) -> usize {

@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::error::Cause;
 use crate::{SourceError, SourceId, SourcePath};
 
 /// Something that went wrong without ending the answer, and the source it is about, if it is about one.
@@ -26,6 +27,7 @@ pub struct Warning {
 struct Inner {
     origin: SourcePath,
     message: String,
+    is_failure: bool,
 }
 
 impl Warning {
@@ -42,7 +44,7 @@ impl Warning {
     }
 
     fn of(origin: SourcePath, message: String) -> Self {
-        Self { inner: Box::new(Inner { origin, message }) }
+        Self { inner: Box::new(Inner { origin, message, is_failure: false }) }
     }
 
     /// Returns the source that the warning is about; empty if it is about none in particular.
@@ -56,6 +58,24 @@ impl Warning {
     pub fn from_source(mut self, source: SourceId) -> Self {
         self.inner.origin.prepend(source);
         self
+    }
+
+    /// Returns whether the warning stands for the failure of a source: it was made of a [`SourceError`].
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.inner.is_failure
+    }
+
+    /// Says that nothing is missing because of this: the warning stands for no failure.
+    pub(crate) fn without_failure(mut self) -> Self {
+        self.inner.is_failure = false;
+        self
+    }
+
+    /// Returns the error that the warning stands for: at its origin, with its message as [`Cause::Incomplete`].
+    #[must_use]
+    pub fn into_error<E>(self) -> SourceError<E> {
+        SourceError::at(self.inner.origin, Cause::Incomplete(self.inner.message))
     }
 
     /// Returns the origin and what went wrong.
@@ -74,7 +94,9 @@ impl Warning {
 /// The warning names the source, and its message has all causes of the error.
 impl<E: Error + 'static> From<SourceError<E>> for Warning {
     fn from(error: SourceError<E>) -> Self {
-        Self::about(error.path().clone(), error.report_without_path())
+        let mut warning = Self::about(error.path().clone(), error.report_without_path());
+        warning.inner.is_failure = true;
+        warning
     }
 }
 
@@ -89,7 +111,11 @@ impl fmt::Display for Warning {
 
 impl fmt::Debug for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { origin, message } = &*self.inner;
-        f.debug_struct("Warning").field("origin", origin).field("message", message).finish()
+        let Inner { origin, message, is_failure } = &*self.inner;
+        f.debug_struct("Warning")
+            .field("origin", origin)
+            .field("message", message)
+            .field("is_failure", is_failure)
+            .finish()
     }
 }

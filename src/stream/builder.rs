@@ -19,6 +19,7 @@ use crate::{SourceError, SourceId};
 /// | [`order_check`](Self::order_check) | off |
 /// | [`partial_response`](Self::partial_response) | none: the first error ends the merge |
 /// | [`required`](Self::required) | no source, where there are partial responses |
+/// | [`unyielded`](Self::unyielded) | items stand for no failure |
 /// | [`attribute`](Self::attribute) | items stay as they are |
 /// | [`kept_stats`](Self::kept_stats) | those of the last 64 |
 /// | [`ledger`](Self::ledger) | none kept |
@@ -140,6 +141,15 @@ impl<S: Source, O> Builder<S, O> {
     /// ```
     pub fn required(mut self, required: impl Fn(&SourceId) -> bool + Send + Sync + 'static) -> Self {
         self.policy.required = Some(Box::new(required));
+        self
+    }
+
+    /// Finds failures among items that take [no part in the order](crate::SortKey::is_ordered): what a source has turned into a
+    /// warning, and is dropped because the merge is closed before it was yielded, is then among the errors of
+    /// [`close`](ProxyResponseLoserTree::close). For [`Response`](crate::Response)s:
+    /// [`Response::into_failure`](crate::Response::into_failure).
+    pub fn unyielded(mut self, failure: fn(S::Item) -> Option<SourceError<S::Error>>) -> Self {
+        self.policy.unyielded = Some(failure);
         self
     }
 

@@ -7,6 +7,9 @@ use crate::{SourceError, SourceId};
 /// Makes the item that stands for the failure of a source.
 pub(super) type MakeWarning<T, E> = Box<dyn FnMut(SourceError<E>) -> T + Send + Sync>;
 
+/// Returns the failure that an item stands for, if it does.
+pub(super) type AsFailure<T, E> = fn(T) -> Option<SourceError<E>>;
+
 /// Says which sources must not fail.
 pub(super) type IsRequired = Box<dyn Fn(&SourceId) -> bool + Send + Sync>;
 
@@ -16,9 +19,15 @@ pub(super) struct ErrorPolicy<T, E> {
     pub(super) warning: Option<MakeWarning<T, E>>,
     /// The sources whose errors end the merge all the same.
     pub(super) required: Option<IsRequired>,
+    /// Finds the failures among items that are dropped.
+    pub(super) unyielded: Option<AsFailure<T, E>>,
 }
 
 impl<T, E> ErrorPolicy<T, E> {
+    fn failure(&self, item: T) -> Option<SourceError<E>> {
+        self.unyielded.and_then(|as_failure| as_failure(item))
+    }
+
     fn tolerates(&self, error: &SourceError<E>) -> bool {
         let is_required = |source| self.required.as_ref().is_some_and(|required| required(source));
         self.warning.is_some() && !error.path().places().first().is_some_and(is_required)
@@ -27,7 +36,7 @@ impl<T, E> ErrorPolicy<T, E> {
 
 impl<T, E> Default for ErrorPolicy<T, E> {
     fn default() -> Self {
-        Self { warning: None, required: None }
+        Self { warning: None, required: None, unyielded: None }
     }
 }
 
@@ -124,9 +133,14 @@ impl<T, E> Reports<T, E> {
         }
     }
 
-    /// Drops the items: their sources are going to be closed.
+    /// Drops the items: their sources are going to be closed. The failures that they stand for are kept.
     pub(super) fn drop_items(&mut self) {
-        self.met.retain(|met| !matches!(met, Met::Item(..)));
+        for met in std::mem::take(&mut self.met) {
+            match met {
+                Met::Item(_, item) => self.kept.extend(self.policy.failure(item)),
+                error => self.met.push_back(error),
+            }
+        }
     }
 
     /// Has all errors kept for `close` from now on, those that have not been yielded included.
@@ -134,7 +148,7 @@ impl<T, E> Reports<T, E> {
         self.keeps = true;
         // Those have been met before the ones that are kept.
         let met = self.met.drain(..).filter_map(|met| match met {
-            Met::Item(..) => None,
+            Met::Item(_, item) => self.policy.failure(item),
             Met::Tolerated(error) | Met::Error(error) => Some(error),
         });
         let later = std::mem::take(&mut self.kept);
