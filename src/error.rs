@@ -95,7 +95,11 @@ pub enum Cause<E> {
     /// Series have to be held back to be sorted, and the pool has no room for them.
     #[error("no memory to hold series back")]
     Pool(#[from] PoolError),
-    /// The background task of the source has ended before the source has: it panicked, or its runtime was shut down.
+    /// The source has panicked, which the panic hook has reported. It was dropped without another call.
+    #[error("the source panicked")]
+    Panicked,
+    /// The background task of the source has ended before the source has: its runtime was shut down, or who was to spawn it has
+    /// dropped it.
     #[error("the background task has ended before the source")]
     Abandoned,
     /// There is no clock: timeouts need a tokio runtime.
@@ -113,6 +117,7 @@ impl<E> Cause<E> {
             Self::TimedOut(timed_out) => Cause::TimedOut(timed_out),
             Self::TooLarge { limit_bytes } => Cause::TooLarge { limit_bytes },
             Self::Pool(error) => Cause::Pool(error),
+            Self::Panicked => Cause::Panicked,
             Self::Abandoned => Cause::Abandoned,
             Self::NoTimer => Cause::NoTimer,
         }

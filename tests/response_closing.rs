@@ -381,7 +381,7 @@ fn a_runtime_that_is_shut_down_abandons_its_sets_and_they_close_their_stores_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_in_the_background_is_abandoned_and_the_others_go_on() {
+async fn a_store_that_panics_in_the_background_has_failed_and_the_others_go_on() {
     // What it does, and how many series come before.
     let plans: [(Plan, usize); 4] = [
         (Plan { open: vec![wait(1), Step::Panic], ..Plan::default() }, 0),
@@ -406,7 +406,7 @@ async fn a_store_that_panics_in_the_background_is_abandoned_and_the_others_go_on
             answer.into_iter().partition(|response| matches!(response, Response::Warning(_)));
         let [Response::Warning(warning)] = &*warnings else { panic!("{warnings:?}") };
         assert_eq!(warning.origin().name().as_deref(), Some("bad"));
-        assert!(warning.message().ends_with("the background task has ended before the source"), "{warning}");
+        assert!(warning.message().ends_with("the source panicked"), "{warning}");
         let mut expected: Vec<_> = (0..before).map(|nth| 2 * nth).chain([1, 3]).collect();
         expected.sort_unstable();
         assert_eq!(answer, expected.into_iter().map(series).collect::<Vec<_>>());
@@ -427,10 +427,10 @@ async fn a_store_that_has_panicked_is_told_once_and_dropped_when_its_set_is_clos
         let mut set = ResponseSet::new(cast.store(plan), &ResponseSetOptions::new());
         assert_eq!(next(&mut set).await.unwrap().unwrap(), series(0));
         if reads {
-            assert!(matches!(next(&mut set).await, Some(Err(Cause::Abandoned))));
+            assert!(matches!(next(&mut set).await, Some(Err(Cause::Panicked))));
         }
         let closed = close(&mut set).await;
-        assert!(if reads { closed.is_ok() } else { matches!(closed, Err(Cause::Abandoned)) });
+        assert!(if reads { closed.is_ok() } else { matches!(closed, Err(Cause::Panicked)) });
         cast.assert_released();
         assert_eq!(tasks(), 0);
     }

@@ -83,8 +83,13 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         }
     }
 
-    pub(super) fn given(&self) -> Given {
+    pub(super) const fn given(&self) -> Given {
         self.receiver.given()
+    }
+
+    /// Whether the store says that something is missing.
+    pub(super) fn is_partial(&self) -> bool {
+        self.receiver.is_partial()
     }
 
     /// A poll for the next frame, which is put behind the others in `frames`. After the end, it is only to be closed. Each

@@ -149,7 +149,7 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
     }
 
     fn is_partial(&self) -> bool {
-        self.store.given().is_partial
+        self.store.is_partial()
     }
 }
 

@@ -50,8 +50,8 @@ use crate::{Response, Series, Source};
 /// # Errors
 ///
 /// What was received before an error is given before it. An error that was met and not given is among those of the close, and so
-/// is a [failure](crate::Warning::is_failure) that a query below has turned into a warning. [`Cause::Abandoned`] if the task has panicked or
-/// its runtime was shut down.
+/// is a [failure](crate::Warning::is_failure) that a query below has turned into a warning. [`Cause::Abandoned`] if the runtime of the
+/// task was shut down.
 ///
 /// # Cancel safety
 ///
@@ -253,7 +253,7 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
         self.is_closed = true;
         let closed = match stopped {
             Stopped::Closed(closed) => closed,
-            // A store that has panicked cannot be closed; that was said before, or is said now.
+            // What has panicked cannot be closed; that was said before, or is said now.
             Stopped::Unclosed if self.is_abandoned => Ok(()),
             Stopped::Unclosed => Err(SourceError::new(Cause::Abandoned).into()),
         };
@@ -270,7 +270,7 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
     }
 
     fn is_partial(&self) -> bool {
-        self.shared.buffer.given().is_partial
+        self.shared.buffer.given().is_partial || self.shared.is_partial()
     }
 }
 

@@ -1,5 +1,5 @@
-/// What a query does when a store fails: to open, in between, in time, to be in order, or to close; or when it says by a warning that
-/// something is missing in its answer, unless [warnings are passed on](super::ResponseSetOptions::warnings).
+/// What a query does when a store fails: to open, in between, in time, to be in order, or to close, be it by a panic; or when it says
+/// by a warning that something is missing in its answer, unless [warnings are passed on](super::ResponseSetOptions::warnings).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum PartialResponseStrategy {

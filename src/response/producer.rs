@@ -54,6 +54,12 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
         Self { buffer, pump: Mutex::new(Some(pump)) }
     }
 
+    /// Whether the store says that something is missing, unless it is being polled just now.
+    pub(super) fn is_partial(&self) -> bool {
+        let pump = self.pump.try_lock().ok();
+        pump.is_some_and(|pump| pump.as_ref().is_some_and(|pump| pump.store.is_partial()))
+    }
+
     /// Is ready when the store is closed, or was dropped.
     pub(super) fn poll_pump(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Ok(mut pump) = self.pump.lock() else {

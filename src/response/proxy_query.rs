@@ -44,7 +44,8 @@ type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
 /// missing in its answer, unless [the options say otherwise](super::ResponseSetOptions::warnings). With
 /// [`Warn`](super::PartialResponseStrategy::Warn) an error is yielded as a [`Warning`](crate::Warning) that names the store,
 /// the others go on, and [`stats`](Self::stats) say that the answer is partial; but for stores that are
-/// [required](super::Store::required). Where a store is a query itself, the path of an error or a warning leads to where it happened.
+/// [required](super::Store::required). A store that panics has failed, with
+/// [`Cause::Panicked`](crate::error::Cause::Panicked), however it is received. Where a store is a query itself, the path of an error or a warning leads to where it happened.
 ///
 /// # Cancel safety
 ///

@@ -9,12 +9,13 @@ use super::buffer::{Frame, Given};
 use super::signal::Signal;
 use super::timers::Timers;
 use super::{ResponseSetOptions, StoreWarnings};
+use crate::contain_panic::contain_panic;
 use crate::error::{Cause, Phase, SourceError, Timeout};
 use crate::stream::{PollClose, Received, drop_closed};
 use crate::{Chunk, Response, Source};
 
 /// What receives from one store: opens it, waits for its frames no longer than it may take, counts them, and
-/// closes it.
+/// closes it. A store that panics has failed, however it is received.
 pub(super) struct Receiver<S: Source> {
     state: State<S>,
     signal: Signal,
@@ -67,11 +68,15 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             self.timers.stop();
             return Poll::Ready(Some(Err(SourceError::new(timed_out.into()))));
         }
-        let polled = self.poll_in_time(cx, frames);
+        let polled = contain_panic(|| self.poll_in_time(cx, frames));
+        let polled = polled.unwrap_or_else(|| Poll::Ready(Some(Err(self.give_up_panicked()))));
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(()))) => self.timers.answered(),
-            Poll::Ready(_) => self.timers.stop(),
+            Poll::Ready(_) => {
+                self.note_partial();
+                self.timers.stop();
+            }
         }
         polled
     }
@@ -123,51 +128,67 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
 
     /// Closes the store; one that is being opened is given up. Its time runs only if it `is_timed`.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> PollClose<S> {
-        let State::Open(source) = &mut self.state else {
-            self.state = State::Closed;
-            self.timers.stop();
-            return Poll::Ready(Ok(()));
-        };
         if !mem::replace(&mut self.is_closing, true) {
             self.signal.reset();
             // It may be closed while a frame is waited for, and for a frame that was answered an alarm may be set still.
             self.timers.stop();
         }
-        let closed = match self.signal.poll(cx, |cx| Pin::new(&mut *source).poll_close(cx)) {
-            Poll::Ready(closed) => {
-                self.note_partial();
-                if let State::Open(source) = mem::replace(&mut self.state, State::Closed) {
-                    drop_closed(source);
-                }
+        let closed = contain_panic(|| self.poll_close_in_time(cx, is_timed));
+        let closed = ready!(closed.unwrap_or_else(|| Poll::Ready(Err(self.give_up_panicked().into()))));
+        self.timers.stop();
+        Poll::Ready(closed)
+    }
+
+    fn poll_close_in_time(&mut self, cx: &mut Context<'_>, is_timed: bool) -> PollClose<S> {
+        let State::Open(source) = &mut self.state else {
+            self.state = State::Closed;
+            return Poll::Ready(Ok(()));
+        };
+        let closed = match self.signal.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
+            Poll::Pending if !is_timed => return Poll::Pending,
+            Poll::Pending => Err(ready!(self.timers.poll_expired(Timeout::Close, cx))),
+            Poll::Ready(closed) => Ok(closed),
+        };
+        self.note_partial();
+        let released = mem::replace(&mut self.state, State::Closed);
+        Poll::Ready(match closed {
+            Ok(closed) => {
+                drop_closed(released);
                 closed
             }
-            Poll::Pending if !is_timed => return Poll::Pending,
-            Poll::Pending => {
-                let cause = ready!(self.timers.poll_expired(Timeout::Close, cx));
-                self.note_partial();
+            // A store that does not close in its time is dropped unclosed, and so is one that nobody can time.
+            Err(cause) => {
+                drop(released);
                 Err(SourceError::new(cause).into())
             }
-        };
-        self.timers.stop();
-        // A store that does not close in its time is dropped unclosed, and so is one that nobody can time.
-        self.state = State::Closed;
-        Poll::Ready(closed)
+        })
+    }
+
+    /// Drops a store that has panicked.
+    #[cold]
+    fn give_up_panicked(&mut self) -> Error<S> {
+        let panicked = mem::replace(&mut self.state, State::Closed);
+        let error = SourceError::new(Cause::Panicked);
+        let error = if let State::Opening(_) = panicked { error.in_phase(Phase::Opening) } else { error };
+        contain_panic(|| drop(panicked));
+        error
     }
 
     /// Remembers whether the store says that something is missing: it is not there to be asked once it is released.
     fn note_partial(&mut self) {
-        if let State::Open(source) = &self.state {
-            self.is_partial |= source.is_partial();
-        }
+        self.is_partial = self.is_partial();
     }
 
-    /// What the store has given so far.
-    pub(super) fn given(&self) -> Given {
-        let is_partial = match &self.state {
-            State::Open(source) => source.is_partial(),
-            State::Opening(_) | State::Closed => false,
-        };
-        Given { received: self.received, is_partial: self.is_partial || is_partial }
+    /// Whether the store has said that something is missing, or says so now.
+    pub(super) fn is_partial(&self) -> bool {
+        let State::Open(source) = &self.state else { return self.is_partial };
+        self.is_partial || contain_panic(|| source.is_partial()).unwrap_or_default()
+    }
+
+    /// What the store has given so far. Not asked is whether something is missing: a merge would ask all its sources, and this is
+    /// called for every few frames.
+    pub(super) const fn given(&self) -> Given {
+        Given { received: self.received, is_partial: self.is_partial }
     }
 
     #[inline]
@@ -179,6 +200,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             Response::Batch(batch) => batch,
             Response::Warning(_) => {
                 self.is_partial |= self.warnings == StoreWarnings::Partial;
+                self.note_partial();
                 return;
             }
             Response::Hints(_) => return,

@@ -166,8 +166,8 @@ impl ResponseSetOptions {
 
     /// Sets how the task of a lazy set is spawned.
     ///
-    /// The future completes when the store is closed, or soon after the set was dropped. It does not panic unless the
-    /// store does.
+    /// The future completes when the store is closed, or soon after the set was dropped. It does not panic: a store that does has
+    /// failed, with [`Cause::Panicked`](crate::error::Cause::Panicked).
     pub fn spawn_with(mut self, spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> Self {
         self.spawner = Spawner(Some(Arc::new(spawn)));
         self

@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use crate::contain_panic::contain_panic;
+
 /// Where lazy sets are received: by a function of the user's, or on the tokio runtime that is there.
 #[derive(Clone, Default)]
 pub(super) struct Spawner(pub(super) Option<Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>>);
@@ -13,7 +15,8 @@ impl Spawner {
         #[cfg(feature = "tracing")]
         let task: BoxFuture<'static, ()> = Box::pin(tracing::Instrument::in_current_span(task));
         if let Some(spawn) = &self.0 {
-            spawn(task);
+            // Should it panic, the task is gone, which the set finds out.
+            contain_panic(|| spawn(task));
             return None;
         }
         #[cfg(feature = "tokio")]
