@@ -11,15 +11,18 @@ use losertree_testkit::one_cause;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::executor::block_on;
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use losertree::SourceError;
 use losertree::resource::BytePool;
 use losertree::response::{
-    ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder,
+    Store,
 };
 use losertree::stream::{PollClose, PollNext};
 use losertree::{LeakLedger, Phase, ProxyResponseLoserTree, Response, Source, closing};
@@ -647,5 +650,124 @@ fn a_runtime_that_is_gone_takes_its_clock_with_it() {
             }
             cast.assert_released();
         }
+    }
+}
+
+/// A runtime that stands still: it polls its tasks only when it is told to, and then once.
+#[derive(Clone, Default)]
+struct Idle(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+
+impl Idle {
+    fn options(&self) -> ResponseSetOptions {
+        let tasks = self.clone();
+        all_timeouts().spawn_with(move |task| tasks.0.lock().unwrap().push(task))
+    }
+
+    fn run_once(&self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.0.lock().unwrap().retain_mut(|task| task.as_mut().poll(&mut cx).is_pending());
+    }
+}
+
+/// By how much a set waits longer than its task.
+const GRACE: Duration = seconds(1);
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_fire_where_the_task_is_never_polled() {
+    // A store that is not opened before the set takes over, at 6 s, has had its time. From then on all is exact.
+    let expected = [
+        (Timeout::Open, 6, 0),
+        (Timeout::Open, 6, 0),
+        (Timeout::Frame, 6 + 6 + 7, 2),
+        (Timeout::Total, 60, 8),
+        (Timeout::Close, 6 + 3 + 11, 1),
+    ];
+    for (Case { plan, .. }, (timeout, fires_at, before)) in cases().into_iter().zip(expected) {
+        let (cast, idle) = (Cast::default(), Idle::default());
+        let mut set = ResponseSet::new(cast.store(plan()), &idle.options());
+        let start = Instant::now();
+        let mut came = 0;
+        let error = loop {
+            match next(&mut set).await {
+                Some(Ok(_)) => came += 1,
+                Some(Err(error)) => break error,
+                None => break close(&mut set).await.unwrap_err(),
+            }
+        };
+        assert!(matches!(error, Cause::TimedOut(error) if error.timeout == timeout), "{error:?}");
+        assert_eq!((start.elapsed(), came), (seconds(fires_at), before), "{timeout:?}");
+        let start = Instant::now();
+        close(&mut set).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO, "it is the set that closes");
+        cast.assert_released();
+        assert_no_timer().await;
+        // The task has nothing left to do, and does no harm.
+        idle.run_once();
+        assert_eq!(idle.0.lock().unwrap().len(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_not_polled_any_more_is_late_by_a_second() {
+    // Opened, and waited for; with frames taken before; being closed.
+    let cases: [(fn() -> Vec<Step>, _, _, _); 3] = [
+        (|| vec![Step::Stuck], 0, Timeout::Frame, seconds(7)),
+        (|| vec![frame(0), frame(1), Step::Stuck], 2, Timeout::Frame, seconds(7)),
+        (|| vec![frame(0)], 1, Timeout::Close, seconds(11)),
+    ];
+    for (answer, series, timeout, limit) in cases {
+        for is_dropped in [false, true] {
+            let (cast, idle) = (Cast::default(), Idle::default());
+            let plan = Plan { answer: answer(), close: vec![Step::Stuck], ..Plan::default() };
+            let mut set = ResponseSet::new(cast.store(plan), &idle.options());
+            assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut set).poll_next(cx))).await.is_pending());
+            idle.run_once();
+            for _ in 0..series {
+                next(&mut set).await.unwrap().unwrap();
+            }
+            let start = Instant::now();
+            let error = match next(&mut set).await {
+                Some(next) => next.unwrap_err(),
+                None => close(&mut set).await.unwrap_err(),
+            };
+            assert!(matches!(error, Cause::TimedOut(error) if error.timeout == timeout), "{error:?}");
+            assert_eq!(start.elapsed(), limit + GRACE);
+            if is_dropped {
+                idle.0.lock().unwrap().clear();
+            }
+            if timeout != Timeout::Close {
+                let start = Instant::now();
+                let error = close(&mut set).await.unwrap_err();
+                assert!(matches!(error, Cause::TimedOut(error) if error.timeout == Timeout::Close));
+                assert_eq!(start.elapsed(), seconds(11), "the set has taken over");
+            }
+            cast.assert_released();
+        }
+    }
+}
+
+/// One store of a query is received where nothing runs: that costs its time, and its answer if it is stuck, but nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_task_is_not_polled_comes_late_or_becomes_a_warning() {
+    for is_stuck in [false, true] {
+        let (cast, idle) = (Cast::default(), Idle::default());
+        let answer = if is_stuck { vec![Step::Stuck] } else { vec![frame(0), frame(2)] };
+        let late = Plan { name: "late".into(), answer, ..Plan::default() };
+        let fine = Plan { name: "fine".into(), answer: vec![frame(1), frame(3)], ..Plan::default() };
+        let mut query = ProxyQuery::builder()
+            .store(cast.store(late).with_options(idle.options()))
+            .store(cast.store(fine))
+            .partial_response(PartialResponseStrategy::Warn)
+            .build();
+        let answer: Vec<_> = query.by_ref().try_collect().await.unwrap();
+        if is_stuck {
+            let Response::Warning(warning) = &answer[0] else { panic!("{answer:?}") };
+            assert!(warning.message().contains("frame timeout after 7s"), "{warning}");
+            assert_eq!(answer[1..], [series(1), series(3)]);
+        } else {
+            assert_eq!(answer, [0, 1, 2, 3].map(series));
+        }
+        assert_eq!(query.stats().is_partial, is_stuck);
+        cast.assert_released();
     }
 }

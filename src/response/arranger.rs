@@ -87,6 +87,11 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
         self.receiver.given()
     }
 
+    /// The receiver, for what does not concern the order.
+    pub(super) const fn receiver_mut(&mut self) -> &mut Receiver<S> {
+        &mut self.receiver
+    }
+
     /// Whether the store says that something is missing.
     pub(super) fn is_partial(&self) -> bool {
         self.receiver.is_partial()

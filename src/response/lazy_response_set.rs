@@ -1,9 +1,11 @@
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use std::{fmt, mem, pin, vec};
 
 use futures::future::BoxFuture;
 
+use super::alarm::{Alarm, Instant};
 use super::arranger::Arranger;
 use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken, wake_one};
 use super::producer::{Producer, Shared};
@@ -13,6 +15,9 @@ use crate::resource::BytePool;
 use crate::stream::{PollClose, PollNext, Received};
 use crate::sync::Arc;
 use crate::{Response, Series, Source};
+
+/// By how much a task may be late, after which its set does what the task should have done.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A store's answer that is received in the background while the merge goes on. Made by
 /// [`ResponseSet::new`](super::ResponseSet::new).
@@ -47,6 +52,10 @@ use crate::{Response, Series, Source};
 /// [as the options say](super::ResponseSetOptions::spawn_with), or else on the tokio runtime that polls it (feature
 /// `tokio`). Where there is none, the set fills its buffer by itself whenever it is polled for more than it holds.
 ///
+/// A task that is not polled, because its runtime stands still, can time nothing. With timeouts the set finds out: when one of them has
+/// passed by a second and the task has not said so, the set goes on in its place, and tells the timeout. For that the set needs a
+/// clock where it is polled itself; without one it finds out when it is polled for something else.
+///
 /// # Errors
 ///
 /// What was received before an error is given before it. An error that was met and not given is among those of the close, and so
@@ -76,6 +85,8 @@ pub struct LazyResponseSet<S: Source> {
     /// What was used up and not been given back, and how much that may come to.
     used: Capacity,
     most_used: Capacity,
+    /// Set, if there are timeouts, while the task is waited for.
+    alarm: Option<Alarm>,
     is_closing: bool,
     /// The failures among what was dropped when closing began.
     unyielded: Vec<SourceError<S::Error>>,
@@ -87,9 +98,9 @@ pub struct LazyResponseSet<S: Source> {
 enum Stage {
     /// Not yet polled.
     Idle(Spawner, BoxFuture<'static, ()>),
-    /// The set fills the buffer.
-    Inline(BoxFuture<'static, ()>),
-    /// A task does.
+    /// The set fills the buffer: it has no task, or that is not polled.
+    Inline,
+    /// A task does, or there is nothing left to do.
     Background,
 }
 
@@ -103,6 +114,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
         capacity: Capacity,
         pool: Option<BytePool>,
         spawner: Spawner,
+        is_timed: bool,
     ) -> Self
     where
         S: Send + 'static,
@@ -122,6 +134,7 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             in_use: None,
             used: Capacity::default(),
             most_used,
+            alarm: is_timed.then(Alarm::new),
             is_closing: false,
             unyielded: Vec::new(),
             is_closed: false,
@@ -135,7 +148,8 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             && let Stage::Idle(spawner, producer) = mem::replace(&mut self.stage, Stage::Background)
             && let Some(producer) = spawner.spawn(producer)
         {
-            self.stage = Stage::Inline(producer);
+            self.take_over();
+            drop(producer);
         }
         self.fill_inline(cx);
         let consumer = matches!(self.stage, Stage::Background).then_some(cx.waker());
@@ -146,13 +160,39 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
 
     /// Fills the buffer, if that is up to this set.
     fn fill_inline(&mut self, cx: &mut Context<'_>) {
-        if let Stage::Inline(_) = self.stage {
+        if let Stage::Inline = self.stage {
             self.release();
+            if self.shared.poll_pump(cx, false).is_ready() {
+                self.stage = Stage::Background;
+            }
         }
-        if let Stage::Inline(producer) = &mut self.stage
-            && producer.as_mut().poll(cx).is_ready()
-        {
-            self.stage = Stage::Background;
+    }
+
+    /// Whether the task, which is waited for, has not given up the store though it should have. It is not being polled then: its
+    /// runtime stands still, or is too busy.
+    #[cold]
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let (Some(alarm), Stage::Background) = (&mut self.alarm, &self.stage) else { return false };
+        let at = self.shared.deadline(self.is_closing).and_then(|at| at.checked_add(GRACE));
+        let Some(at) = at else {
+            alarm.stop();
+            return false;
+        };
+        // Without a clock there is nobody to wake this, but it may be polled for something else.
+        alarm.poll_reached(at, cx).map_or_else(|| Instant::now() >= at, |reached| reached.is_ready())
+    }
+
+    /// Fills the buffer in place of the task from now on, or closes the store.
+    #[cold]
+    fn take_over(&mut self) {
+        self.stop_alarm();
+        self.shared.take_over();
+        self.stage = Stage::Inline;
+    }
+
+    fn stop_alarm(&mut self) {
+        if let Some(alarm) = &mut self.alarm {
+            alarm.stop();
         }
     }
 
@@ -217,10 +257,15 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
                 return Poll::Ready(Some(Ok(response)));
             }
             match self.take(cx) {
-                Taken::Frames => {}
+                Taken::Frames => self.stop_alarm(),
+                Taken::Nothing if self.is_overdue(cx) => self.take_over(),
                 Taken::Nothing => return Poll::Pending,
-                Taken::End(error) => return Poll::Ready(error.map(Err)),
+                Taken::End(error) => {
+                    self.stop_alarm();
+                    return Poll::Ready(error.map(Err));
+                }
                 Taken::Abandoned => {
+                    self.stop_alarm();
                     self.is_abandoned = true;
                     return Poll::Ready(Some(Err(SourceError::new(Cause::Abandoned))));
                 }
@@ -240,14 +285,24 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
         if !mem::replace(&mut self.is_closing, true) {
             self.cancel(false);
         }
-        if let Stage::Idle(_, producer) | Stage::Inline(producer) = &mut self.stage {
-            ready!(producer.as_mut().poll(cx));
-            self.stage = Stage::Background;
-        }
-        let mut stopped = ready!(self.shared.buffer.poll_stopped(cx.waker()));
+        let mut stopped = loop {
+            if let Stage::Idle(..) = self.stage {
+                self.take_over();
+            }
+            if let Stage::Inline = self.stage {
+                ready!(self.shared.poll_pump(cx, false));
+                self.stage = Stage::Background;
+            }
+            match self.shared.buffer.poll_stopped(cx.waker()) {
+                Poll::Ready(stopped) => break stopped,
+                Poll::Pending if self.is_overdue(cx) => self.take_over(),
+                Poll::Pending => return Poll::Pending,
+            }
+        };
+        self.stop_alarm();
         if let Stopped::Unclosed = stopped {
             // Nobody else will close it.
-            ready!(self.shared.poll_pump(cx));
+            ready!(self.shared.poll_pump(cx, false));
             stopped = ready!(self.shared.buffer.poll_stopped(cx.waker()));
         }
         self.is_closed = true;

@@ -3,6 +3,7 @@ use std::pin::Pin;
 use std::sync::{PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 
+use super::alarm::Instant;
 use super::arranger::Arranger;
 use super::buffer::{Awaited, Buffer, Capacity, Frame, Frames, Wish};
 use super::unpack::POLL_BUDGET;
@@ -36,6 +37,8 @@ struct Pump<S: Source> {
     is_closing: bool,
     /// Whether the consumer waits for the store to be closed, which is when the time for that runs.
     is_awaited: bool,
+    /// Whether the set has taken over from its task.
+    is_taken_over: bool,
 }
 
 impl<S: Source<Item = Response> + Unpin> Shared<S> {
@@ -50,6 +53,7 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
             end: None,
             is_closing: false,
             is_awaited: false,
+            is_taken_over: false,
         };
         Self { buffer, pump: Mutex::new(Some(pump)) }
     }
@@ -60,14 +64,35 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
         pump.is_some_and(|pump| pump.as_ref().is_some_and(|pump| pump.store.is_partial()))
     }
 
-    /// Is ready when the store is closed, or was dropped.
-    pub(super) fn poll_pump(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// When the task is to have given up the store, if nothing comes until then. The clock runs from now on at the latest.
+    pub(super) fn deadline(&self, is_closing: bool) -> Option<Instant> {
+        match self.pump.try_lock() {
+            Ok(mut pump) => pump.as_mut()?.store.receiver_mut().deadline(is_closing),
+            // It is being polled.
+            Err(TryLockError::WouldBlock) => Some(Instant::now()),
+            Err(TryLockError::Poisoned(_)) => None,
+        }
+    }
+
+    /// Has the set do what its task does: that does nothing any more, should it be polled again.
+    pub(super) fn take_over(&self) {
+        if let Some(pump) = &mut *self.pump.lock().unwrap_or_else(PoisonError::into_inner) {
+            pump.is_taken_over = true;
+            pump.store.receiver_mut().change_hands();
+        }
+    }
+
+    /// Is ready when the store is closed, or was dropped; for the task also when the set has taken over.
+    pub(super) fn poll_pump(&self, cx: &mut Context<'_>, is_task: bool) -> Poll<()> {
         let Ok(mut pump) = self.pump.lock() else {
             // It has panicked: what it panicked in is dropped without another call.
-            self.stop();
+            self.stop(false);
             self.drop_store();
             return Poll::Ready(());
         };
+        if is_task && pump.as_ref().is_some_and(|pump| pump.is_taken_over) {
+            return Poll::Ready(());
+        }
         let wish = self.buffer.begin(cx.waker());
         let Some(running) = pump.as_mut().filter(|_| !matches!(wish, Wish::Drop)) else {
             drop(pump);
@@ -102,8 +127,11 @@ impl<S: Source> Shared<S> {
 
     /// Notes that nobody will poll the store any more, be it that it is closed. What was received goes into the buffer
     /// whatever there is room for: those are the last frames.
-    fn stop(&self) {
+    fn stop(&self, is_task: bool) {
         let mut pump = self.pump.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_task && pump.as_ref().is_some_and(|pump| pump.is_taken_over) {
+            return;
+        }
         let frames = pump.as_mut().map(Pump::take_frames).unwrap_or_default();
         drop(pump);
         self.buffer.put_last(frames);
@@ -246,7 +274,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
     }
 }
 
-/// What fills the buffer of a lazy set: to be polled in the background, or by the set itself.
+/// The task of a lazy set, which fills its buffer. Does nothing once the set has taken over.
 ///
 /// Completes when the store is closed.
 pub(super) struct Producer<S: Source> {
@@ -263,13 +291,13 @@ impl<S: Source<Item = Response> + Unpin> Future for Producer<S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.shared.poll_pump(cx)
+        self.shared.poll_pump(cx, true)
     }
 }
 
 impl<S: Source> Drop for Producer<S> {
     fn drop(&mut self) {
         // If this is not because it is done, the consumer is not to wait for it any more.
-        self.shared.stop();
+        self.shared.stop(true);
     }
 }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 
+use super::alarm::Instant;
 use super::buffer::{Frame, Given};
 use super::signal::Signal;
 use super::timers::Timers;
@@ -130,8 +131,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> PollClose<S> {
         if !mem::replace(&mut self.is_closing, true) {
             self.signal.reset();
-            // It may be closed while a frame is waited for, and for a frame that was answered an alarm may be set still.
-            self.timers.stop();
+            self.timers.stop_reading();
         }
         let closed = contain_panic(|| self.poll_close_in_time(cx, is_timed));
         let closed = ready!(closed.unwrap_or_else(|| Poll::Ready(Err(self.give_up_panicked().into()))));
@@ -162,6 +162,23 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
                 Err(SourceError::new(cause).into())
             }
         })
+    }
+
+    /// When whoever polls this is to have given up the store, if nothing comes until then: it is waited for, to be closed if
+    /// somebody `is_closing` it.
+    pub(super) fn deadline(&mut self, is_closing: bool) -> Option<Instant> {
+        let waiting_for = match &self.state {
+            _ if is_closing => Timeout::Close,
+            State::Opening(_) => Timeout::Open,
+            State::Open(_) => Timeout::Frame,
+            State::Closed => return None,
+        };
+        self.timers.deadline(waiting_for).map(|(at, _)| at)
+    }
+
+    /// To be called when somebody else polls this than before: whoever did is not woken for it any more.
+    pub(super) fn change_hands(&mut self) {
+        self.timers.change_clock();
     }
 
     /// Drops a store that has panicked.

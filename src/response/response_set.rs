@@ -34,7 +34,8 @@ where
         match options.retrieval {
             RetrievalStrategy::Lazy => {
                 let spawner = options.spawner.clone();
-                Self::Lazy(LazyResponseSet::new(name, arranger, options.capacity, pool, spawner))
+                let is_timed = options.timeouts.is_any();
+                Self::Lazy(LazyResponseSet::new(name, arranger, options.capacity, pool, spawner, is_timed))
             }
             RetrievalStrategy::Eager => Self::Eager(EagerResponseSet::new(name, arranger)),
         }

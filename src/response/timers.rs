@@ -14,6 +14,11 @@ pub(super) struct Timeouts {
 }
 
 impl Timeouts {
+    /// Whether there is any.
+    pub(super) const fn is_any(&self) -> bool {
+        self.open.is_some() || self.frame.is_some() || self.total.is_some() || self.close.is_some()
+    }
+
     const fn of(&self, timeout: Timeout) -> Option<Duration> {
         match timeout {
             Timeout::Open => self.open,
@@ -61,16 +66,25 @@ impl Timers {
         self.alarm.stop();
     }
 
-    /// To be called when the store has not answered. Is ready when that takes too long; until then, has the task
-    /// woken when it does.
-    pub(super) fn poll_expired<E>(&mut self, waiting_for: Timeout, cx: &mut Context<'_>) -> Poll<Cause<E>> {
+    /// To be called when the store is asked to close, for an alarm may be set for a frame.
+    pub(super) fn stop_reading(&mut self) {
+        self.waiting.take_if(|(waiting_for, _)| *waiting_for != Timeout::Close);
+        self.alarm.stop();
+    }
+
+    /// To be called when somebody else polls than before: the alarm may be on a clock that stands still.
+    pub(super) fn change_clock(&mut self) {
+        self.alarm.stop();
+    }
+
+    /// When the store that is waited for has had its time, and which one; `None` if it has any time. The clock runs from the first
+    /// call on, until it is answered.
+    pub(super) fn deadline(&mut self, waiting_for: Timeout) -> Option<(Instant, TimedOut)> {
         let limit = self.timeouts.of(waiting_for);
         // Closing comes after the end, which is when the total stops.
         let total = self.timeouts.total.filter(|_| waiting_for != Timeout::Close);
         if limit.is_none() && total.is_none() {
-            // What was waited for before is not any more.
-            self.stop();
-            return Poll::Pending;
+            return None;
         }
         let since = match self.waiting {
             Some((known, since)) if known == waiting_for => since,
@@ -81,8 +95,17 @@ impl Timers {
             limit.and_then(|after| Some((since.checked_add(after)?, TimedOut::new(timeout, after))))
         };
         let this = due(waiting_for, since, limit);
-        let total = self.started.and_then(|started| due(Timeout::Total, started, total));
-        let Some((at, timed_out)) = this.into_iter().chain(total).min_by_key(|(at, _)| *at) else {
+        let total =
+            total.and_then(|total| due(Timeout::Total, *self.started.get_or_insert(since), Some(total)));
+        this.into_iter().chain(total).min_by_key(|(at, _)| *at)
+    }
+
+    /// To be called when the store has not answered. Is ready when that takes too long; until then, has the task
+    /// woken when it does.
+    pub(super) fn poll_expired<E>(&mut self, waiting_for: Timeout, cx: &mut Context<'_>) -> Poll<Cause<E>> {
+        let Some((at, timed_out)) = self.deadline(waiting_for) else {
+            // What was waited for before is not any more.
+            self.stop();
             return Poll::Pending;
         };
         match self.alarm.poll_reached(at, cx) {
