@@ -89,7 +89,15 @@ struct Lender {
     steps: VecDeque<Step>,
     lent: Arc<Lent>,
     kept: KeptAtClose,
+    /// How many were somewhere when it was dropped.
+    kept_at_drop: KeptAtClose,
     is_closing: bool,
+}
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        self.kept_at_drop.lock().unwrap().push(self.lent.outstanding.load(SeqCst));
+    }
 }
 
 impl Source for Lender {
@@ -119,12 +127,14 @@ impl Source for Lender {
 #[derive(Default)]
 struct Lenders {
     kept: KeptAtClose,
+    kept_at_drop: KeptAtClose,
 }
 
 impl Lenders {
     fn of(&self, steps: impl IntoIterator<Item = Step>) -> Lender {
         let steps = steps.into_iter().collect();
-        Lender { steps, lent: Arc::default(), kept: self.kept.clone(), is_closing: false }
+        let (kept, kept_at_drop) = (self.kept.clone(), self.kept_at_drop.clone());
+        Lender { steps, lent: Arc::default(), kept, kept_at_drop, is_closing: false }
     }
 
     fn kept(&self) -> Vec<usize> {
@@ -270,5 +280,30 @@ fn handing_sources_back_keeps_nothing() {
     for undrained in merge.into_sources() {
         let outstanding = undrained.source.lent.outstanding.load(SeqCst);
         assert_eq!(outstanding, usize::from(undrained.head.is_some()));
+    }
+}
+
+/// Heads, the item that the order is checked against, and what waits to be yielded may hold on to what their sources lend.
+#[test]
+fn a_merge_that_is_dropped_drops_what_came_out_of_its_sources_before_them() {
+    for fan_in in FAN_INS {
+        for taken in 0..5 {
+            let lenders = Lenders::default();
+            let sources = || {
+                let steps =
+                    |first| [Step::Item(first), Step::Item(first + 1), Step::Unordered, Step::Item(9)];
+                (0..fan_in as u64).map(|first| lenders.of(steps(first))).collect()
+            };
+            for mut merge in merges(sources) {
+                for _ in 0..taken {
+                    drop(block_on(poll_fn(|cx| Poll::Ready(merge.poll_next_unpin(cx)))));
+                }
+                // Not those that were closed before, while the consumer had their last item.
+                let before = lenders.kept_at_drop.lock().unwrap().len();
+                drop(merge);
+                let kept = lenders.kept_at_drop.lock().unwrap().split_off(before);
+                assert!(kept.iter().all(|kept| *kept == 0), "{fan_in} {taken}: {kept:?}");
+            }
+        }
     }
 }

@@ -8,11 +8,16 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use losertree::stream::{PollClose, PollNext};
-use std::task::{Context, Poll};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use futures::StreamExt;
-use losertree::{LeakLedger, ProxyResponseLoserTree};
-use losertree_testkit::{CountingWaker, Item, Random, Runs, Script, Stage, Wake, assert_merged};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
+use losertree_testkit::{
+    Checked, CountingWaker, Item, Log, Random, Runs, Script, Stage, Wake, assert_merged,
+};
 use quickcheck::quickcheck;
 
 // F28, F29
@@ -99,7 +104,7 @@ fn a_source_with_a_head_is_not_polled_when_it_wakes() {
 
     /// Prefetches: it gives an item at once and wakes later, when another one has arrived.
     struct Prefetching(u64, Arc<Mutex<(usize, Option<Waker>)>>);
-    impl losertree::Source for Prefetching {
+    impl Source for Prefetching {
         type Item = u64;
         type Error = Infallible;
         fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
@@ -187,4 +192,47 @@ fn a_push_wakes_the_task() {
     assert_eq!(task.wakes(), 0);
     merge.push(stage.source(Script::of([1]))).expect("it is merging");
     assert_eq!(task.wakes(), 1);
+}
+
+/// A wake-up that a source has had before it is polled for a successor is used up by that poll, though the merge has not come to it: in
+/// one poll it comes to 128 that were woken.
+#[test]
+fn a_wake_up_from_before_the_poll_for_a_successor_is_used_up_by_it() {
+    const SOURCES: usize = 300;
+    type Wakers = Arc<Mutex<Vec<Option<Waker>>>>;
+    /// Gives two items, and leaves its waker where it can be woken.
+    struct Remote(usize, usize, Wakers);
+    impl Source for Remote {
+        type Item = usize;
+        type Error = Infallible;
+        fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+            self.2.lock().unwrap()[self.0] = Some(cx.waker().clone());
+            self.1 += 1;
+            // The last source wins.
+            if self.1 > 2 { Poll::Pending } else { Poll::Ready(Some(Ok(10 * (SOURCES - self.0) + self.1))) }
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    let log = Log::new();
+    let wakers = Wakers::new(Mutex::new(vec![None; SOURCES]));
+    let sources = (0..SOURCES).map(|index| Checked::new(Remote(index, 0, wakers.clone()), &log));
+    let mut merge = ProxyResponseLoserTree::new(sources);
+    let mut cx = Context::from_waker(Waker::noop());
+    let first = loop {
+        if let Poll::Ready(first) = merge.poll_next_unpin(&mut cx) {
+            break first;
+        }
+    };
+    assert_eq!(first, Some(Ok(11)));
+    // All have a head now, and all are woken; the merge comes to the first of them.
+    for waker in wakers.lock().unwrap().iter().flatten() {
+        waker.wake_by_ref();
+    }
+    assert!(matches!(merge.poll_next_unpin(&mut cx), Poll::Ready(Some(Ok(12)))));
+    for _ in 0..10 {
+        assert!(merge.poll_next_unpin(&mut cx).is_pending());
+    }
+    log.assert_clean();
 }

@@ -443,3 +443,84 @@ fn after_start_up_a_series_allocates_nothing() {
         }
     }
 }
+
+/// Lends what it gives, and is closed only when all of it has come back; it never wakes for that.
+struct Lender {
+    left: usize,
+    lent: Arc<()>,
+}
+
+impl Source for Lender {
+    type Item = Response;
+    type Error = Infallible;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
+        struct Lent {
+            _lent: Arc<()>,
+        }
+        impl AsRef<[u8]> for Lent {
+            fn as_ref(&self) -> &[u8] {
+                b"data"
+            }
+        }
+        let Some(left) = self.left.checked_sub(1) else { return Poll::Pending };
+        self.left = left;
+        let data = bytes::Bytes::from_owner(Lent { _lent: self.lent.clone() });
+        let labels = Labels::from_pairs([("pod", format!("pod-{:05}", 99 - left))]).unwrap();
+        Poll::Ready(Some(Ok(Series::new(labels, vec![Chunk::new(0, 9, data)]).into())))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
+        if Arc::strong_count(&self.lent) == 1 { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+// P15
+#[test]
+fn no_frame_is_kept_when_the_closing_of_its_store_begins() {
+    let tasks = Tasks::new(1);
+    // The second frame is at hand, and has no room or no memory.
+    let (narrow, poor) =
+        (ResponseSetOptions::new().buffer_bytes(1), ResponseSetOptions::new().pool(&pool(16)));
+    let wide = ResponseSetOptions::new();
+    for options in [narrow, poor, wide] {
+        for options in [options.clone(), spawning(&options, &tasks)] {
+            let store = Store::opened("lender", Lender { left: 5, lent: Arc::default() });
+            let mut set = ResponseSet::new(store, &options);
+            let mut cx = Context::from_waker(Waker::noop());
+            let first = tasks.poll(&mut cx, |cx| Pin::new(&mut set).poll_next(cx));
+            assert!(matches!(first, Poll::Ready(Some(Ok(_)))));
+            tasks.run_until_idle();
+            drop(first);
+            let closed = tasks.poll(&mut cx, |cx| Pin::new(&mut set).poll_close(cx));
+            assert!(matches!(closed, Poll::Ready(Ok(()))), "something is kept: {options:?}");
+        }
+    }
+}
+
+/// A set that leaves out most of a batch charges and keeps what is left.
+#[test]
+fn a_batch_that_was_cut_takes_the_memory_of_what_is_left() {
+    const SERIES: usize = 1_000;
+    const BATCHES: usize = 20;
+    let shard = losertree::response::ShardMatcher::by(["pod"], 0, 50).unwrap();
+    let batch = |at: usize| (SERIES * at..SERIES * (at + 1)).map(|pod| series(pod, 0));
+    let left = |at| -> Vec<_> { batch(at).filter(|series| shard.matches(&series.labels)).collect() };
+    let left_bytes: usize = (0..BATCHES).map(|at| Response::Batch(left(at)).size_bytes()).sum();
+    let batches = futures::stream::iter(0..BATCHES)
+        .map(move |at| Ok::<_, Infallible>(Response::Batch(batch(at).collect())))
+        .chain(futures::stream::pending());
+    let pool = pool(1 << 30);
+    let options = ResponseSetOptions::new().shard(shard.clone()).pool(&pool);
+    let mut set = ResponseSet::new(Store::opened("store", losertree::from_stream(batches)), &options);
+    let mut first = None;
+    let held = measure(|| {
+        let mut cx = Context::from_waker(Waker::noop());
+        first = Some(Pin::new(&mut set).poll_next(&mut cx));
+    });
+    assert!(matches!(first, Some(Poll::Ready(Some(Ok(_))))));
+    assert_eq!(pool.snapshot().reserved_bytes, left_bytes);
+    let whole = BATCHES * SERIES * size_of::<Series>();
+    let held = usize::try_from(held.bytes_current).unwrap();
+    assert!(held < left_bytes + whole / 4, "{held} of {whole}, {left_bytes} are left");
+}
