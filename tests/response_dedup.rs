@@ -12,7 +12,9 @@ use futures::stream::{self, FusedStream};
 use futures::{Stream, StreamExt};
 use losertree::response::{ResponseDeduplicator, deduplicate};
 use losertree::{Chunk, LeakLedger, ProxyResponseLoserTree, Response, Series, Warning};
-use losertree_testkit::{CountingWaker, Random, Script, Stage, TestError, Wake, deduplicated};
+use losertree_testkit::{
+    CountingWaker, Random, Script, Stage, TestError, Wake, assert_no_square, deduplicated,
+};
 use quickcheck::QuickCheck;
 use twox_hash::XxHash64;
 
@@ -462,4 +464,41 @@ fn what_need_not_grow_allocates_nothing() {
     let counted = measure(|| count = drain(&mut stream));
     assert_eq!((count, counted.count_total), (300, 0), "{counted:?}");
     assert_eq!(stream.dropped_chunks(), 300 * some.len() as u64);
+}
+
+/// A series that is in very many stores, each of which has other chunks of it: ascending, descending, one between the others, in any
+/// order, and the same ones over and over beside one of its own.
+#[test]
+fn chunks_of_many_stores_do_not_cost_the_square() {
+    const CHUNKS: usize = 10;
+    let time_of: [fn(usize, usize, usize) -> usize; 5] = [
+        |_, store, nth| CHUNKS * store + nth,
+        |stores, store, nth| CHUNKS * (stores - store) + nth,
+        |stores, store, nth| stores * nth + store,
+        |stores, store, nth| (CHUNKS * store + nth) * 48_271 % (CHUNKS * stores + 1),
+        |_, store, nth| if nth == 0 { CHUNKS * (store + 1) } else { nth },
+    ];
+    for time_of in time_of {
+        let answer = |stores: usize| -> Vec<Frame> {
+            let chunks = |store| {
+                (0..CHUNKS).map(move |nth| time_of(stores, store, nth)).map(|time| {
+                    let time = i64::try_from(time).unwrap();
+                    chunk(time, time, "data")
+                })
+            };
+            let labels = series(0, []).labels;
+            let of = |store| Ok(Series::new(labels.clone(), chunks(store).collect()).into());
+            (0..stores).map(of).collect()
+        };
+        assert_no_square(
+            2_000,
+            |stores| deduplicate(stream::iter(answer(stores))),
+            |deduplicated| {
+                let answer: Vec<_> = futures::executor::block_on(deduplicated.collect());
+                let [Ok(Response::Series(series))] = &*answer else { panic!("one series") };
+                assert!(series.chunks.is_sorted_by(|a, b| a < b));
+                answer
+            },
+        );
+    }
 }

@@ -1,4 +1,3 @@
-use std::cmp::Ordering;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
@@ -8,10 +7,11 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
+use super::chunks::Chunks;
 use super::unpack::{POLL_BUDGET, Unpack};
 use crate::error::CloseError;
 use crate::stream::Closable;
-use crate::{Chunk, ProxyResponseLoserTree, Response, Series, Source};
+use crate::{Labels, ProxyResponseLoserTree, Response, Series, Source};
 
 pin_project! {
     /// Sorted responses in which each series comes once, with each of its chunks once. Made by [`deduplicate`].
@@ -48,8 +48,8 @@ pin_project! {
 /// One series is held back, with its duplicates, until another one or the end comes. Each series costs a
 /// comparison of its labels to those of the one before, which a merge's
 /// [own method](ProxyResponseLoserTree::deduplicate) can do without, and, if the chunks are in order, a pass over them; this
-/// allocates nothing. Duplicates cost a pass over the chunks of both, in which those that are there already are compared
-/// byte by byte; others are added, and if they do not come before or after all that were there, sorted in place.
+/// allocates nothing. `n` chunks of all its duplicates cost `O(n log n)` comparisons, and a pass if all have the same; while they come,
+/// up to half of what is held may be there twice.
 ///
 /// One poll takes at most 128 series or frames without yielding one; then it has itself woken and is pending.
 ///
@@ -234,7 +234,7 @@ impl<St: fmt::Debug> fmt::Debug for ResponseDeduplicator<St> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseDeduplicator")
             .field("stream", self.get_ref())
-            .field("held", &self.run.held.as_ref().map(|series| &series.labels))
+            .field("held", &self.run.held.as_ref().map(|(labels, _)| labels))
             .field("merged_series", &self.run.merged_series)
             .field("dropped_chunks", &self.run.dropped_chunks)
             .finish_non_exhaustive()
@@ -244,7 +244,7 @@ impl<St: fmt::Debug> fmt::Debug for ResponseDeduplicator<St> {
 /// The series that is held back, with what has come of its duplicates.
 #[derive(Default)]
 struct Run {
-    held: Option<Series>,
+    held: Option<(Labels, Chunks)>,
     /// The number of the merge's item that was the last response and is part of the one that is held.
     last: Option<u64>,
     merged_series: u64,
@@ -268,19 +268,15 @@ impl Run {
         match &mut self.held {
             // The same block of labels, as of clones, is equal without being read; sets of different lengths
             // differ without being read.
-            Some(held) if is_repeat.unwrap_or_else(|| held.labels == series.labels) => {
+            Some((labels, chunks)) if is_repeat.unwrap_or_else(|| *labels == series.labels) => {
                 self.merged_series += 1;
-                self.dropped_chunks += add(&mut held.chunks, series.chunks);
+                self.dropped_chunks += chunks.add(series.chunks);
                 None
             }
-            Some(held) => {
-                let mut done = mem::replace(held, series);
-                self.dropped_chunks += put_in_order(&mut done.chunks);
-                Some(done)
-            }
-            None => {
-                self.held = Some(series);
-                None
+            _ => {
+                let done = self.finish();
+                self.held = Some((series.labels, Chunks::new(series.chunks)));
+                done
             }
         }
     }
@@ -292,51 +288,11 @@ impl Run {
     }
 
     /// Ends the run, and returns its one series.
+    #[inline]
     fn finish(&mut self) -> Option<Series> {
-        let mut series = self.held.take()?;
-        self.dropped_chunks += put_in_order(&mut series.chunks);
-        Some(series)
+        let (labels, chunks) = self.held.take()?;
+        let (chunks, dropped) = chunks.finish();
+        self.dropped_chunks += dropped;
+        Some(Series::new(labels, chunks))
     }
-}
-
-/// Adds chunks of a duplicate. Returns how many were dropped since they were seen to be there already.
-///
-/// One pass over both sees all of those if both are sorted, as they most often are; then one that has more at an end adds
-/// that there. What is not seen, or not in order, is left to the end of the run.
-fn add(chunks: &mut Vec<Chunk>, mut duplicates: Vec<Chunk>) -> u64 {
-    let before = duplicates.len();
-    // Most often replicas have the same chunks.
-    if *chunks == duplicates {
-        return before as u64;
-    }
-    let mut place = 0;
-    duplicates.retain(|duplicate| {
-        loop {
-            match chunks.get(place).map(|chunk| chunk.cmp(duplicate)) {
-                Some(Ordering::Less) => place += 1,
-                Some(Ordering::Equal) => return false,
-                Some(Ordering::Greater) | None => return true,
-            }
-        }
-    });
-    let dropped = before - duplicates.len();
-    if !duplicates.is_empty() && duplicates.last() < chunks.first() {
-        mem::swap(chunks, &mut duplicates);
-    }
-    chunks.append(&mut duplicates);
-    dropped as u64
-}
-
-/// Sorts chunks and drops those that are there twice. Returns how many that were.
-#[inline]
-fn put_in_order(chunks: &mut Vec<Chunk>) -> u64 {
-    if chunks.is_sorted_by(|a, b| a < b) { 0 } else { sort(chunks) }
-}
-
-#[cold]
-fn sort(chunks: &mut Vec<Chunk>) -> u64 {
-    let before = chunks.len();
-    chunks.sort_unstable();
-    chunks.dedup();
-    (before - chunks.len()) as u64
 }

@@ -47,6 +47,7 @@ mod alarm;
 mod arranger;
 mod batches;
 mod buffer;
+mod chunks;
 mod deduplicator;
 mod eager_response_set;
 mod lazy_response_set;
