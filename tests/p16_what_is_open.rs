@@ -6,16 +6,17 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
-use futures::StreamExt;
 use futures::executor::block_on;
+use futures::{FutureExt, StreamExt};
 use losertree::stream::{OrderCheck, PollClose, PollNext, SourceEnd};
-use losertree::{LeakLedger, ProxyResponseLoserTree, SortKey, Source, SourceError};
-use losertree_testkit::{Comparisons, Item, Random, Script, Stage, TestError, Wake};
+use losertree::{LeakLedger, ProxyResponseLoserTree, Response, SortKey, Source, SourceError, Warning};
+use losertree_testkit::{Comparisons, Item, Random, Script, Stage, TestError, Wake, assert_no_square};
 
 /// A source of a few items that are there, which takes no memory besides.
 struct Few<T>(std::array::IntoIter<T, 1>);
@@ -239,4 +240,50 @@ fn sources_that_fail_or_are_slow_to_close_hold_nobody_up() {
         drop(merge);
         stage.log().assert_released();
     }
+}
+
+/// A merge whose sources all panic while they are closed takes its time for each of them, and not for all whenever one does.
+#[test]
+fn sources_that_panic_do_not_cost_the_square() {
+    struct Panics;
+    impl Source for Panics {
+        type Item = u64;
+        type Error = Infallible;
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollNext<Self> {
+            Poll::Pending
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
+            // Without the report of the panic hook.
+            resume_unwind(Box::new("as asked for"))
+        }
+    }
+    let merge = |sources| ProxyResponseLoserTree::new((0..sources).map(|_| Panics));
+    assert_no_square(4_000, merge, |mut merge| {
+        let mut panics = 0;
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| block_on(merge.close()))) {
+            drop(panic);
+            panics += 1;
+        }
+        assert_eq!(panics, merge.stats().sources.len());
+        merge
+    });
+}
+
+/// Sources of which each has something waiting that takes no part in the order are handed back in a time that grows with their number.
+#[test]
+fn handing_back_sources_that_have_something_to_say_does_not_cost_the_square() {
+    let merge = |sources: usize| {
+        let says = || losertree::from_iter([Response::from(Warning::new("slow"))]);
+        let mut merge = ProxyResponseLoserTree::new((0..sources).map(|_| says()));
+        // Each poll comes to 128 sources, and yields one warning; the others wait.
+        for _ in 0..sources.div_ceil(128) {
+            drop(merge.next().now_or_never());
+        }
+        merge
+    };
+    assert_no_square(4_000, merge, |merge| {
+        let undrained = merge.into_sources();
+        assert!(undrained.iter().filter(|source| source.head.is_some()).count() > undrained.len() / 2);
+        undrained
+    });
 }

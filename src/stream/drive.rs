@@ -38,21 +38,6 @@ where
         self.is_entered = true;
     }
 
-    /// Releases the source that has panicked, if it was one, and has the others closed.
-    #[cold]
-    fn recover(&mut self) {
-        let called = self.slots.iter().position(|slot| slot.state == SlotState::Called);
-        self.open = self.slots.iter().filter(|slot| slot.state != SlotState::Released).count();
-        self.open -= usize::from(called.is_some());
-        self.start_closing();
-        // For a panic in the stage of closing, which is not started again: a source may have ended, and not have been polled to
-        // close.
-        self.close_open_sources();
-        if let Some(slot) = called.and_then(|index| self.slots.get_mut(index)) {
-            slot.release_panicked();
-        }
-    }
-
     /// A poll for the next item.
     ///
     /// The way of an item that is ready is inlined into the consumer, together with the replay, and returns
@@ -363,7 +348,10 @@ where
     fn poll_close_of(&mut self, source: usize) -> bool {
         let slot = &mut self.slots[source];
         let ending = if is_in_background() { Ending::ClosedInBackground } else { Ending::Closed };
-        let Poll::Ready(closed) = slot.poll_close(ending) else { return false };
+        self.closing = Some(source);
+        let closed = slot.poll_close(ending);
+        self.closing = None;
+        let Poll::Ready(closed) = closed else { return false };
         self.open -= 1;
         let Err(closed) = closed else { return false };
         let mut must_close = false;
@@ -403,7 +391,7 @@ where
     }
 
     /// Has the closing of every source polled that has not been asked to close.
-    fn close_open_sources(&mut self) {
+    pub(super) fn close_open_sources(&mut self) {
         for slot in &mut self.slots {
             match slot.state {
                 SlotState::Awaiting | SlotState::Headed => slot.end(SourceEnd::ClosedEarly),
@@ -412,5 +400,6 @@ where
             }
             slot.waker.make_due(&mut self.due);
         }
+        self.has_told_all = true;
     }
 }

@@ -107,6 +107,7 @@ mod proxy_response_loser_tree;
 mod push;
 mod readiness;
 mod received;
+mod recover;
 mod reports;
 mod slot;
 mod source;

@@ -111,6 +111,10 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     pub(super) stage: Stage,
     /// Set while code that is not ours may be running; found set, that code has panicked.
     pub(super) is_entered: bool,
+    /// The place of the source whose closing is being polled.
+    pub(super) closing: Option<usize>,
+    /// Whether all sources have been told to close.
+    pub(super) has_told_all: bool,
     pub(super) reports: Reports<S::Item, S::Error>,
     pub(super) options: Options<S::Item>,
     pub(super) watch: MergeWatch,
@@ -182,6 +186,8 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             slots,
             stage: Stage::Merging,
             is_entered: false,
+            closing: None,
+            has_told_all: false,
             reports: Reports::new(policy),
             watch,
             items: 0,
@@ -299,13 +305,14 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     #[must_use = "dropping the sources releases them unclosed"]
     pub fn into_sources(mut self) -> Vec<Undrained<S, S::Item>> {
         let mut undrained = Vec::with_capacity(self.open);
+        let mut unordered = self.reports.take_items();
         for (place, slot) in self.slots.iter_mut().enumerate() {
             if slot.state == SlotState::Called {
                 continue;
             }
             if let Some((source, has_ended)) = slot.hand_back() {
                 let index = slot.number();
-                let head = self.tree.take_head(place).or_else(|| self.reports.take_item(index));
+                let head = self.tree.take_head(place).or_else(|| unordered.remove(&index));
                 undrained.push(Undrained { index, head, source, has_ended });
             }
         }

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::Yielded;
@@ -124,13 +124,13 @@ impl<T, E> Reports<T, E> {
         })
     }
 
-    /// Takes out the item of a source.
-    pub(super) fn take_item(&mut self, source: usize) -> Option<T> {
-        let at = self.met.iter().position(|met| matches!(met, Met::Item(of, _) if *of == source))?;
-        match self.met.remove(at) {
-            Some(Met::Item(_, item)) => Some(item),
-            _ => None,
-        }
+    /// Takes out the items, each by the number of its source, which has one at most.
+    pub(super) fn take_items(&mut self) -> BTreeMap<usize, T> {
+        let item = |met| match met {
+            Met::Item(source, item) => Some((source, item)),
+            Met::Tolerated(_) | Met::Error(_) => None,
+        };
+        std::mem::take(&mut self.met).into_iter().filter_map(item).collect()
     }
 
     /// Drops the items: their sources are going to be closed. The failures that they stand for are kept.
