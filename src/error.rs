@@ -86,6 +86,14 @@ pub enum Cause<E> {
     /// The source took too long.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
+    /// The source has sent a frame that is larger than one may be.
+    #[error("a frame of {frame_bytes} bytes is larger than {limit_bytes}")]
+    FrameTooLarge {
+        /// How many bytes the frame has.
+        frame_bytes: usize,
+        /// How many it may have.
+        limit_bytes: usize,
+    },
     /// Series have to be held back to be sorted, and there are too many.
     #[error("more than {limit_bytes} bytes of series would have to be held back")]
     TooLarge {
@@ -115,6 +123,9 @@ impl<E> Cause<E> {
             Self::OutOfOrder { position } => Cause::OutOfOrder { position },
             Self::Incomplete(message) => Cause::Incomplete(message),
             Self::TimedOut(timed_out) => Cause::TimedOut(timed_out),
+            Self::FrameTooLarge { frame_bytes, limit_bytes } => {
+                Cause::FrameTooLarge { frame_bytes, limit_bytes }
+            }
             Self::TooLarge { limit_bytes } => Cause::TooLarge { limit_bytes },
             Self::Pool(error) => Cause::Pool(error),
             Self::Panicked => Cause::Panicked,

@@ -64,6 +64,7 @@ fn no_cause_is_printed_twice() {
         Cause::Incomplete("a shard is missing".into()),
         Cause::TooLarge { limit_bytes: 7 },
         Cause::Pool(refused),
+        Cause::FrameTooLarge { frame_bytes: 2, limit_bytes: 1 },
         Cause::Panicked,
         Cause::Abandoned,
         Cause::NoTimer,

@@ -524,3 +524,49 @@ fn a_batch_that_was_cut_takes_the_memory_of_what_is_left() {
     let held = usize::try_from(held.bytes_current).unwrap();
     assert!(held < left_bytes + whole / 4, "{held} of {whole}, {left_bytes} are left");
 }
+
+/// A frame that is too large is a failure of its store, however it is received: told once, with what came before.
+#[test]
+fn a_frame_that_is_too_large_costs_its_store_the_rest() {
+    let limit_bytes = Response::from(series(0, 100)).size_bytes();
+    let large = || Response::Batch(vec![series(3, 100), series(4, 100)]);
+    let options = ResponseSetOptions::new().frame_limit_bytes(limit_bytes);
+    let tasks = Tasks::new(1);
+    let ways = [spawning(&options, &tasks), options.clone(), options.retrieval(RetrievalStrategy::Eager)];
+    for options in ways {
+        for is_read in [true, false] {
+            let stage = Stage::new();
+            let pool = pool(1 << 20);
+            let frames = [series(1, 100).into(), series(2, 0).into(), large(), series(5, 0).into()];
+            let mut set = ResponseSet::new(
+                Store::opened("store", stage.source(Script::of(frames))),
+                &options.clone().pool(&pool),
+            );
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut poll_next = || tasks.poll(&mut cx, |cx| Pin::new(&mut set).poll_next(cx));
+            let told = if is_read {
+                for pod in [1, 2] {
+                    let Poll::Ready(Some(Ok(Response::Series(series)))) = poll_next() else {
+                        panic!("{pod}")
+                    };
+                    assert_eq!(series.labels, self::series(pod, 0).labels);
+                }
+                let Poll::Ready(Some(Err(error))) = poll_next() else { panic!("it is too large") };
+                Some(error.into_cause())
+            } else {
+                assert!(matches!(poll_next(), Poll::Ready(Some(Ok(_)))));
+                tasks.run_until_idle();
+                None
+            };
+            let closed = tasks.poll(&mut cx, |cx| Pin::new(&mut set).poll_close(cx));
+            let Poll::Ready(closed) = closed else { panic!("nothing is to be waited for") };
+            let frame_bytes = large().size_bytes();
+            let cause = Cause::FrameTooLarge { frame_bytes, limit_bytes };
+            let closed = losertree_testkit::one_cause(closed).err();
+            assert_eq!(told.or(closed), Some(cause));
+            stage.log().assert_closed();
+            drop(set);
+            assert_eq!(pool.snapshot().used_bytes, 0);
+        }
+    }
+}

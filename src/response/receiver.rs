@@ -23,6 +23,7 @@ pub(super) struct Receiver<S: Source> {
     timers: Timers,
     is_closing: bool,
     samples: Option<fn(&Chunk) -> u64>,
+    frame_limit_bytes: usize,
     warnings: StoreWarnings,
     /// Whether the store has sent a warning that says so, or said so by itself before it was released.
     is_partial: bool,
@@ -50,6 +51,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             timers,
             is_closing: false,
             samples,
+            frame_limit_bytes: options.frame_limit_bytes,
             warnings: options.warnings,
             is_partial: false,
             received,
@@ -105,6 +107,11 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
                 };
                 let bytes = response.size_bytes();
                 self.count(&response, bytes);
+                if bytes > self.frame_limit_bytes {
+                    let (frame_bytes, limit_bytes) = (bytes, self.frame_limit_bytes);
+                    let cause = Cause::FrameTooLarge { frame_bytes, limit_bytes };
+                    return Poll::Ready(Some(Err(SourceError::new(cause))));
+                }
                 frames.push_back(Frame { response, bytes });
                 Poll::Ready(Some(Ok(())))
             }

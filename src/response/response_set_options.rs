@@ -23,6 +23,7 @@ use crate::resource::BytePool;
 /// | [`retrieval`](Self::retrieval) | [`RetrievalStrategy::Lazy`] |
 /// | [`buffer_frames`](Self::buffer_frames) | 64 |
 /// | [`buffer_bytes`](Self::buffer_bytes) | 4 MiB |
+/// | [`frame_limit_bytes`](Self::frame_limit_bytes) | 256 MiB |
 /// | [`hold_limit_bytes`](Self::hold_limit_bytes) | 256 MiB |
 /// | [`pool`](Self::pool) | none |
 /// | [`order`](Self::order) | [`SeriesOrder::Checked`], or `Sorted` where labels are removed |
@@ -56,6 +57,7 @@ use crate::resource::BytePool;
 pub struct ResponseSetOptions {
     pub(super) retrieval: RetrievalStrategy,
     pub(super) capacity: Capacity,
+    pub(super) frame_limit_bytes: usize,
     pub(super) rules: Rules,
     /// `None` is the default, which depends on whether labels are removed.
     order: Option<SeriesOrder>,
@@ -85,6 +87,7 @@ impl ResponseSetOptions {
         Self {
             retrieval: RetrievalStrategy::Lazy,
             capacity: Capacity { frames: 64, bytes: 4 << 20 },
+            frame_limit_bytes: 256 << 20,
             rules,
             order: None,
             timeouts: Timeouts::default(),
@@ -109,6 +112,16 @@ impl ResponseSetOptions {
     /// Sets how many bytes a lazy set buffers, by [`Response::size_bytes`](crate::Response::size_bytes). A larger frame is buffered alone.
     pub const fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.capacity.bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes one frame of a store has at most, by [`Response::size_bytes`](crate::Response::size_bytes). A larger one is
+    /// [a failure](crate::error::Cause::FrameTooLarge) of the store, and is dropped. `usize::MAX` is no limit.
+    ///
+    /// A frame is let in though the buffer is smaller, and though a pool has no memory for it, so this bounds what each set takes
+    /// beyond these. Set it to what your transport lets in, if that is less.
+    pub const fn frame_limit_bytes(mut self, bytes: usize) -> Self {
+        self.frame_limit_bytes = bytes;
         self
     }
 
@@ -242,6 +255,7 @@ impl fmt::Debug for ResponseSetOptions {
         f.debug_struct("ResponseSetOptions")
             .field("retrieval", &self.retrieval)
             .field("buffer", &self.capacity)
+            .field("frame_limit_bytes", &self.frame_limit_bytes)
             .field("rules", &self.rules)
             .field("order", &self.order)
             .field("timeouts", &self.timeouts)
