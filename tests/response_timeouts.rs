@@ -710,7 +710,8 @@ async fn timeouts_fire_where_the_task_is_never_polled() {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_not_polled_any_more_is_late_by_a_second() {
     // Opened, and waited for; with frames taken before; being closed.
-    let cases: [(fn() -> Vec<Step>, _, _, _); 3] = [
+    type Steps = fn() -> Vec<Step>;
+    let cases: [(Steps, usize, Timeout, Duration); 3] = [
         (|| vec![Step::Stuck], 0, Timeout::Frame, seconds(7)),
         (|| vec![frame(0), frame(1), Step::Stuck], 2, Timeout::Frame, seconds(7)),
         (|| vec![frame(0)], 1, Timeout::Close, seconds(11)),

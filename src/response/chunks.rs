@@ -12,7 +12,7 @@ use crate::Chunk;
 #[derive(Default)]
 pub(super) struct Chunks {
     /// Sorted, each once, if they are `in_order`; as the series has them until then.
-    chunks: Vec<Chunk>,
+    front: Vec<Chunk>,
     is_in_order: bool,
     /// Some of these may be there more than once.
     behind: Vec<Chunk>,
@@ -20,50 +20,50 @@ pub(super) struct Chunks {
 
 impl Chunks {
     pub(super) const fn new(chunks: Vec<Chunk>) -> Self {
-        Self { chunks, is_in_order: false, behind: Vec::new() }
+        Self { front: chunks, is_in_order: false, behind: Vec::new() }
     }
 
     /// Adds those of a duplicate. Returns how many were dropped since they are there already.
     pub(super) fn add(&mut self, mut duplicates: Vec<Chunk>) -> u64 {
         let before = duplicates.len() as u64;
         // Most often replicas have the same chunks.
-        if self.chunks == duplicates {
+        if self.front == duplicates {
             return before;
         }
         let mut dropped = put_in_order(&mut duplicates);
         if !mem::replace(&mut self.is_in_order, true) {
-            dropped += put_in_order(&mut self.chunks);
+            dropped += put_in_order(&mut self.front);
         }
-        let mut rest = &*self.chunks;
+        let mut rest = &*self.front;
         let known = duplicates.len();
         duplicates.retain(|duplicate| {
             rest = from(rest, duplicate);
             rest.first() != Some(duplicate)
         });
         dropped += (known - duplicates.len()) as u64;
-        if self.behind.is_empty() && self.chunks.last() < duplicates.first() {
-            self.chunks.append(&mut duplicates);
+        if self.behind.is_empty() && self.front.last() < duplicates.first() {
+            self.front.append(&mut duplicates);
             return dropped;
         }
         self.behind.append(&mut duplicates);
-        if self.behind.len() >= self.chunks.len() { dropped + self.sort_in() } else { dropped }
+        if self.behind.len() >= self.front.len() { dropped + self.sort_in() } else { dropped }
     }
 
     /// Returns all of them, sorted, each once, and how many were dropped besides.
     pub(super) fn finish(mut self) -> (Vec<Chunk>, u64) {
         let dropped = if !self.is_in_order {
-            put_in_order(&mut self.chunks)
+            put_in_order(&mut self.front)
         } else if self.behind.is_empty() {
             0
         } else {
             self.sort_in()
         };
-        (self.chunks, dropped)
+        (self.front, dropped)
     }
 
     fn sort_in(&mut self) -> u64 {
-        self.chunks.append(&mut self.behind);
-        sort(&mut self.chunks)
+        self.front.append(&mut self.behind);
+        sort(&mut self.front)
     }
 }
 

@@ -34,11 +34,18 @@ struct Pump<S: Source> {
     has_uncharged: bool,
     /// Set when the store has nothing more.
     end: Option<Result<(), SourceError<S::Error>>>,
-    is_closing: bool,
-    /// Whether the consumer waits for the store to be closed, which is when the time for that runs.
-    is_awaited: bool,
+    stage: Stage,
     /// Whether the set has taken over from its task.
     is_taken_over: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    /// The store has nothing more and is being closed. The time for that does not run: nobody waits for it.
+    Ended,
+    /// The consumer waits for it.
+    Closing,
 }
 
 impl<S: Source<Item = Response> + Unpin> Shared<S> {
@@ -51,8 +58,7 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
             next: None,
             has_uncharged: false,
             end: None,
-            is_closing: false,
-            is_awaited: false,
+            stage: Stage::Reading,
             is_taken_over: false,
         };
         Self { buffer, pump: Mutex::new(Some(pump)) }
@@ -100,7 +106,7 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
             return Poll::Ready(());
         };
         if let Wish::Close = wish {
-            running.note_close();
+            running.stage = Stage::Closing;
         }
         let closed = ready!(running.poll(&self.buffer, cx));
         let given = running.store.given();
@@ -167,11 +173,11 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
     ) -> Poll<Option<Result<(), CloseError<S::Error>>>> {
         let mut budget = POLL_BUDGET;
         let mut is_pending = false;
-        while !self.is_closing {
+        while self.stage == Stage::Reading {
             let held = match buffer.put(&mut self.ready, mem::take(&mut self.added), self.store.given()) {
                 Wish::More(held) => held,
                 Wish::Close => {
-                    self.note_close();
+                    self.stage = Stage::Closing;
                     break;
                 }
                 Wish::Drop => return Poll::Ready(None),
@@ -180,7 +186,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
                 && let Some(end) = self.end.take()
             {
                 buffer.end(end.err(), self.store.given());
-                self.is_closing = true;
+                self.stage = Stage::Ended;
                 break;
             }
             if is_pending {
@@ -203,13 +209,7 @@ impl<S: Source<Item = Response> + Unpin> Pump<S> {
         if !unyielded.is_empty() {
             buffer.end(unyielded, self.store.given());
         }
-        self.store.poll_close(cx, self.is_awaited).map(Some)
-    }
-
-    /// Notes that the consumer waits for the store to be closed.
-    const fn note_close(&mut self) {
-        self.is_closing = true;
-        self.is_awaited = true;
+        self.store.poll_close(cx, self.stage == Stage::Closing).map(Some)
     }
 
     /// Receives what is ready, and has room and memory, into a buffer that holds so much.

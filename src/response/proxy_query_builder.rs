@@ -63,6 +63,13 @@ where
 
     /// Sets how the answers of the stores are received, and what is done to their series; save of stores that have
     /// [options of their own](Store::with_options).
+    ///
+    /// # Runtime
+    ///
+    /// Lazy sets are received on the tokio runtime that is current where the query is polled, if there is one and the options name no
+    /// other. That runtime has to run. A current-thread runtime that is only entered, by `Runtime::enter`, while another executor
+    /// polls the query, runs neither tasks nor clocks, and the query waits for ever. Poll the query on the runtime, by its `block_on`
+    /// or in a task, or do not enter it: without one, sets need no task.
     pub fn response_sets(mut self, options: ResponseSetOptions) -> Self {
         self.options = options;
         self

@@ -34,6 +34,12 @@ use crate::resource::BytePool;
 /// | [`spawn_with`](Self::spawn_with) | the tokio runtime that polls the set, if there is one |
 /// | `open_timeout`, `frame_timeout`, `total_timeout`, `close_timeout` (feature `tokio`) | none |
 ///
+/// # Timeouts
+///
+/// They take a clock, that of the tokio runtime where the store is waited for: of the task of a lazy set, of whoever polls another. There is [an
+/// error](crate::error::Cause::NoTimer) where there is no runtime. One that is entered and not run has a clock that stands still, and
+/// nothing ever times out: see [`ProxyQueryBuilder::response_sets`](super::ProxyQueryBuilder::response_sets).
+///
 /// # Examples
 ///
 /// ```
@@ -177,7 +183,11 @@ impl ResponseSetOptions {
         self
     }
 
-    /// Sets how the task of a lazy set is spawned.
+    /// Sets how the task of a lazy set is spawned. Default: on the tokio runtime that is current where the set is polled, which has to
+    /// run: see [`ProxyQueryBuilder::response_sets`](super::ProxyQueryBuilder::response_sets).
+    ///
+    /// A task that nobody polls receives nothing. With timeouts, [the set finds out](super::LazyResponseSet#background); without, it
+    /// waits for ever.
     ///
     /// The future completes when the store is closed, or soon after the set was dropped. It does not panic: a store that does has
     /// failed, with [`Cause::Panicked`](crate::error::Cause::Panicked).
