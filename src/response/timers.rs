@@ -1,7 +1,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::alarm::{Alarm, Instant};
+use super::alarm::{Alarm, Instant, now};
 use crate::error::{Cause, TimedOut, Timeout};
 
 /// How long a store may take.
@@ -46,8 +46,9 @@ impl Timers {
     /// To be called before the store is asked for something. Fails if it has had its time.
     pub(super) fn start(&mut self) -> Result<(), TimedOut> {
         let Some(total) = self.timeouts.total else { return Ok(()) };
-        let started = *self.started.get_or_insert_with(Instant::now);
-        if started.elapsed() >= total { Err(TimedOut::new(Timeout::Total, total)) } else { Ok(()) }
+        self.started = self.started.or_else(now);
+        let is_late = self.started.is_some_and(|started| started.elapsed() >= total);
+        if is_late { Err(TimedOut::new(Timeout::Total, total)) } else { Ok(()) }
     }
 
     /// To be called when the store has answered.
@@ -74,7 +75,10 @@ impl Timers {
         }
         let since = match self.waiting {
             Some((known, since)) if known == waiting_for => since,
-            _ => self.waiting.insert((waiting_for, Instant::now())).1,
+            _ => {
+                let Some(now) = now() else { return Poll::Ready(Cause::NoTimer) };
+                self.waiting.insert((waiting_for, now)).1
+            }
         };
         let due = |timeout, since: Instant, limit: Option<Duration>| {
             // A time that no clock can show never comes.
