@@ -9,12 +9,12 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 
 use futures::executor::block_on;
-use futures::{TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use losertree::key::{ByOffsetCode, Coded, OffsetCode};
 use losertree::tree::LoserTree;
 use losertree::{
-    Labels, ProxyResponseLoserTree, SortKey, from_stream, merge, merge_by_key, merge_coded, merge_with,
-    try_merge_with,
+    Labels, ProxyResponseLoserTree, SortKey, from_iter, from_stream, merge, merge_by_key, merge_coded,
+    merge_with, try_merge_with,
 };
 use losertree_testkit::{Item, Random, Runs, TestKey, assert_merged, inputs, merged};
 use quickcheck::QuickCheck;
@@ -212,4 +212,25 @@ fn a_head_that_comes_before_the_last_winner_wins() {
     assert_eq!(tree.pop(), Some((3, vec![b'a'; 19])));
     assert_eq!(tree.pop(), Some((source, vec![b'a'; 20])));
     assert_eq!(tree.pop(), Some((1, vec![b'c'; 20])));
+}
+
+/// The tournament knows which items are equal to the ones before, so that an adaptor reads no key.
+#[test]
+fn to_drop_duplicates_reads_no_key() {
+    for sources in [5, 16] {
+        // All of each source in another one, too.
+        let runs = label_runs(sources);
+        let twice = || runs.iter().chain(&runs).cloned();
+        READS.set(0);
+        assert_eq!(merge(twice()).count(), 2 * LABEL_SETS);
+        let plain = READS.take();
+        let distinct = merge(twice()).dedup().count();
+        assert_eq!(READS.take(), plain, "sync, {sources} sources");
+        assert!(distinct <= LABEL_SETS);
+        let sources = || twice().map(from_iter);
+        assert_eq!(block_on(ProxyResponseLoserTree::new(sources()).count()), 2 * LABEL_SETS);
+        let plain = READS.take();
+        assert_eq!(block_on(ProxyResponseLoserTree::new(sources()).dedup().count()), distinct);
+        assert_eq!(READS.take(), plain, "async");
+    }
 }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each module of `src/`. Modules on one floor do not know each other.
-const FLOORS: [(&str, u32); 12] = [
+const FLOORS: [(&str, u32); 13] = [
+    ("clock", 0),
     ("contain_panic", 0),
     ("sync", 0),
     ("key", 0),
@@ -24,10 +25,11 @@ const FLOORS: [(&str, u32); 12] = [
 
 /// What floor 0 may share: the tournament plays by an order, errors name a source or a pool, resources have locks and
 /// wake others.
-const WITHIN_FLOOR: [(&str, &str); 5] = [
+const WITHIN_FLOOR: [(&str, &str); 6] = [
     ("tree", "key"),
     ("error", "source_id"),
     ("error", "resource"),
+    ("resource", "clock"),
     ("resource", "sync"),
     ("resource", "contain_panic"),
 ];
@@ -132,6 +134,19 @@ fn the_reading_of_imports_finds_them() {
     let text = "use crate::key::Order;\n// use crate::stream::Source;\nuse crate::{SourceError, tree};";
     assert_eq!(imports(text), ["key", "SourceError", "tree"]);
     assert_eq!(module_of("SourceError", "pub use key::X;\npub use error::{Phase, SourceError};"), "error");
+}
+
+/// F72: what reads the clock elsewhere panics where there is none.
+#[test]
+fn the_clock_is_read_in_one_place_and_that_of_a_runtime_in_another() {
+    let reads = |path: &PathBuf| {
+        let text = fs::read_to_string(path).expect("the file can be read");
+        ["Instant::now", "SystemTime"].iter().any(|read| text.contains(read))
+    };
+    let mut readers: Vec<_> = sources().into_iter().map(|(_, path)| path).filter(reads).collect();
+    readers.sort();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(readers, ["clock.rs", "response/alarm.rs"].map(|file| root.join(file)));
 }
 
 #[test]

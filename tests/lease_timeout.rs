@@ -1,4 +1,4 @@
-//! Waiting for a lease within a time, on a clock that is paused.
+//! Waiting for a lease, or for a reservation to grow, within a time, on a clock that is paused.
 #![cfg(all(feature = "tokio", not(loom)))]
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
@@ -100,4 +100,52 @@ async fn the_end_of_the_time_passes_on_what_was_not_collected() {
     assert!(Pin::new(&mut parked).poll(&mut Context::from_waker(Waker::noop())).is_pending());
     drop(lease);
     assert_eq!(parked.await.unwrap().capacity(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_grows_in_time_or_is_as_it_was() {
+    let ledger = LeakLedger::sites();
+    let pool = pool(&ledger);
+    let start = Instant::now();
+    let mut reservation = pool.reservation();
+    reservation.grow_timeout(30, Duration::ZERO).await.unwrap();
+    let error = reservation.grow_timeout(71, LIMIT).await.unwrap_err();
+    assert!(matches!(error, PoolError::TooLarge { requested_bytes: 101, .. }), "{error}");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+
+    let held = pool.lease(40).unwrap();
+    let error = reservation.grow_timeout(60, LIMIT).await.unwrap_err();
+    assert_eq!((start.elapsed(), reservation.bytes()), (LIMIT, 30));
+    let PoolError::TimedOut { charge_bytes: 60, limit: LIMIT, available_bytes: 30, waiting: 0, .. } = error
+    else {
+        panic!("{error}")
+    };
+    // It does not stand in the way of who comes later.
+    drop(pool.lease(20).unwrap());
+
+    tokio::spawn(async move {
+        sleep(LIMIT / 3).await;
+        drop(held);
+    });
+    reservation.grow_timeout(60, LIMIT).await.unwrap();
+    assert_eq!((start.elapsed(), reservation.bytes()), (LIMIT + LIMIT / 3, 90));
+    drop(reservation);
+    ledger.assert_all_closed();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_growth_that_is_dropped_half_way_leaves_the_queue() {
+    let pool = pool(&LeakLedger::off());
+    let held = pool.lease(100).unwrap();
+    let mut reservation = pool.reservation();
+    {
+        let mut growing = Box::pin(reservation.grow_timeout(10, LIMIT));
+        assert!(growing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(pool.snapshot().waiting, 1);
+        // It is granted what it does not come for.
+        drop(held);
+        assert_eq!(pool.snapshot().uncollected, 1);
+    }
+    let figures = pool.snapshot();
+    assert_eq!((figures.waiting, figures.uncollected, figures.used_bytes, reservation.bytes()), (0, 0, 0, 0));
 }

@@ -11,7 +11,7 @@ use losertree::stream::PollNext;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use losertree::key::By;
-use losertree::stream::SourceEnd;
+use losertree::stream::{SourceEnd, SourceStats};
 use losertree::{LeakLedger, ProxyResponseLoserTree};
 use losertree_testkit::{
     Checked, End, Item, Random, Script, ScriptedSource, Stage, TestError, Wake, panic_at,
@@ -368,7 +368,7 @@ fn how_each_source_ended_is_in_the_stats() {
     ];
     for (fault, end) in expected {
         let (stage, sources) = stage_of(fault, 0);
-        let mut merge = ProxyResponseLoserTree::new(sources);
+        let mut merge = ProxyResponseLoserTree::builder().sources(sources).times().build();
         take(&stage, &mut merge, 0, usize::MAX);
         let stats = merge.stats();
         assert_eq!(stats.sources[SOURCES / 2].end, Some(end), "{fault:?}");
@@ -378,6 +378,16 @@ fn how_each_source_ended_is_in_the_stats() {
             assert_eq!(source.items, figures.items as u64, "{fault:?}, source {index}");
             assert_eq!(source.polls, (figures.next_polls + figures.close_polls) as u64, "{fault:?}");
             assert_eq!(source.time_to_first_item.is_some(), figures.items > 0);
+            assert!(source.duration.is_some(), "{fault:?}: every source was polled");
         }
     }
+}
+
+#[test]
+fn who_does_not_ask_for_times_gets_none() {
+    let (stage, sources) = stage_of(Fault::None, 0);
+    let mut merge = ProxyResponseLoserTree::new(sources);
+    take(&stage, &mut merge, 0, usize::MAX);
+    let timed = |source: &SourceStats| source.duration.is_some() || source.time_to_first_item.is_some();
+    assert!(!merge.stats().sources.iter().any(timed));
 }

@@ -20,6 +20,7 @@ use losertree::response::{
     PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
     StoreWarnings,
 };
+use losertree::stream::SourceStats;
 use losertree::{BoxSource, Chunk, Labels, LeakLedger, Phase, Response, Series, Source, Warning, closing};
 use losertree_testkit::{Driver, Log, Random, Script, Stage, Tasks};
 use quickcheck::QuickCheck;
@@ -201,6 +202,20 @@ async fn a_series_that_an_error_cuts_off_does_not_come_wherever_the_executor_get
             let first = query.next().await.unwrap();
             assert!(first.is_err(), "{strategy:?}, {duplicates}: {first:?}");
         }
+    }
+}
+
+/// The clock is read for stores whose times somebody has asked for.
+#[tokio::test]
+async fn stores_have_times_if_asked_for() {
+    for is_timed in [false, true] {
+        let stores = [store("a", vec![series(r#"{pod="p"}"#, 0).into()]), store("b", vec![])];
+        let builder = ProxyQuery::builder().stores(stores);
+        let mut query = if is_timed { builder.times() } else { builder }.build();
+        query.by_ref().try_collect::<Vec<_>>().await.unwrap();
+        let times = |source: &SourceStats| (source.time_to_first_item.is_some(), source.duration.is_some());
+        let found: Vec<_> = query.stats().sources.iter().map(times).collect();
+        assert_eq!(found, [(is_timed, is_timed), (false, is_timed)]);
     }
 }
 

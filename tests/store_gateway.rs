@@ -102,6 +102,17 @@ fn books_are_balanced_and_files_are_used_again() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4 * 2 + 1);
     let other = gateway(dir.path(), &["--queries", "40", "--seed", "1", "--concurrency", "3"]);
     other.assert_served();
+    assert_eq!(other.figure("admission waits"), "0");
+}
+
+/// The budget has room for one query at a time.
+#[test]
+fn queries_that_have_no_room_wait_for_it() {
+    let dir = TempDir::new().unwrap();
+    let many = ["--blocks", "32", "--budget-mib", "1", "--concurrency", "40"];
+    let run = gateway(dir.path(), &[QUERIES, &many].concat());
+    run.assert_served();
+    assert_ne!(run.figure("admission waits"), "0");
 }
 
 #[test]

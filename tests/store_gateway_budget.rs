@@ -50,9 +50,12 @@ fn write(dir: &Path, name: FileName) {
 fn gateway(dir: &Path, queries: usize) -> Arc<Gateway> {
     let ledger = LeakLedger::sites();
     let budget = queries * Query::need_bytes(BLOCKS);
-    let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
-    let pool = sizes.budget_bytes(budget).ledger(&ledger).build().unwrap();
-    let gateway = Gateway::new(pool, ledger, dir.to_owned(), SERIES, PATIENCE);
+    let pool = || {
+        let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
+        sizes.budget_bytes(budget).ledger(&ledger).build().unwrap()
+    };
+    let (pool, admission) = (pool(), pool());
+    let gateway = Gateway::new(pool, admission, ledger, dir.to_owned(), SERIES, PATIENCE);
     for block in 0..BLOCKS {
         gateway.open(FileName { block, generation: 1 }).unwrap();
     }
@@ -87,4 +90,38 @@ async fn queries_never_wait_for_memory() {
         );
         gateway.ledger.assert_balanced();
     }
+}
+
+/// Who has no room waits with nothing in its hands, so that all end, and none waits later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_beyond_the_budget_wait_before_they_take_anything() {
+    const QUERIES: usize = 7;
+    let dir = TempDir::new().unwrap();
+    for block in 0..BLOCKS {
+        write(dir.path(), FileName { block, generation: 1 });
+    }
+    let gateway = gateway(dir.path(), 2);
+    // There is room for one, but for a byte.
+    let mut taken = gateway.admission.reservation();
+    taken.try_grow(Query::need_bytes(BLOCKS) + 1).unwrap();
+    let tasks: Vec<_> = (0_u64..)
+        .take(QUERIES)
+        .map(|number| {
+            let gateway = Arc::clone(&gateway);
+            tokio::spawn(async move { Query::new(number, Kind::Complete).run(&gateway).await })
+        })
+        .collect();
+    while gateway.admission.snapshot().waiting < QUERIES {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((gateway.pool.snapshot().gets.count, gateway.pending()), (0, 0));
+    drop(taken);
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Outcome::Complete);
+    }
+    let (pool, admission) = (gateway.pool.snapshot(), gateway.admission.snapshot());
+    assert_eq!((pool.waits.count, pool.used_bytes), (0, 0));
+    assert_eq!((admission.waits.count, admission.used_bytes), (QUERIES as u64, 0));
+    assert!(admission.peak_bytes <= admission.budget_bytes);
+    gateway.ledger.assert_balanced();
 }

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 200)]
     pub(crate) queries: u64,
 
-    /// How many queries run at once, if the budget allows it.
+    /// How many queries there are at once. Those that the budget has no room for wait until others have ended.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     concurrency: u64,
 

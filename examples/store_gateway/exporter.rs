@@ -96,7 +96,10 @@ async fn answer(stream: tokio::net::TcpStream, gateway: Arc<Gateway>, recorder: 
 fn publish(gateway: &Gateway) {
     // A new one each time, since blocks come and go; pool and ledger stay, and so do their counters.
     let publisher = Publisher::new();
-    publisher.pool("chunks", &gateway.pool).ledger("gateway", &gateway.ledger);
+    publisher
+        .pool("chunks", &gateway.pool)
+        .pool("admission", &gateway.admission)
+        .ledger("gateway", &gateway.ledger);
     for block in gateway.blocks() {
         publisher.gate("blocks", &block.gate);
     }

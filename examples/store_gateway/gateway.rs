@@ -12,10 +12,12 @@ use tokio::sync::watch;
 
 use crate::block::{Block, BlockError, BlockFiles, BlockSource, BlockWriter, FileName};
 
-/// The pool, the books and the blocks.
+/// The pools, the books and the blocks.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) pool: BytePool,
+    /// In which each query reserves what it needs of the pool at most, before it takes anything: it has the same budget.
+    pub(crate) admission: BytePool,
     pub(crate) ledger: LeakLedger,
     pub(crate) served: Served,
     /// How many different series the blocks have.
@@ -50,6 +52,7 @@ impl Gateway {
     /// Creates a gateway without blocks.
     pub(crate) fn new(
         pool: BytePool,
+        admission: BytePool,
         ledger: LeakLedger,
         dir: PathBuf,
         series: u64,
@@ -57,6 +60,7 @@ impl Gateway {
     ) -> Self {
         Self {
             pool,
+            admission,
             ledger,
             served: Served::default(),
             series,

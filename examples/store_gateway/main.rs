@@ -17,7 +17,8 @@
 //! where a close is forgotten there is more: the queries, and what the books say of them.
 //!
 //! The blocks are received in the background, each by a task and up to a few series ahead of the merge. Each series
-//! has a lease, and waits for more to come while it holds it. [`Query::need_bytes`] says why that cannot deadlock.
+//! has a lease, and waits for more to come while it holds it. So a query begins when there is room for all that it may take, and
+//! waits for that with nothing in its hands: [`Query::need_bytes`] says why it cannot deadlock.
 
 mod answer;
 mod args;
@@ -121,16 +122,19 @@ fn run(args: &Args) -> Result<(Report, Option<u8>), StartError> {
 
     let ledger = LeakLedger::sites();
     let budget = args.budget_bytes();
-    let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
-    let pool = sizes.budget_bytes(budget).ledger(&ledger).build()?;
-    let mut gateway = Gateway::new(pool, ledger, dataset.dir, dataset.series, args.frame_timeout());
+    let pool = || {
+        let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
+        sizes.budget_bytes(budget).ledger(&ledger).build()
+    };
+    let (pool, admission) = (pool()?, pool()?);
+    let mut gateway =
+        Gateway::new(pool, admission, ledger, dataset.dir, dataset.series, args.frame_timeout());
     gateway.leaks = args.leak;
     for name in names {
         gateway.open(name).map_err(DatasetError::from)?;
     }
     let need = Query::need_bytes(gateway.block_count());
-    let concurrency = args.concurrency().min(budget / need);
-    if concurrency == 0 {
+    if need > budget {
         return Err(StartError::Budget { budget, need });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -138,7 +142,7 @@ fn run(args: &Args) -> Result<(Report, Option<u8>), StartError> {
     runtime.block_on(async {
         let mut helpers = JoinSet::new();
         exporter.map_or(Ok(()), |exporter| exporter.start(&gateway, &mut helpers))?;
-        Ok(serve(gateway, args, concurrency, &progress, helpers).await)
+        Ok(serve(gateway, args, &progress, helpers).await)
     })
 }
 
@@ -146,7 +150,6 @@ fn run(args: &Args) -> Result<(Report, Option<u8>), StartError> {
 async fn serve(
     gateway: Arc<Gateway>,
     args: &Args,
-    concurrency: usize,
     progress: &Progress,
     mut helpers: JoinSet<()>,
 ) -> (Report, Option<u8>) {
@@ -166,7 +169,7 @@ async fn serve(
     let mut queries = JoinSet::new();
     let mut planned = 0;
     loop {
-        while queries.len() < concurrency && planned < args.queries && interrupt.is_none() {
+        while queries.len() < args.concurrency() && planned < args.queries && interrupt.is_none() {
             let query = Query::plan(planned, &gateway, &mut rng);
             let gateway = Arc::clone(&gateway);
             queries.spawn(async move { query.run(&gateway).await });

@@ -96,8 +96,9 @@ impl Query {
         ended.await.unwrap_or(Outcome::Cancelled)
     }
 
-    /// What a query leases at most. `main` lets no more queries run at once than the budget has room for, so all leases
-    /// that there can be fit into it together: none has to wait for memory that is held by others who wait too.
+    /// What a query leases at most. It reserves so much before it takes anything, so all leases that there can be fit into the
+    /// budget together: none has to wait for memory that is held by others who wait too. Who waits for the reservation holds
+    /// nothing. It is in a pool of its own, since leases would be counted twice beside it.
     ///
     /// For each block there is the window on its index, and of chunks
     ///
@@ -122,6 +123,14 @@ impl Query {
     }
 
     async fn answer(&self, gateway: &Gateway) -> Outcome {
+        let mut memory = gateway.admission.reservation();
+        let need = Self::need_bytes(gateway.block_count());
+        tokio::select! {
+            admitted = poll_fn(|cx| memory.poll_grow(cx, need)) => if let Err(refused) = admitted {
+                return self.unexpected(&refused);
+            },
+            () = gateway.stopped() => return Outcome::Interrupted,
+        }
         let failing = if let Kind::FailIn { block, after } = self.kind { Some((block, after)) } else { None };
         let limit = if let Kind::Limit(series) = self.kind { series } else { u64::MAX };
         // By itself the library spawns nothing unless its feature `tokio` is on.

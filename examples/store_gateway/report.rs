@@ -59,6 +59,7 @@ pub(crate) struct Report {
     series: u64,
     bytes: u64,
     pool: PoolSnapshot,
+    admission: PoolSnapshot,
     pending: usize,
     tasks: usize,
     books: LedgerSnapshot,
@@ -82,6 +83,7 @@ impl Report {
             series: Served::get(&gateway.served.series),
             bytes: Served::get(&gateway.served.bytes),
             pool: gateway.pool.snapshot(),
+            admission: gateway.admission.snapshot(),
             pending: gateway.pending(),
             tasks,
             books: gateway.ledger.snapshot(),
@@ -111,6 +113,8 @@ impl Report {
                 "{used_bytes} of {budget_bytes} bytes of the pool are still leased, in {outstanding} leases"
             ),
         );
+        let reserved_bytes = self.admission.used_bytes;
+        alert(reserved_bytes > 0, format_args!("{reserved_bytes} bytes are still reserved by queries"));
         alert(self.pending > 0, format_args!("{} readers are still inside of blocks", self.pending));
         alert(self.tasks > 0, format_args!("{} tasks are still alive", self.tasks));
         for stuck in sync.stuck.iter().take(SHOWN) {
@@ -159,6 +163,7 @@ impl Display for Report {
         let difference = if gets == puts { "=" } else { "≠" };
         writeln!(f, "pool gets, puts    {gets} {difference} {puts}")?;
         writeln!(f, "pool waits         {}", pool.waits.count)?;
+        writeln!(f, "admission waits    {}", self.admission.waits.count)?;
         writeln!(f, "gate pending       {}", self.pending)?;
         writeln!(f, "tasks alive        {}", self.tasks)?;
         let balance = if books.is_balanced() { "balanced" } else { "NOT BALANCED" };

@@ -147,6 +147,29 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         Ok(self.tree.with_winner(|order, next| ask(order, is_equal, next)))
     }
 
+    /// Takes the next item, where that has mostly been asked about, so that nothing is to be pulled.
+    #[inline]
+    pub(super) fn take<E>(
+        &mut self,
+        pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
+    ) -> Result<Option<T>, (usize, E)> {
+        let winner = match self.tree.known_winner() {
+            Some(winner) if !self.is_filling() => winner,
+            _ => self.pull_and_decide(pull)?,
+        };
+        Ok(self.tree.pop_decided(winner).map(|(_, item)| item))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pull_and_decide<E>(
+        &mut self,
+        pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
+    ) -> Result<usize, (usize, E)> {
+        self.advance(pull)?;
+        Ok(self.tree.decided())
+    }
+
     /// Drops sources that have ended.
     pub(super) fn drop_ended(&mut self, ended: &mut Vec<usize>) {
         while let Some(source) = ended.pop() {

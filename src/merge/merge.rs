@@ -313,7 +313,7 @@ impl<I: Iterator, O: Order<I::Item>> SyncMerge for Merge<I, O> {
     }
 
     fn take_next(&mut self) -> Result<Option<I::Item>, Self::Failure> {
-        Ok(self.next())
+        self.engine.take(pull)
     }
 
     fn ask_next<R>(

@@ -303,7 +303,7 @@ where
     }
 
     fn take_next(&mut self) -> Result<Option<T>, (usize, E)> {
-        Ok(self.engine.next(I::next)?.map(|(_, item)| item))
+        self.engine.take(I::next)
     }
 
     fn ask_next<R>(

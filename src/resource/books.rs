@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::Location;
 use std::sync::PoisonError;
-use std::time::Instant;
 
 use super::ledger_record::Record;
 use super::{Ending, LedgerSnapshot, OpenEntry, OpenSite, UnclosedEntry};
+use crate::clock::Moment;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
@@ -36,7 +36,7 @@ struct Records {
 struct Unclosed {
     record: Arc<Record>,
     ending: Ending,
-    at: Instant,
+    at: Moment,
 }
 
 impl Books {
@@ -141,7 +141,7 @@ impl Records {
     fn remember(&mut self, record: Arc<Record>, ending: Ending) -> Option<Unclosed> {
         let remembered = if ending == Ending::Lost { &mut self.lost } else { &mut self.dropped_unclosed };
         let forgotten = if remembered.len() < REMEMBERED { None } else { remembered.pop_front() };
-        remembered.push_back(Unclosed { record, ending, at: Instant::now() });
+        remembered.push_back(Unclosed { record, ending, at: Moment::now() });
         forgotten
     }
 }

@@ -152,7 +152,7 @@ impl BytePool {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with a clock.
+    /// Outside of a tokio runtime with a clock, which none has on `wasm32-unknown-unknown`.
     ///
     /// # Cancel safety
     ///

@@ -73,7 +73,8 @@ impl BytePoolBuilder {
     /// [passed on](BytePool#fairness) to others.
     ///
     /// Longer than a task that was woken may take to be run. With [`Duration::MAX`] nothing is passed on: a future that
-    /// is not polled then keeps what it was granted for as long as it lives.
+    /// is not polled then keeps what it was granted for as long as it lives. So it is [where there is no
+    /// clock](crate#without-a-clock), unless this is zero.
     pub const fn collect_within(mut self, time: Duration) -> Self {
         self.collect_within = time;
         self

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::PoisonError;
-use std::time::Instant;
 
 use super::{LastUse, OpenEntry};
+use crate::clock::Moment;
 use crate::sync::Mutex;
 
 /// What a ledger at level sites knows of an open entry. The holder of the entry has it too, and so can note a
@@ -13,38 +13,38 @@ pub(super) struct Record {
     pub(super) number: u64,
     what: String,
     pub(super) location: &'static Location<'static>,
-    since: Instant,
+    since: Moment,
     last_use: Mutex<Option<Use>>,
 }
 
 #[derive(Clone, Copy)]
 struct Use {
-    at: Instant,
+    at: Moment,
     doing: &'static str,
     number: Option<u64>,
 }
 
 impl Record {
     pub(super) fn new(number: u64, what: String, location: &'static Location<'static>) -> Self {
-        Self { number, what, location, since: Instant::now(), last_use: Mutex::new(None) }
+        Self { number, what, location, since: Moment::now(), last_use: Mutex::new(None) }
     }
 
     pub(super) fn note(&self, doing: &'static str, number: Option<u64>) {
-        let noted = Use { at: Instant::now(), doing, number };
+        let noted = Use { at: Moment::now(), doing, number };
         *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(noted);
     }
 
     pub(super) fn report(&self) -> OpenEntry {
         let last_use = *self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = Moment::now();
         OpenEntry {
             what: self.what.clone(),
             location: self.location,
-            age: now.saturating_duration_since(self.since),
+            age: now.since(self.since),
             last_use: last_use.map(|last| LastUse {
                 doing: last.doing,
                 number: last.number,
-                age: now.saturating_duration_since(last.at),
+                age: now.since(last.at),
             }),
         }
     }

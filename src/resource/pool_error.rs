@@ -31,14 +31,14 @@ pub enum PoolError {
         /// What would have been charged: the capacity of the buffer, or what a lease was to grow by.
         charge_bytes: usize,
     },
-    /// The lease that was waited for was not granted in time.
+    /// The lease or growth that was waited for was not granted in time.
     #[cfg(feature = "tokio")]
     #[error(
         "the pool has not given {charge_bytes} bytes within {limit:?}: {available_bytes} of {budget_bytes} are left, and \
          {waiting} others wait"
     )]
     TimedOut {
-        /// What would have been charged: the capacity of the buffer.
+        /// What would have been charged: the capacity of the buffer, or what a reservation was to grow by.
         charge_bytes: usize,
         /// The time it had.
         limit: std::time::Duration,

@@ -4,12 +4,13 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 use super::CloseTimeout;
 use super::wake_all::wake_all;
 use super::{Ending, GateClosed, LeakLedger, LedgerEntry};
+use crate::clock::Moment;
 use crate::contain_panic::contain_panic;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -56,7 +57,7 @@ struct Shared {
 struct State {
     is_closed: bool,
     /// When it was closed first.
-    closed_at: Option<Instant>,
+    closed_at: Option<Moment>,
     /// Who is inside, by number of entry.
     readers: BTreeMap<u64, Reader>,
     /// Who waits for the last reader, by number of their future.
@@ -67,7 +68,7 @@ struct State {
 struct Reader {
     name: Option<Arc<str>>,
     location: &'static Location<'static>,
-    since: Instant,
+    since: Moment,
 }
 
 impl ReaderGate {
@@ -114,7 +115,7 @@ impl ReaderGate {
             return Err(GateClosed { name: self.shared.name.clone() });
         }
         let number = state.take_number();
-        state.readers.insert(number, Reader { name, location, since: Instant::now() });
+        state.readers.insert(number, Reader { name, location, since: Moment::now() });
         drop(state);
         let entry = self.shared.ledger.open_at(format_args!("reader of {:?}", self.shared.name), location);
         Ok(ReaderGuard { gate: self.clone(), number, entry })
@@ -130,7 +131,7 @@ impl ReaderGate {
     pub fn close(&self) -> GateClose {
         let mut state = self.lock();
         state.is_closed = true;
-        state.closed_at.get_or_insert_with(Instant::now);
+        state.closed_at.get_or_insert_with(Moment::now);
         drop(state);
         GateClose { gate: self.clone(), number: None }
     }
@@ -143,7 +144,7 @@ impl ReaderGate {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with a clock.
+    /// Outside of a tokio runtime with a clock, which none has on `wasm32-unknown-unknown`.
     ///
     /// # Cancel safety
     ///
@@ -178,7 +179,7 @@ impl ReaderGate {
         let state = self.lock();
         let since = state.closed_at.filter(|_| !state.readers.is_empty());
         drop(state);
-        since.map(|since| since.elapsed())
+        since.map(Moment::elapsed)
     }
 
     /// Whether nobody else can enter or close it any more, and nobody is inside.
@@ -191,7 +192,7 @@ impl ReaderGate {
     #[cfg(feature = "metrics")]
     pub(crate) fn oldest_age(&self) -> Option<Duration> {
         let since = self.lock().readers.first_key_value().map(|(_, reader)| reader.since);
-        since.map(|since| since.elapsed())
+        since.map(Moment::elapsed)
     }
 
     /// Returns who is inside, in the order in which they came.
@@ -199,11 +200,11 @@ impl ReaderGate {
     pub fn readers(&self) -> Vec<PendingReader> {
         let state = self.lock();
         // One time for all, so that who came earlier is not younger.
-        let now = Instant::now();
+        let now = Moment::now();
         let pending = |reader: &Reader| PendingReader {
             name: reader.name.clone(),
             location: reader.location,
-            age: now.saturating_duration_since(reader.since),
+            age: now.since(reader.since),
         };
         state.readers.values().map(pending).collect()
     }

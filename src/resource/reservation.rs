@@ -138,6 +138,29 @@ impl Reservation {
         }
     }
 
+    /// Waits until it holds so many bytes more, for a limited time from the first poll on.
+    ///
+    /// As [`poll_grow`](Self::poll_grow), but that it is out of the queue when the future is ready or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TimedOut`] if it was not granted in time: the reservation is as it was. Else as [`poll_grow`](Self::poll_grow).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a clock, which none has on `wasm32-unknown-unknown`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the place in the queue, or the growth if it had been granted; nobody behind it misses a wake-up.
+    #[cfg(feature = "tokio")]
+    pub async fn grow_timeout(&mut self, bytes: usize, limit: std::time::Duration) -> Result<(), PoolError> {
+        let growing = Growing(&mut *self);
+        let grow = async move { std::future::poll_fn(|cx| growing.0.poll_grow(cx, bytes)).await };
+        let grown = tokio::time::timeout(limit, grow).await;
+        grown.unwrap_or_else(|_| Err(self.pool.timed_out(bytes, limit)))
+    }
+
     /// Leaves the queue, or gives back the growth that was granted. Without one, nothing happens.
     pub fn cancel_grow(&mut self) {
         if let Some(Growth { ticket, .. }) = self.growth.take() {
@@ -178,6 +201,17 @@ impl Reservation {
                 largest_bytes,
             }),
         }
+    }
+}
+
+/// Leaves the queue when it is dropped.
+#[cfg(feature = "tokio")]
+struct Growing<'a>(&'a mut Reservation);
+
+#[cfg(feature = "tokio")]
+impl Drop for Growing<'_> {
+    fn drop(&mut self) {
+        self.0.cancel_grow();
     }
 }
 

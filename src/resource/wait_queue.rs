@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Flow;
 use super::ledger_entry::Noter;
+use crate::clock::Moment;
 
 /// Who waits for a pool, who was let in and has not collected what it was granted, and whose grant was passed on.
 ///
@@ -22,7 +23,7 @@ pub(super) struct WaitQueue {
     /// The tickets of those who wait, in the order of arrival.
     waiting: BTreeSet<u64>,
     /// The tickets of those who were granted what they wait for, and when, by number of the grant: the oldest first.
-    granted: BTreeMap<u64, (u64, Instant)>,
+    granted: BTreeMap<u64, (u64, Moment)>,
     granted_bytes: usize,
     places: BTreeMap<u64, Place>,
     next_ticket: u64,
@@ -152,7 +153,7 @@ impl WaitQueue {
         place.noter.note("granted, not collected: bytes", Some(bytes as u64));
         let number = self.next_grant;
         self.next_grant += 1;
-        self.granted.insert(number, (ticket, Instant::now()));
+        self.granted.insert(number, (ticket, Moment::now()));
         self.granted_bytes += bytes;
         match mem::replace(&mut place.stage, Stage::Granted { number, grant }) {
             Stage::Waiting(waker) => Some((ticket, waker)),

@@ -3,9 +3,9 @@
 use std::task::{Context, Poll};
 
 #[cfg(feature = "tokio")]
-pub(super) use with_tokio::{Alarm, Instant};
+pub(super) use with_tokio::{Alarm, Instant, now};
 #[cfg(not(feature = "tokio"))]
-pub(super) use without::{Alarm, Instant};
+pub(super) use without::{Alarm, Instant, now};
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
@@ -16,7 +16,13 @@ mod with_tokio {
     use tokio::time::Sleep;
 
     use super::{Context, Poll};
+    use crate::clock::HAS_CLOCK;
     use crate::contain_panic::contain_panic;
+
+    /// Reads the clock. `None` where there is none.
+    pub(in super::super) fn now() -> Option<Instant> {
+        HAS_CLOCK.then(Instant::now)
+    }
 
     /// Wakes a task at a time.
     #[derive(Debug)]
@@ -77,6 +83,10 @@ mod without {
     pub(in super::super) use std::time::Instant;
 
     use super::{Context, Poll};
+
+    pub(in super::super) const fn now() -> Option<Instant> {
+        None
+    }
 
     /// There is none: without the feature `tokio` no timeout can be set.
     #[derive(Debug)]

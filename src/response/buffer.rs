@@ -171,6 +171,11 @@ pub(super) enum Stopped<E> {
 }
 
 impl<E> State<E> {
+    /// Whether the consumer has to wait.
+    fn has_nothing(&self) -> bool {
+        self.frames.queue.is_empty() && !self.has_ended && !self.has_stopped
+    }
+
     const fn wish(&self) -> Wish {
         match self.consumer_is {
             Consumer::Reading => Wish::More(self.held),
@@ -204,9 +209,8 @@ impl<E> Buffer<E> {
 
     /// Registers the producer, to be done before it looks at anything else. Whatever it has waited for, it asks anew.
     pub(super) fn begin(&self, producer: &Waker) -> Wish {
-        let mut state = self.lock();
+        let (mut state, replaced) = self.lock_registered(|state| &mut state.producer, producer);
         let wish = state.wish();
-        let replaced = register(&mut state.producer, producer);
         state.awaited = Awaited::Nothing;
         drop(state);
         drop(replaced);
@@ -311,8 +315,18 @@ impl<E> Buffer<E> {
     /// Gives back the room of frames that were used up, and moves all others to `taken`, which is empty. Who fills the
     /// buffer itself need not be woken.
     pub(super) fn take(&self, used: Capacity, taken: &mut Frames, consumer: Option<&Waker>) -> Taken<E> {
-        let (mut state, producer) = self.released(used);
-        let mut replaced = None;
+        let (mut state, mut producer) = self.released(used);
+        let mut unneeded = None;
+        if let Some(consumer) = consumer
+            && state.has_nothing()
+            && !will_wake(state.consumer.as_ref(), consumer)
+        {
+            // The producer first: should cloning panic, it has been told.
+            wake(producer.take(), state);
+            let consumer = consumer.clone();
+            state = self.lock();
+            unneeded = if state.has_nothing() { state.consumer.replace(consumer) } else { Some(consumer) };
+        }
         let outcome = if !state.frames.queue.is_empty() {
             taken.append(&mut state.frames);
             Taken::Frames
@@ -321,11 +335,10 @@ impl<E> Buffer<E> {
         } else if state.has_stopped {
             Taken::Abandoned
         } else {
-            replaced = consumer.and_then(|consumer| register(&mut state.consumer, consumer));
             Taken::Nothing
         };
         wake(producer, state);
-        drop(replaced);
+        drop(unneeded);
         outcome
     }
 
@@ -344,14 +357,15 @@ impl<E> Buffer<E> {
 
     /// Is ready when the producer has stopped. Says what has become of the store, once.
     pub(super) fn poll_stopped(&self, consumer: &Waker) -> Poll<Stopped<E>> {
-        let mut state = self.lock();
-        if state.has_stopped {
-            return Poll::Ready(state.closed.take().map_or(Stopped::Unclosed, Stopped::Closed));
-        }
-        let replaced = register(&mut state.consumer, consumer);
+        let (mut state, replaced) = self.lock_registered(|state| &mut state.consumer, consumer);
+        let polled = if state.has_stopped {
+            Poll::Ready(state.closed.take().map_or(Stopped::Unclosed, Stopped::Closed))
+        } else {
+            Poll::Pending
+        };
         drop(state);
         drop(replaced);
-        Poll::Pending
+        polled
     }
 
     pub(super) fn given(&self) -> Given {
@@ -359,17 +373,31 @@ impl<E> Buffer<E> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
-        // What may panic under the lock is the cloning of a waker, before anything is changed.
+        // Nothing in here panics between two changes, so a poisoned lock has a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a waker. Returns the lock, and the waker that was there. Wakers are not ours: they are cloned and to be dropped
+    /// without the lock.
+    fn lock_registered(
+        &self,
+        place: fn(&mut State<E>) -> &mut Option<Waker>,
+        waker: &Waker,
+    ) -> (MutexGuard<'_, State<E>>, Option<Waker>) {
+        let mut state = self.lock();
+        if will_wake(place(&mut state).as_ref(), waker) {
+            return (state, None);
+        }
+        drop(state);
+        let waker = waker.clone();
+        let mut state = self.lock();
+        let replaced = place(&mut state).replace(waker);
+        (state, replaced)
     }
 }
 
-/// Registers a waker, and returns the one that was there: to be dropped outside of the lock, it is not ours.
-fn register(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
-    if place.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
-        return None;
-    }
-    place.replace(waker.clone())
+fn will_wake(registered: Option<&Waker>, waker: &Waker) -> bool {
+    registered.is_some_and(|registered| registered.will_wake(waker))
 }
 
 /// Wakes outside of the lock.

@@ -5,7 +5,7 @@ use std::{fmt, mem, pin, vec};
 
 use futures::future::BoxFuture;
 
-use super::alarm::{Alarm, Instant};
+use super::alarm::{Alarm, now};
 use super::arranger::Arranger;
 use super::buffer::{Buffer, Capacity, Frame, Frames, Stopped, Taken, wake_one};
 use super::producer::{Producer, Shared};
@@ -180,7 +180,9 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
             return false;
         };
         // Without a clock there is nobody to wake this, but it may be polled for something else.
-        alarm.poll_reached(at, cx).map_or_else(|| Instant::now() >= at, |reached| reached.is_ready())
+        alarm
+            .poll_reached(at, cx)
+            .map_or_else(|| now().is_some_and(|now| now >= at), |reached| reached.is_ready())
     }
 
     /// Fills the buffer in place of the task from now on, or closes the store.

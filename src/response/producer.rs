@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::{PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 
-use super::alarm::Instant;
+use super::alarm::{Instant, now};
 use super::arranger::Arranger;
 use super::buffer::{Awaited, Buffer, Capacity, Frame, Frames, Wish};
 use super::unpack::POLL_BUDGET;
@@ -75,7 +75,7 @@ impl<S: Source<Item = Response> + Unpin> Shared<S> {
         match self.pump.try_lock() {
             Ok(mut pump) => pump.as_mut()?.store.receiver_mut().deadline(is_closing),
             // It is being polled.
-            Err(TryLockError::WouldBlock) => Some(Instant::now()),
+            Err(TryLockError::WouldBlock) => now(),
             Err(TryLockError::Poisoned(_)) => None,
         }
     }

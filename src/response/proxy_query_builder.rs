@@ -15,6 +15,7 @@ use crate::{ProxyResponseLoserTree, Response, Source};
 /// | [`limit`](Self::limit) | none |
 /// | [`batches`](Self::batches) | none: single series |
 /// | [`prompt_batches`](Self::prompt_batches) | a batch is yielded when it is full, or nothing more comes |
+/// | [`times`](Self::times) | not taken |
 /// | [`ledger`](Self::ledger) | none kept |
 /// | [`name`](Self::name) | none |
 #[must_use = "a builder does nothing until `build` is called"]
@@ -25,6 +26,7 @@ pub struct ProxyQueryBuilder<S: Source> {
     limit: u64,
     batch: Option<(usize, usize)>,
     is_prompt: bool,
+    is_timed: bool,
     ledger: LeakLedger,
     name: Option<Arc<str>>,
 }
@@ -38,6 +40,7 @@ impl<S: Source> Default for ProxyQueryBuilder<S> {
             limit: u64::MAX,
             batch: None,
             is_prompt: false,
+            is_timed: false,
             ledger: LeakLedger::off(),
             name: None,
         }
@@ -100,6 +103,13 @@ where
         self
     }
 
+    /// Has the [statistics](ProxyQuery::stats) of each store tell its times, as [those of a merge](crate::stream::Builder::times) do.
+    /// Default: they are not taken, and the query reads no clock but for timeouts.
+    pub const fn times(mut self) -> Self {
+        self.is_timed = true;
+        self
+    }
+
     /// Books every store in a ledger, from [`build`](Self::build) until it is released.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
         self.ledger = ledger.clone();
@@ -128,6 +138,9 @@ where
         if let Some(name) = self.name {
             merge = merge.name(name);
         }
+        if self.is_timed {
+            merge = merge.times();
+        }
         merge = merge.attribute(Response::from_source).unyielded(Response::into_failure);
         if strategy == PartialResponseStrategy::Warn {
             merge = merge.partial_response(Response::from);
@@ -146,6 +159,7 @@ impl<S: Source> fmt::Debug for ProxyQueryBuilder<S> {
             .field("limit", &self.limit)
             .field("batches", &self.batch)
             .field("prompt_batches", &self.is_prompt)
+            .field("times", &self.is_timed)
             .field("ledger", &self.ledger)
             .field("name", &self.name)
             .finish()

@@ -1,7 +1,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::alarm::{Alarm, Instant};
+use super::alarm::{Alarm, Instant, now};
 use crate::error::{Cause, TimedOut, Timeout};
 
 /// How long a store may take.
@@ -51,8 +51,9 @@ impl Timers {
     /// To be called before the store is asked for something. Fails if it has had its time.
     pub(super) fn start(&mut self) -> Result<(), TimedOut> {
         let Some(total) = self.timeouts.total else { return Ok(()) };
-        let started = *self.started.get_or_insert_with(Instant::now);
-        if started.elapsed() >= total { Err(TimedOut::new(Timeout::Total, total)) } else { Ok(()) }
+        self.started = self.started.or_else(now);
+        let is_late = self.started.is_some_and(|started| started.elapsed() >= total);
+        if is_late { Err(TimedOut::new(Timeout::Total, total)) } else { Ok(()) }
     }
 
     /// To be called when the store has answered.
@@ -77,18 +78,23 @@ impl Timers {
         self.alarm.stop();
     }
 
-    /// When the store that is waited for has had its time, and which one; `None` if it has any time. The clock runs from the first
-    /// call on, until it is answered.
-    pub(super) fn deadline(&mut self, waiting_for: Timeout) -> Option<(Instant, TimedOut)> {
-        let limit = self.timeouts.of(waiting_for);
+    /// How long what is waited for may take, and the whole answer.
+    fn limits(&self, waiting_for: Timeout) -> (Option<Duration>, Option<Duration>) {
         // Closing comes after the end, which is when the total stops.
         let total = self.timeouts.total.filter(|_| waiting_for != Timeout::Close);
+        (self.timeouts.of(waiting_for), total)
+    }
+
+    /// When the store that is waited for has had its time, and which one; `None` if it has any time, or there is no clock. The
+    /// clock runs from the first call on, until it is answered.
+    pub(super) fn deadline(&mut self, waiting_for: Timeout) -> Option<(Instant, TimedOut)> {
+        let (limit, total) = self.limits(waiting_for);
         if limit.is_none() && total.is_none() {
             return None;
         }
         let since = match self.waiting {
             Some((known, since)) if known == waiting_for => since,
-            _ => self.waiting.insert((waiting_for, Instant::now())).1,
+            _ => self.waiting.insert((waiting_for, now()?)).1,
         };
         let due = |timeout, since: Instant, limit: Option<Duration>| {
             // A time that no clock can show never comes.
@@ -106,7 +112,8 @@ impl Timers {
         let Some((at, timed_out)) = self.deadline(waiting_for) else {
             // What was waited for before is not any more.
             self.stop();
-            return Poll::Pending;
+            let is_limited = self.limits(waiting_for) != (None, None);
+            return if is_limited && now().is_none() { Poll::Ready(Cause::NoTimer) } else { Poll::Pending };
         };
         match self.alarm.poll_reached(at, cx) {
             Some(reached) => reached.map(|()| timed_out.into()),

@@ -22,6 +22,7 @@ use crate::{SourceError, SourceId};
 /// | [`unyielded`](Self::unyielded) | items stand for no failure |
 /// | [`attribute`](Self::attribute) | items stay as they are |
 /// | [`kept_stats`](Self::kept_stats) | those of the last 64 |
+/// | [`times`](Self::times) | not taken |
 /// | [`ledger`](Self::ledger) | none kept |
 /// | [`name`](Self::name) | none |
 #[must_use = "a builder does nothing until `build` is called"]
@@ -38,6 +39,7 @@ pub(super) struct Options<T> {
     pub(super) checker: Option<OrderChecker<T>>,
     pub(super) attribute: Option<fn(T, &SourceId) -> T>,
     pub(super) kept_stats: usize,
+    pub(super) is_timed: bool,
     pub(super) ledger: LeakLedger,
     pub(super) name: Option<Arc<str>>,
 }
@@ -49,6 +51,7 @@ impl<S: Source> Default for Builder<S> {
             checker: None,
             attribute: None,
             kept_stats: KEPT_STATS,
+            is_timed: false,
             ledger: LeakLedger::off(),
             name: None,
         };
@@ -165,6 +168,18 @@ impl<S: Source, O> Builder<S, O> {
     /// ProxyResponseLoserTree::stats) tell each on its own, the last ones; default 64. Of others they tell the totals.
     pub fn kept_stats(mut self, sources: usize) -> Self {
         self.options.kept_stats = sources;
+        self
+    }
+
+    /// Has the [statistics](ProxyResponseLoserTree::stats) of each source tell its times. Default: they are not taken, and the merge
+    /// reads no clock.
+    ///
+    /// # Complexity
+    ///
+    /// The clock is read at most once for each poll of the merge that polls a source which has given no item yet, and once when a source
+    /// is released. One allocation for each source.
+    pub fn times(mut self) -> Self {
+        self.options.is_timed = true;
         self
     }
 

@@ -1,13 +1,13 @@
 //! How a merge is driven: what one poll does.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::background::is_in_background;
 use super::proxy_response_loser_tree::{ProxyResponseLoserTree, Stage};
 use super::slot::{Slot, SlotState};
 use super::watch::MergeEnd;
 use super::{OrderCheck, PollNext, Source, SourceEnd, Yielded};
+use crate::clock::Moment;
 use crate::error::{Cause, CloseError, Phase, SourceError};
 use crate::key::Order;
 use crate::resource::Ending;
@@ -245,7 +245,7 @@ where
     }
 
     /// Polls a source whose head the tournament lacks. Returns whether the merge must close.
-    fn poll_head(&mut self, source: usize, now: &mut Option<Instant>) -> bool {
+    fn poll_head(&mut self, source: usize, now: &mut Option<Moment>) -> bool {
         // While no item is on its way that an order which panics could cost.
         self.tree.settle_before(source);
         let slot = &mut self.slots[source];

@@ -112,6 +112,7 @@ mod reports;
 mod slot;
 mod source;
 mod stats;
+mod times;
 mod unfold;
 mod unpin_source;
 mod watch;

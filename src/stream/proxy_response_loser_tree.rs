@@ -167,9 +167,8 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
             .into_iter()
             .enumerate()
             .map(|(index, (source, site))| {
-                Slot::new(source, index, readiness.add(index, true), |origin| {
-                    watch.open(origin, site, &options.ledger)
-                })
+                let open = |origin: &_| watch.open(origin, site, &options.ledger);
+                Slot::new(source, index, readiness.add(index, true), options.is_timed, open)
             })
             .collect();
         let due = (0..slots.len()).collect();

@@ -39,7 +39,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
         let index = self.joined;
         let site = Location::caller();
         let open = |origin: &_| self.watch.open(origin, site, &self.options.ledger);
-        let slot = Slot::new(source, index, self.readiness.add(index, false), open);
+        let slot = Slot::new(source, index, self.readiness.add(index, false), self.options.is_timed, open);
         // Its first poll is due, and the task that waits is to make it.
         slot.waker.waker().wake_by_ref();
         self.slots.push(slot);

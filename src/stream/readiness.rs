@@ -63,15 +63,19 @@ impl Readiness {
 
     /// Has `task` woken by the next source that is woken, and moves the list of woken sources to `due`.
     ///
-    /// Both under one lock, so that no wake-up falls in between.
+    /// Both under one lock, so that no wake-up falls in between. The waker is not ours: it is cloned and dropped without it.
     pub(super) fn take_woken(&self, task: &Waker, due: &mut VecDeque<usize>) {
         let mut state = self.shared.lock();
-        let is_registered = state.task.as_ref().is_some_and(|registered| registered.will_wake(task));
-        let replaced = if is_registered { None } else { state.task.replace(task.clone()) };
+        let mut replaced = None;
+        if !state.task.as_ref().is_some_and(|registered| registered.will_wake(task)) {
+            drop(state);
+            let task = task.clone();
+            state = self.shared.lock();
+            replaced = state.task.replace(task);
+        }
         due.extend(state.woken.drain(..));
         self.shared.has_woken.store(false, Ordering::Release);
         drop(state);
-        // Outside of the lock, as every call into a waker that may be the last one.
         drop(replaced);
     }
 
@@ -85,7 +89,7 @@ impl Readiness {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A task's waker may panic when it is cloned or dropped; the state is whole all the same.
+        // Nothing in here panics between two changes, so a poisoned lock has a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

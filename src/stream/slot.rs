@@ -1,13 +1,14 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use super::lost::{drop_closed, is_lost};
 use super::readiness::SourceWaker;
+use super::times::Times;
 use super::watch::SourceWatch;
 use super::{PollClose, PollNext, Received, Source, SourceEnd, SourceStats};
 use crate::SourceId;
+use crate::clock::Moment;
 use crate::error::Phase;
 use crate::resource::Ending;
 
@@ -30,9 +31,8 @@ pub(super) struct Slot<S> {
     received: Option<Box<Received>>,
     /// Whether the source had said by then that something is missing.
     is_partial: bool,
-    first_poll: Option<Instant>,
-    time_to_first_item: Option<Duration>,
-    duration: Option<Duration>,
+    /// If the merge was asked for times; boxed, since most are not.
+    times: Option<Box<Times>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl<S: Source> Slot<S> {
         source: S,
         index: usize,
         waker: SourceWaker,
+        is_timed: bool,
         open: impl FnOnce(&SourceId) -> SourceWatch,
     ) -> Self {
         let origin = SourceId::new(index, source.name().map(Into::into));
@@ -71,9 +72,7 @@ impl<S: Source> Slot<S> {
             out_of_order: 0,
             received: None,
             is_partial: false,
-            first_poll: None,
-            time_to_first_item: None,
-            duration: None,
+            times: is_timed.then(Box::default),
         }
     }
 
@@ -115,22 +114,20 @@ impl<S: Source> Slot<S> {
         polled
     }
 
-    /// Polls for an item that the tournament lacks, and takes the time until there is a first one.
+    /// Polls for an item that the tournament lacks, and takes the time until there is a first one if the merge was asked to.
     ///
     /// `now` is the time at which the poll of the merge has begun, if it is known already: to read the clock for each source
     /// would take a fifth of what starting a merge of ready sources takes (bench `scoreboard`, `async/first`).
-    pub(super) fn poll_head(&mut self, now: &mut Option<Instant>) -> PollNext<S>
+    pub(super) fn poll_head(&mut self, now: &mut Option<Moment>) -> PollNext<S>
     where
         S: Unpin,
     {
-        if self.items > 0 {
-            return self.poll_next();
-        }
-        let now = *now.get_or_insert_with(Instant::now);
-        let first_poll = *self.first_poll.get_or_insert(now);
+        let Some(times) = self.times.as_mut().filter(|_| self.items == 0) else { return self.poll_next() };
+        let now = *now.get_or_insert_with(Moment::now);
+        times.note_poll(now);
         let polled = self.poll_next();
-        if self.items > 0 {
-            self.time_to_first_item = Some(now.duration_since(first_poll));
+        if let Some(times) = self.times.as_mut().filter(|_| self.items > 0) {
+            times.note_first_item(now);
         }
         polled
     }
@@ -218,7 +215,7 @@ impl<S: Source> Slot<S> {
 
     /// Drops the source together with the merge, so that nobody will ask for how long it was read.
     pub(super) fn drop_unclosed(&mut self) {
-        self.first_poll = None;
+        self.times = None;
         self.release(if is_lost() { Ending::Lost } else { Ending::DroppedUnclosed });
     }
 
@@ -246,7 +243,9 @@ impl<S: Source> Slot<S> {
             self.received = source.received().map(Box::new);
             self.is_partial = source.is_partial();
         }
-        self.duration = self.first_poll.map(|first| first.elapsed());
+        if let Some(times) = &mut self.times {
+            times.note_release();
+        }
         Some(source)
     }
 
@@ -269,9 +268,9 @@ impl<S: Source> Slot<S> {
             items: self.items,
             received: self.received(),
             is_partial: self.is_partial(),
-            duration: self.duration.or_else(|| self.first_poll.map(|first| first.elapsed())),
             polls: self.polls,
-            time_to_first_item: self.time_to_first_item,
+            time_to_first_item: self.times.as_ref().and_then(|times| times.to_first_item()),
+            duration: self.times.as_ref().and_then(|times| times.duration()),
             out_of_order: self.out_of_order,
             end: self.end.filter(|_| self.state == SlotState::Released),
         }

@@ -127,9 +127,11 @@ pub struct SourceStats {
     /// How often the source was polled, for items and for closing.
     pub polls: u64,
     /// The time from the first poll to the first item: zero if the item was ready then. The clock is read once for
-    /// each poll of the merge, before its sources are polled.
+    /// each poll of the merge, before its sources are polled. `None` before the first item, and if the merge was not
+    /// [asked for times](super::Builder::times). Zero [where there is no clock](crate#without-a-clock).
     pub time_to_first_item: Option<Duration>,
-    /// The time from the first poll to the release of the source, or until now.
+    /// The time from the first poll to the release of the source, or until now. `None` before the first poll, and if the merge was
+    /// not [asked for times](super::Builder::times). Zero [where there is no clock](crate#without-a-clock).
     pub duration: Option<Duration>,
     /// How many items came before the one ahead of them. Counted where the merge checks the order.
     pub out_of_order: u64,

@@ -214,6 +214,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
     }
 
+    /// Returns the source of the winner, if no match is due.
+    #[inline]
+    pub(crate) fn known_winner(&self) -> Option<usize> {
+        (self.due == Due::Nothing).then(|| self.winner.source())
+    }
+
     /// Brings the successor of the head that was [popped](Self::popped), and pops: [`set_head`](Self::set_head) and
     /// [`pop`](Self::pop) in one, so that the code is taken from the item at hand and not from memory.
     #[allow(clippy::inline_always)]

@@ -77,9 +77,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Returns whether the winner is equal to the head that was taken last, if that is known.
     pub(crate) fn is_repeat(&mut self) -> Option<bool> {
+        if !self.has_offsets() {
+            return None;
+        }
         self.settle();
-        (self.has_offsets() && !self.offsets.is_fresh)
-            .then(|| self.winner.is_live() && OffsetCode(self.winner.code).is_equal())
+        (!self.offsets.is_fresh).then(|| self.winner.is_live() && OffsetCode(self.winner.code).is_equal())
     }
 
     /// Returns whether the head that was taken last is equal to the one taken before that, if that is known.

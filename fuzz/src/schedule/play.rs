@@ -81,7 +81,7 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
         let stage = Stage::new();
         let ledger = LeakLedger::sites();
         let mut verdict = Verdict::new(plan, &stage, &ledger);
-        let mut builder = ProxyResponseLoserTree::builder().ledger(&ledger);
+        let mut builder = ProxyResponseLoserTree::builder().times().ledger(&ledger);
         for (index, (script, kind)) in plan.scripts().into_iter().enumerate() {
             verdict.model.add(&script, plan.check);
             builder = builder.source(source(&stage, index, script, kind));

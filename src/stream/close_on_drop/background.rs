@@ -1,11 +1,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use futures::future::BoxFuture;
 
 use super::idle::Started;
 use super::{BackgroundError, Closer};
+use crate::clock::Moment;
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, TimedOut, Timeout};
 use crate::stream::background::in_background;
@@ -32,7 +32,7 @@ enum Clock {
     Unset,
     Timer(BoxFuture<'static, ()>),
     /// There is none that wakes the task.
-    Since(Instant),
+    Since(Moment),
 }
 
 impl<C: Closable> Task<C> {
@@ -51,14 +51,14 @@ impl<C: Closable> Task<C> {
     /// Whether the time is up; if not, has the task woken when it is.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         if let Clock::Unset = self.clock {
-            self.clock = self.closer.timer().map_or_else(|| Clock::Since(Instant::now()), Clock::Timer);
+            self.clock = self.closer.timer().map_or_else(|| Clock::Since(Moment::now()), Clock::Timer);
         }
         if let Clock::Timer(timer) = &mut self.clock {
             if let Some(polled) = contain_panic(|| timer.as_mut().poll(cx)) {
                 return polled.is_ready();
             }
             // Its runtime is gone, or it is broken.
-            self.clock = Clock::Since(Instant::now());
+            self.clock = Clock::Since(Moment::now());
         }
         matches!(self.clock, Clock::Since(since) if since.elapsed() >= self.closer.limit())
     }

@@ -8,6 +8,8 @@ use futures::future::BoxFuture;
 
 use super::Idle;
 use super::idle::{Started, UnderWay};
+#[cfg(feature = "tokio")]
+use crate::clock::HAS_CLOCK;
 use crate::contain_panic::contain_panic;
 
 /// How long closing in the background may take if nothing else is said.
@@ -79,7 +81,8 @@ impl Closer {
 
     /// Closes on a tokio runtime, from whichever thread something is dropped.
     ///
-    /// The runtime should have its time enabled. Without, the time limit is kept only as far as something else wakes the task.
+    /// The runtime should have its time enabled. Without, the time limit is kept only as far as something else wakes the task, and
+    /// [where there is no clock](crate#without-a-clock) not at all.
     #[cfg(feature = "tokio")]
     #[must_use]
     pub fn tokio(runtime: tokio::runtime::Handle) -> Self {
@@ -145,7 +148,7 @@ impl Closer {
         match &self.spawner {
             #[cfg(feature = "tokio")]
             Spawner::Tokio { has_no_clock, .. } => {
-                if has_no_clock.load(Ordering::Relaxed) {
+                if !HAS_CLOCK || has_no_clock.load(Ordering::Relaxed) {
                     return None;
                 }
                 let timer = contain_panic(|| Box::pin(tokio::time::sleep(self.limit)) as BoxFuture<'_, _>);

@@ -2,18 +2,18 @@
 //! merges end.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use metrics::{Counter, Histogram};
 
 use super::MergeEnd;
+use crate::clock::Moment;
 use crate::observe::names;
 use crate::resource::Ending;
 use crate::stream::SourceEnd;
 
 pub(super) struct MergeFigures {
     /// `None` once the end has been published.
-    since: Option<Instant>,
+    since: Option<Moment>,
     series: Arc<Series>,
 }
 
@@ -55,7 +55,7 @@ impl MergeFigures {
             dropped_unclosed: names::SOURCES_DROPPED.counter(&name),
             lost: names::SOURCES_LOST.counter(&name),
         };
-        Self { since: Some(Instant::now()), series: Arc::new(series) }
+        Self { since: Some(Moment::now()), series: Arc::new(series) }
     }
 
     pub(super) fn source(&self) -> SourceFigures {
