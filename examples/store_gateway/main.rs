@@ -122,6 +122,7 @@ fn run(args: &Args) -> Result<(Report, Option<u8>), StartError> {
     let ledger = LeakLedger::sites();
     let budget = args.budget_bytes();
     let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
+    let sizes = sizes.long_held_after(args.long_held_after());
     let pool = sizes.budget_bytes(budget).ledger(&ledger).build()?;
     let mut gateway = Gateway::new(pool, ledger, dataset.dir, dataset.series, args.frame_timeout());
     gateway.leaks = args.leak;
