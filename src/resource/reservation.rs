@@ -76,10 +76,11 @@ impl Reservation {
     /// Holds so many bytes more if [`try_grow`](Self::try_grow) would allow it, and returns whether it does. Where it does
     /// not, that is no refusal in the figures of the pool.
     pub(crate) fn grow_if_free(&mut self, bytes: usize) -> bool {
-        let grant = if bytes == 0 { return true } else { self.pool.grant(Demand::Growth(bytes)) };
-        let is_free = grant.is_some();
-        grant.into_iter().for_each(|grant| self.collected(grant));
-        is_free
+        if bytes == 0 {
+            return true;
+        }
+        let grant = self.pool.grant(Demand::Growth(bytes));
+        grant.map(|grant| self.collected(grant)).is_some()
     }
 
     /// Waits until it holds so many bytes more.
