@@ -74,6 +74,7 @@ fn a_pool_is_published() {
                 // The one that waits has been granted its lease.
                 (r#"losertree_pool_used_bytes{pool="chunks"}"#, 2048.0),
                 (r#"losertree_pool_reserved_bytes{pool="chunks"}"#, 0.0),
+                (r#"losertree_pool_long_held_bytes{pool="chunks"}"#, 0.0),
                 (r#"losertree_pool_peak_bytes{pool="chunks"}"#, 2048.0),
                 // The small buffer was dropped to make room for that.
                 (r#"losertree_pool_idle_bytes{pool="chunks"}"#, 0.0),

@@ -46,6 +46,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     frame_timeout_ms: u64,
 
+    /// Counts what is leased for so long as held for long, in the metrics.
+    #[arg(long, value_name = "MS", default_value_t = 15 * 60 * 1000)]
+    long_held_after_ms: u64,
+
     /// Forgets to close queries that stop early.
     #[arg(long)]
     pub(crate) leak: bool,
@@ -105,5 +109,9 @@ impl Args {
 
     pub(crate) const fn frame_timeout(&self) -> Duration {
         Duration::from_millis(self.frame_timeout_ms)
+    }
+
+    pub(crate) const fn long_held_after(&self) -> Duration {
+        Duration::from_millis(self.long_held_after_ms)
     }
 }

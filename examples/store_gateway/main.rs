@@ -124,6 +124,7 @@ fn run(args: &Args) -> Result<(Report, Option<u8>), StartError> {
     let budget = args.budget_bytes();
     let pool = || {
         let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
+        let sizes = sizes.long_held_after(args.long_held_after());
         sizes.budget_bytes(budget).ledger(&ledger).build()
     };
     let (pool, admission) = (pool()?, pool()?);

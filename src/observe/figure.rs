@@ -88,6 +88,7 @@ figures! {
     POOL_BUDGET: Gauge, Bytes, "pool", "losertree_pool_budget_bytes", "What the pool may hold.";
     POOL_USED: Gauge, Bytes, "pool", "losertree_pool_used_bytes", "What is leased or reserved.";
     POOL_RESERVED: Gauge, Bytes, "pool", "losertree_pool_reserved_bytes", "What of it is reserved.";
+    POOL_LONG_HELD: Gauge, Bytes, "pool", "losertree_pool_long_held_bytes", "What is leased or reserved for long.";
     POOL_PEAK: Gauge, Bytes, "pool", "losertree_pool_peak_bytes", "The most that was ever used.";
     POOL_IDLE: Gauge, Bytes, "pool", "losertree_pool_idle_bytes", "What is kept for the next lease.";
     POOL_OUTSTANDING: Gauge, Count, "pool", "losertree_pool_outstanding_leases", "Leases that are out.";

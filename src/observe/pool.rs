@@ -12,10 +12,11 @@ pub(super) struct Counts([Flow; 6]);
 #[derive(Debug, Default)]
 pub(super) struct Levels([usize; LEVELS.len()]);
 
-const LEVELS: [&Figure; 10] = [
+const LEVELS: [&Figure; 11] = [
     &names::POOL_BUDGET,
     &names::POOL_USED,
     &names::POOL_RESERVED,
+    &names::POOL_LONG_HELD,
     &names::POOL_PEAK,
     &names::POOL_IDLE,
     &names::POOL_OUTSTANDING,
@@ -50,6 +51,7 @@ impl Observed for BytePool {
             figures.budget_bytes,
             figures.used_bytes,
             figures.reserved_bytes,
+            figures.long_held_bytes,
             figures.peak_bytes,
             figures.idle_bytes,
             figures.outstanding,

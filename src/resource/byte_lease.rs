@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
-use super::wait_queue::Charge;
+use super::long_held::Holding;
 use super::{BytePool, Ending, LedgerEntry, PoolError};
 
 /// A buffer of a [`BytePool`], which returns itself when it is dropped.
@@ -21,7 +21,10 @@ use super::{BytePool, Ending, LedgerEntry, PoolError};
 pub struct ByteLease {
     pool: BytePool,
     buffer: Vec<u8>,
-    charge: Charge,
+    /// The size class of the buffer.
+    class: usize,
+    /// Its capacity.
+    holding: Holding,
     entry: LedgerEntry,
 }
 
@@ -35,20 +38,26 @@ pub struct LeaseFull {
 }
 
 impl ByteLease {
-    pub(super) const fn new(pool: BytePool, buffer: Vec<u8>, charge: Charge, entry: LedgerEntry) -> Self {
-        Self { pool, buffer, charge, entry }
+    pub(super) const fn new(
+        pool: BytePool,
+        buffer: Vec<u8>,
+        class: usize,
+        holding: Holding,
+        entry: LedgerEntry,
+    ) -> Self {
+        Self { pool, buffer, class, holding, entry }
     }
 
     /// Returns how many bytes the lease holds at most: what the pool was charged.
     #[must_use]
     pub const fn capacity(&self) -> usize {
-        self.charge.bytes
+        self.holding.bytes()
     }
 
     /// Returns how many bytes can be filled in.
     #[must_use]
     pub const fn remaining(&self) -> usize {
-        self.charge.bytes - self.buffer.len()
+        self.capacity() - self.buffer.len()
     }
 
     /// Fills in bytes after those that are there.
@@ -90,8 +99,8 @@ impl ByteLease {
     ///
     /// [`LeaseFull`] if the length is above the capacity; nothing is changed then.
     pub fn set_len(&mut self, len: usize) -> Result<(), LeaseFull> {
-        if len > self.charge.bytes {
-            return Err(LeaseFull { excess_bytes: len - self.charge.bytes });
+        if len > self.capacity() {
+            return Err(LeaseFull { excess_bytes: len - self.capacity() });
         }
         self.buffer.resize(len, 0);
         self.note_filled("filled up to byte");
@@ -113,20 +122,21 @@ impl ByteLease {
     /// As [`BytePool::lease`]. The lease is as it was then. Shrinking does not fail.
     pub fn try_resize(&mut self, len: usize) -> Result<(), PoolError> {
         let charge = self.pool.charge_for(len)?;
-        if charge.bytes > self.charge.bytes {
-            let growth = charge.bytes - self.charge.bytes;
-            self.pool.charge_growth(growth)?;
+        if charge.bytes > self.capacity() {
+            let mut growth = self.pool.charge_growth(charge.bytes - self.capacity())?;
+            let charge_bytes = growth.bytes();
             if self.buffer.try_reserve_exact(charge.bytes - self.buffer.len()).is_err() {
-                self.pool.discharge_some(growth);
-                return Err(PoolError::OutOfMemory { charge_bytes: growth });
+                self.pool.discharge_some(&mut growth, charge_bytes);
+                return Err(PoolError::OutOfMemory { charge_bytes });
             }
-            self.charge = charge;
-        } else if charge.bytes < self.charge.bytes {
+            self.holding.absorb(growth);
+        } else if charge.bytes < self.capacity() {
             self.buffer.truncate(charge.bytes);
             self.buffer.shrink_to(charge.bytes);
-            let old = mem::replace(&mut self.charge, charge);
-            self.pool.discharge_some(old.bytes - charge.bytes);
+            let excess = self.capacity() - charge.bytes;
+            self.pool.discharge_some(&mut self.holding, excess);
         }
+        self.class = charge.class;
         self.entry.note("resized to", Some(charge.bytes as u64));
         Ok(())
     }
@@ -150,7 +160,7 @@ impl Drop for ByteLease {
     fn drop(&mut self) {
         // The books first: whoever is let in by the return may look at them.
         self.entry.book(Ending::Closed);
-        self.pool.put(mem::take(&mut self.buffer), self.charge);
+        self.pool.put(mem::take(&mut self.buffer), self.class, &mut self.holding);
     }
 }
 
@@ -192,7 +202,7 @@ impl fmt::Debug for ByteLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ByteLease")
             .field("len", &self.buffer.len())
-            .field("capacity", &self.charge.bytes)
+            .field("capacity", &self.capacity())
             .finish_non_exhaustive()
     }
 }

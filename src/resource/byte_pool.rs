@@ -3,6 +3,7 @@ use std::panic::Location;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::long_held::Holding;
 use super::pool_state::PoolState;
 use super::size_classes::SizeClasses;
 use super::wait_queue::{Charge, Grant};
@@ -48,6 +49,15 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///   always polled later may be passed over each time.
 ///
 /// How many have not collected or are absent is among the figures, and which is in the ledger.
+///
+/// # What is held for long
+///
+/// A pool knows how much of what is charged is held for long, which no load changes: leases that do not come back, and of each
+/// reservation what it never went below. That is [`PoolSnapshot::long_held_bytes`]. Long is a
+/// [time](BytePoolBuilder::long_held_after), 15 min unless said otherwise. No lease reads a clock for it and no ledger is needed,
+/// but somebody has to look now and then, that is to take a [`snapshot`](Self::snapshot), as a publisher of figures does. What is
+/// held counts after that time at the earliest, and after twice that time and the pause between two looks at the latest.
+/// What is given back is taken off at once.
 ///
 /// # Complexity
 ///
@@ -102,9 +112,11 @@ impl BytePool {
         classes: SizeClasses,
         budget: usize,
         collect_within: Duration,
+        long_held_after: Duration,
         ledger: LeakLedger,
     ) -> Self {
-        let state = Apart(Mutex::new(PoolState::new(&classes, budget, collect_within)));
+        let state = PoolState::new(&classes, budget, collect_within, long_held_after);
+        let state = Apart(Mutex::new(state));
         Self { shared: Arc::new(Shared { classes, budget, ledger, state }) }
     }
 
@@ -119,11 +131,11 @@ impl BytePool {
     pub fn lease(&self, len: usize) -> Result<ByteLease, PoolError> {
         let charge = self.charge_for(len)?;
         let mut state = self.admit(charge.bytes).map_err(|mut state| state.refuse(charge.bytes))?;
-        let buffer = match state.charge(charge) {
-            Some(buffer) => buffer,
-            None => self.allocate(state, charge)?,
+        let (holding, buffer) = match state.charge(charge) {
+            (holding, Some(buffer)) => (holding, buffer),
+            (holding, None) => self.allocate(state, charge, holding)?,
         };
-        Ok(self.lease_of(charge, buffer, Location::caller()))
+        Ok(self.lease_of(charge, holding, buffer, Location::caller()))
     }
 
     /// Waits for an empty buffer that holds at least `len` bytes.
@@ -179,11 +191,13 @@ impl BytePool {
         Reservation::new(self.clone(), entry)
     }
 
-    /// Returns the figures. What was not collected in time is [passed on](Self#fairness) before.
+    /// Returns the figures. What was not collected in time is [passed on](Self#fairness) before, and it is a look at
+    /// [what is held for long](Self#what-is-held-for-long).
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {
         let mut state = self.lock();
         let let_in = (state.has_waiters() && state.has_grants()).then(|| state.let_in());
+        state.look();
         let figures = state.snapshot();
         drop(state);
         if let Some(let_in) = let_in {
@@ -222,22 +236,33 @@ impl BytePool {
         grant: Grant,
         site: &'static Location<'static>,
     ) -> Result<ByteLease, PoolError> {
-        let buffer = match grant.into_buffer() {
-            Some(buffer) => buffer,
-            None => self.allocate(self.lock(), charge)?,
+        let (holding, buffer) = match grant.into_parts() {
+            (holding, Some(buffer)) => (holding, buffer),
+            (holding, None) => self.allocate(self.lock(), charge, holding)?,
         };
-        Ok(self.lease_of(charge, buffer, site))
+        Ok(self.lease_of(charge, holding, buffer, site))
     }
 
     #[inline]
-    fn lease_of(&self, charge: Charge, buffer: Vec<u8>, site: &'static Location<'static>) -> ByteLease {
+    fn lease_of(
+        &self,
+        charge: Charge,
+        holding: Holding,
+        buffer: Vec<u8>,
+        site: &'static Location<'static>,
+    ) -> ByteLease {
         let entry = self.shared.ledger.open_at(format_args!("lease of {} bytes", charge.bytes), site);
-        ByteLease::new(self.clone(), buffer, charge, entry)
+        ByteLease::new(self.clone(), buffer, charge.class, holding, entry)
     }
 
     /// Allocates a buffer for what has been charged, which is given back if there is no memory. Releases the lock.
     #[cold]
-    fn allocate(&self, mut state: MutexGuard<'_, PoolState>, charge: Charge) -> Result<Vec<u8>, PoolError> {
+    fn allocate(
+        &self,
+        mut state: MutexGuard<'_, PoolState>,
+        charge: Charge,
+        mut holding: Holding,
+    ) -> Result<(Holding, Vec<u8>), PoolError> {
         let trimmed = state.count_allocation(charge);
         drop(state);
         // Before the allocation, which is to have its place.
@@ -245,20 +270,20 @@ impl BytePool {
         let mut buffer = Vec::new();
         if buffer.try_reserve_exact(charge.bytes).is_err() {
             let mut state = self.lock();
-            state.undo_allocation(charge);
+            state.undo_allocation(charge, &mut holding);
             Self::release(state);
             return Err(PoolError::OutOfMemory { charge_bytes: charge.bytes });
         }
-        Ok(buffer)
+        Ok((holding, buffer))
     }
 
     /// Takes a buffer back.
     #[inline]
-    pub(super) fn put(&self, mut buffer: Vec<u8>, charge: Charge) {
+    pub(super) fn put(&self, mut buffer: Vec<u8>, class: usize, holding: &mut Holding) {
         // Nothing that was in the buffer can be seen by the next holder.
         buffer.clear();
         let mut state = self.lock();
-        state.discharge(charge, Some(buffer));
+        state.discharge(class, holding, Some(buffer));
         Self::release(state);
     }
 
@@ -284,7 +309,7 @@ impl BytePool {
 
 impl fmt::Debug for BytePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Printing passes nothing on.
+        // Printing passes nothing on, and is no look.
         let figures = self.lock().snapshot();
         f.debug_struct("BytePool").field("snapshot", &figures).finish_non_exhaustive()
     }

@@ -12,6 +12,7 @@ use super::{BytePool, LeakLedger, PoolConfigError};
 /// | [`growth_factor`](Self::growth_factor) | 2 |
 /// | [`budget_bytes`](Self::budget_bytes) | 64 MiB |
 /// | [`collect_within`](Self::collect_within) | 1 s |
+/// | [`long_held_after`](Self::long_held_after) | 15 min |
 /// | [`ledger`](Self::ledger) | none kept |
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
@@ -21,6 +22,7 @@ pub struct BytePoolBuilder {
     factor: usize,
     budget: usize,
     collect_within: Duration,
+    long_held_after: Duration,
     ledger: LeakLedger,
 }
 
@@ -32,6 +34,7 @@ impl Default for BytePoolBuilder {
             factor: 2,
             budget: 64 << 20,
             collect_within: Duration::from_secs(1),
+            long_held_after: Duration::from_secs(15 * 60),
             ledger: LeakLedger::off(),
         }
     }
@@ -80,6 +83,15 @@ impl BytePoolBuilder {
         self
     }
 
+    /// Sets after which time what is leased or reserved counts as [held for long](BytePool#what-is-held-for-long).
+    ///
+    /// Longer than a query may take, so that all that counts is what a query has left behind. With [`Duration::MAX`] nothing
+    /// ever counts; with zero, what two looks in a row have seen.
+    pub const fn long_held_after(mut self, time: Duration) -> Self {
+        self.long_held_after = time;
+        self
+    }
+
     /// Books every lease in `ledger` until it comes back, every wait for one from its first poll, and every reservation.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
         self.ledger = ledger.clone();
@@ -96,6 +108,6 @@ impl BytePoolBuilder {
         if self.budget < self.largest {
             return Err(PoolConfigError::Budget { budget: self.budget, largest: self.largest });
         }
-        Ok(BytePool::new(classes, self.budget, self.collect_within, self.ledger))
+        Ok(BytePool::new(classes, self.budget, self.collect_within, self.long_held_after, self.ledger))
     }
 }

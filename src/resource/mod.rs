@@ -23,6 +23,7 @@ mod ledger;
 mod ledger_entry;
 mod ledger_record;
 mod ledger_snapshot;
+mod long_held;
 mod open_site;
 mod pool_admission;
 mod pool_error;

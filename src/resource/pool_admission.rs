@@ -4,6 +4,7 @@
 use std::task::Waker;
 
 use super::ledger_entry::Noter;
+use super::long_held::Holding;
 use super::pool_state::PoolState;
 use super::wait_queue::{Demand, Grant};
 use super::{BytePool, PoolError};
@@ -127,32 +128,32 @@ impl BytePool {
     }
 
     /// Charges what a lease grows by.
-    pub(super) fn charge_growth(&self, bytes: usize) -> Result<(), PoolError> {
+    pub(super) fn charge_growth(&self, bytes: usize) -> Result<Holding, PoolError> {
         let mut state = self.admit(bytes).map_err(|mut state| state.refuse(bytes))?;
-        state.charge_more(bytes);
+        let growth = state.charge_more(bytes);
         Self::make_room(state);
-        Ok(())
+        Ok(growth)
     }
 
     /// Gives back what a lease has shrunk by.
-    pub(super) fn discharge_some(&self, bytes: usize) {
+    pub(super) fn discharge_some(&self, holding: &mut Holding, bytes: usize) {
         let mut state = self.lock();
-        state.discharge_some(bytes);
+        state.discharge_some(holding, bytes);
         Self::release(state);
     }
 
     /// Charges what a reservation grows by.
-    pub(super) fn reserve(&self, bytes: usize) -> Result<(), PoolError> {
+    pub(super) fn reserve(&self, bytes: usize) -> Result<Holding, PoolError> {
         let mut state = self.admit(bytes).map_err(|mut state| state.refuse(bytes))?;
-        state.reserve(bytes);
+        let growth = state.reserve(bytes);
         Self::make_room(state);
-        Ok(())
+        Ok(growth)
     }
 
     /// Gives back what a reservation has shrunk by.
-    pub(super) fn unreserve(&self, bytes: usize) {
+    pub(super) fn unreserve(&self, holding: &mut Holding, bytes: usize) {
         let mut state = self.lock();
-        state.unreserve(bytes);
+        state.unreserve(holding, bytes);
         Self::release(state);
     }
 

@@ -12,6 +12,8 @@ pub struct PoolSnapshot {
     pub used_bytes: usize,
     /// What part of it is reservations.
     pub reserved_bytes: usize,
+    /// What of `used_bytes` is [held for long](super::BytePool#what-is-held-for-long).
+    pub long_held_bytes: usize,
     /// The most that was ever charged.
     pub peak_bytes: usize,
     /// What is kept for the next lease: the capacity of all idle buffers.

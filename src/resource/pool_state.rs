@@ -5,6 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::ledger_entry::Noter;
+use super::long_held::{Holding, LongHeld};
 use super::size_classes::SizeClasses;
 use super::wait_queue::{Charge, Demand, Grant, WaitQueue};
 use super::wake_all::wake_all;
@@ -24,6 +25,8 @@ pub(super) struct PoolState {
     /// By size class.
     idle: Box<[Idle]>,
     budget_bytes: usize,
+    /// Changes rarely, and is read with the budget.
+    long_held: LongHeld,
     queue: WaitQueue,
     reserved_bytes: usize,
     refusals: Flow,
@@ -66,7 +69,12 @@ impl LetIn {
 }
 
 impl PoolState {
-    pub(super) fn new(classes: &SizeClasses, budget: usize, collect_within: Duration) -> Self {
+    pub(super) fn new(
+        classes: &SizeClasses,
+        budget: usize,
+        collect_within: Duration,
+        long_held_after: Duration,
+    ) -> Self {
         Self {
             used_bytes: 0,
             peak_bytes: 0,
@@ -74,6 +82,7 @@ impl PoolState {
             gets: Flow::ZERO,
             idle: classes.sizes().map(|bytes| Idle { bytes, buffers: Vec::new() }).collect(),
             budget_bytes: budget,
+            long_held: LongHeld::new(long_held_after),
             queue: WaitQueue::new(collect_within),
             reserved_bytes: 0,
             refusals: Flow::ZERO,
@@ -87,6 +96,7 @@ impl PoolState {
             budget_bytes: self.budget_bytes,
             used_bytes: self.used_bytes,
             reserved_bytes: self.reserved_bytes,
+            long_held_bytes: self.long_held.bytes(),
             peak_bytes: self.peak_bytes,
             idle_bytes: self.idle_bytes(),
             outstanding: self.outstanding,
@@ -104,6 +114,11 @@ impl PoolState {
             passed_on: self.queue.passed_on(),
             allocations: self.allocations,
         }
+    }
+
+    /// Sees what is held for long, if it is time to.
+    pub(super) fn look(&mut self) {
+        self.long_held.look(self.used_bytes);
     }
 
     fn idle_bytes(&self) -> usize {
@@ -146,70 +161,75 @@ impl PoolState {
 
     /// Charges a lease, and takes a buffer for it if one is idle.
     #[inline]
-    pub(super) fn charge(&mut self, charge: Charge) -> Option<Vec<u8>> {
+    pub(super) fn charge(&mut self, charge: Charge) -> (Holding, Option<Vec<u8>>) {
         self.gets.count += 1;
         self.outstanding += 1;
-        self.charge_more(charge.bytes);
-        self.idle[charge.class].buffers.pop()
+        (self.charge_more(charge.bytes), self.idle[charge.class].buffers.pop())
     }
 
     /// Charges what a lease grows by.
     #[inline]
-    pub(super) fn charge_more(&mut self, bytes: usize) {
+    pub(super) fn charge_more(&mut self, bytes: usize) -> Holding {
         // What has come back is computed from it, so it must not stand still at the largest number.
         self.gets.bytes = self.gets.bytes.wrapping_add(bytes as u64);
-        self.occupy(bytes);
+        self.occupy(bytes)
     }
 
     /// Charges what a reservation grows by.
-    pub(super) fn reserve(&mut self, bytes: usize) {
+    pub(super) fn reserve(&mut self, bytes: usize) -> Holding {
         self.reserved_bytes += bytes;
-        self.occupy(bytes);
+        self.occupy(bytes)
     }
 
     #[inline]
-    fn occupy(&mut self, bytes: usize) {
+    fn occupy(&mut self, bytes: usize) -> Holding {
         self.used_bytes += bytes;
         self.peak_bytes = self.peak_bytes.max(self.used_bytes);
+        self.long_held.hold(bytes)
     }
 
-    /// The charge is that of a lease or a grant, which has it only once: this cannot underflow.
+    /// What is held is that of a lease or a grant, which has it only once: this cannot underflow.
     #[inline]
-    pub(super) fn discharge(&mut self, charge: Charge, buffer: Option<Vec<u8>>) {
+    pub(super) fn discharge(&mut self, class: usize, holding: &mut Holding, buffer: Option<Vec<u8>>) {
         self.outstanding -= 1;
-        self.discharge_some(charge.bytes);
+        self.discharge_some(holding, holding.bytes());
         if let Some(buffer) = buffer {
-            self.idle[charge.class].buffers.push(buffer);
+            self.idle[class].buffers.push(buffer);
         }
     }
 
     /// Gives back what a lease has shrunk by.
-    pub(super) const fn discharge_some(&mut self, bytes: usize) {
+    #[inline]
+    pub(super) fn discharge_some(&mut self, holding: &mut Holding, bytes: usize) {
         self.used_bytes -= bytes;
+        self.long_held.give_back(holding, bytes);
     }
 
     /// Gives back what a reservation has, or was granted: this cannot underflow either.
-    pub(super) const fn unreserve(&mut self, bytes: usize) {
+    pub(super) fn unreserve(&mut self, holding: &mut Holding, bytes: usize) {
         self.reserved_bytes -= bytes;
-        self.used_bytes -= bytes;
+        self.discharge_some(holding, bytes);
     }
 
     /// Charges what somebody asks for. It has been admitted.
     pub(super) fn grant(&mut self, demand: Demand) -> Grant {
         match demand {
-            Demand::Lease(charge) => Grant::Lease(charge, self.charge(charge)),
-            Demand::Growth(bytes) => {
-                self.reserve(bytes);
-                Grant::Growth(bytes)
+            Demand::Lease(charge) => {
+                let (holding, buffer) = self.charge(charge);
+                Grant::Lease { class: charge.class, holding, buffer }
             }
+            Demand::Growth(bytes) => Grant::Growth(self.reserve(bytes)),
         }
     }
 
     /// Gives back what was granted.
     fn undo(&mut self, grant: Grant) {
         match grant {
-            Grant::Lease(charge, buffer) => self.discharge(charge, buffer),
-            Grant::Growth(bytes) => self.unreserve(bytes),
+            Grant::Lease { class, mut holding, buffer } => self.discharge(class, &mut holding, buffer),
+            Grant::Growth(mut holding) => {
+                let bytes = holding.bytes();
+                self.unreserve(&mut holding, bytes);
+            }
         }
     }
 
@@ -289,9 +309,9 @@ impl PoolState {
     }
 
     /// Gives back what has been charged for a buffer that could not be allocated.
-    pub(super) fn undo_allocation(&mut self, charge: Charge) {
+    pub(super) fn undo_allocation(&mut self, charge: Charge, holding: &mut Holding) {
         self.allocations.undo(charge.bytes);
-        self.discharge(charge, None);
+        self.discharge(charge.class, holding, None);
     }
 
     /// Takes out idle buffers, the largest first, until what is used and what is idle fit into the budget. The

@@ -2,7 +2,8 @@ use std::fmt;
 use std::mem;
 use std::task::{Context, Poll};
 
-use super::wait_queue::Demand;
+use super::long_held::Holding;
+use super::wait_queue::{Demand, Grant};
 use super::{BytePool, Ending, LedgerEntry, PoolError};
 
 /// Charges memory that a [`BytePool`] does not own against its budget. Made by [`BytePool::reservation`].
@@ -33,7 +34,7 @@ use super::{BytePool, Ending, LedgerEntry, PoolError};
 #[must_use = "a reservation that is dropped gives back what it holds"]
 pub struct Reservation {
     pool: BytePool,
-    bytes: usize,
+    holding: Holding,
     growth: Option<Growth>,
     entry: LedgerEntry,
 }
@@ -45,14 +46,14 @@ struct Growth {
 }
 
 impl Reservation {
-    pub(super) const fn new(pool: BytePool, entry: LedgerEntry) -> Self {
-        Self { pool, bytes: 0, growth: None, entry }
+    pub(super) fn new(pool: BytePool, entry: LedgerEntry) -> Self {
+        Self { pool, holding: Holding::default(), growth: None, entry }
     }
 
     /// Returns how many bytes it holds.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.holding.bytes()
     }
 
     /// Holds so many bytes more, now or not at all.
@@ -66,8 +67,8 @@ impl Reservation {
     pub fn try_grow(&mut self, bytes: usize) -> Result<(), PoolError> {
         self.check(bytes)?;
         if bytes > 0 {
-            self.pool.reserve(bytes)?;
-            self.grown(bytes);
+            let growth = self.pool.reserve(bytes)?;
+            self.grown(growth);
         }
         Ok(())
     }
@@ -75,11 +76,11 @@ impl Reservation {
     /// Holds so many bytes more if [`try_grow`](Self::try_grow) would allow it, and returns whether it does. Where it does
     /// not, that is no refusal in the figures of the pool.
     pub(crate) fn grow_if_free(&mut self, bytes: usize) -> bool {
-        let is_free = bytes == 0 || self.pool.grant(Demand::Growth(bytes)).is_some();
-        if is_free && bytes > 0 {
-            self.grown(bytes);
+        if bytes == 0 {
+            return true;
         }
-        is_free
+        let grant = self.pool.grant(Demand::Growth(bytes));
+        grant.map(|grant| self.collected(grant)).is_some()
     }
 
     /// Waits until it holds so many bytes more.
@@ -112,11 +113,9 @@ impl Reservation {
         let Some(growth) = &self.growth else {
             return if self.grow_if_free(bytes) { Poll::Ready(Ok(())) } else { self.wait_to_grow(cx, bytes) };
         };
-        if self.pool.collect(growth.ticket, cx.waker()).is_none() {
-            return Poll::Pending;
-        }
+        let Some(grant) = self.pool.collect(growth.ticket, cx.waker()) else { return Poll::Pending };
         self.growth = None;
-        self.grown(bytes);
+        self.collected(grant);
         Poll::Ready(Ok(()))
     }
 
@@ -127,8 +126,8 @@ impl Reservation {
         // Before it can be granted, which is noted too.
         self.entry.note("waiting to grow by", Some(bytes as u64));
         match self.pool.grant_or_join(Demand::Growth(bytes), waker, self.entry.noter()) {
-            Ok(_) => {
-                self.grown(bytes);
+            Ok(grant) => {
+                self.collected(grant);
                 Poll::Ready(Ok(()))
             }
             Err(ticket) => {
@@ -170,11 +169,10 @@ impl Reservation {
 
     /// Gives back so many bytes, or all if it holds fewer. Those who wait are let in.
     pub fn shrink(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.bytes);
+        let bytes = bytes.min(self.bytes());
         if bytes > 0 {
-            self.bytes -= bytes;
-            self.entry.note("shrunk to", Some(self.bytes as u64));
-            self.pool.unreserve(bytes);
+            self.entry.note("shrunk to", Some((self.bytes() - bytes) as u64));
+            self.pool.unreserve(&mut self.holding, bytes);
         }
     }
 
@@ -182,18 +180,22 @@ impl Reservation {
     pub(crate) fn absorb(&mut self, mut other: Self) {
         debug_assert!(self.pool.is_same(&other.pool));
         other.cancel_grow();
-        self.grown(mem::take(&mut other.bytes));
+        self.grown(mem::take(&mut other.holding));
     }
 
-    fn grown(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        self.entry.note("grown to", Some(self.bytes as u64));
+    fn collected(&mut self, grant: Grant) {
+        self.grown(grant.into_parts().0);
+    }
+
+    fn grown(&mut self, growth: Holding) {
+        self.holding.absorb(growth);
+        self.entry.note("grown to", Some(self.bytes() as u64));
     }
 
     /// Whether the budget would ever allow it.
     fn check(&self, growth: usize) -> Result<(), PoolError> {
         let largest_bytes = self.pool.budget_bytes();
-        match self.bytes.checked_add(growth) {
+        match self.bytes().checked_add(growth) {
             Some(requested_bytes) if requested_bytes <= largest_bytes => Ok(()),
             // Be the budget as large as numbers are: this would be larger.
             requested_bytes => Err(PoolError::TooLarge {
@@ -220,14 +222,14 @@ impl Drop for Reservation {
         // The books first: whoever is let in by the return may look at them.
         self.entry.book(Ending::Closed);
         self.cancel_grow();
-        self.shrink(self.bytes);
+        self.shrink(self.bytes());
     }
 }
 
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation")
-            .field("bytes", &self.bytes)
+            .field("bytes", &self.bytes())
             .field("waits_for", &self.growth.as_ref().map(|growth| growth.bytes))
             .finish_non_exhaustive()
     }

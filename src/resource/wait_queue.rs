@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Flow;
 use super::ledger_entry::Noter;
+use super::long_held::Holding;
 use crate::clock::Moment;
 
 /// Who waits for a pool, who was let in and has not collected what it was granted, and whose grant was passed on.
@@ -59,11 +60,15 @@ pub(super) enum Demand {
 pub(super) enum Grant {
     /// The buffer is kept, if one was idle: left with the idle ones, it would be held beside what was charged
     /// for it.
-    Lease(Charge, Option<Vec<u8>>),
-    Growth(usize),
+    Lease {
+        class: usize,
+        holding: Holding,
+        buffer: Option<Vec<u8>>,
+    },
+    Growth(Holding),
 }
 
-/// What a lease was charged: the class and capacity of its buffer.
+/// What a lease is charged: the class and capacity of its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Charge {
     pub(super) class: usize,
@@ -79,11 +84,11 @@ impl Demand {
 }
 
 impl Grant {
-    /// The buffer that was kept for a lease.
-    pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
+    /// What is charged, and the buffer that was kept for a lease.
+    pub(super) fn into_parts(self) -> (Holding, Option<Vec<u8>>) {
         match self {
-            Self::Lease(_, buffer) => buffer,
-            Self::Growth(_) => None,
+            Self::Lease { holding, buffer, .. } => (holding, buffer),
+            Self::Growth(holding) => (holding, None),
         }
     }
 }

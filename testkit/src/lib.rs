@@ -87,6 +87,7 @@ mod record;
 mod reserved;
 mod run;
 mod runs;
+mod runs_held;
 mod script;
 mod scripted;
 mod set_rules;

@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use losertree::resource::{Flow, PoolSnapshot};
 
+use crate::runs_held::RunsHeld;
+
 /// What a [`BytePool`](losertree::resource::BytePool) should do, as plainly as it can be said: no buffers, no
 /// wakers, and everything that can be added up is added up anew each time.
 #[derive(Debug)]
@@ -9,9 +11,9 @@ pub(crate) struct PoolModel {
     sizes: Vec<usize>,
     budget: usize,
     /// The charges of all leases, by number of their handing out.
-    held: BTreeMap<u64, usize>,
+    held: BTreeMap<u64, RunsHeld>,
     /// What each reservation holds, by its name.
-    reservations: BTreeMap<u64, usize>,
+    reservations: BTreeMap<u64, RunsHeld>,
     /// Who waits, in order.
     queue: VecDeque<Waiting>,
     /// Who need only come for it, the oldest grant first.
@@ -25,6 +27,8 @@ pub(crate) struct PoolModel {
     next_number: u64,
     arrivals: u64,
     grants: u64,
+    /// How often somebody has looked.
+    looks: u64,
     /// What cannot be added up: the peak, and what has happened.
     past: PoolSnapshot,
 }
@@ -37,9 +41,10 @@ struct Waiting {
     arrival: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Granted {
     waiting: Waiting,
+    holding: RunsHeld,
     has_buffer: bool,
     number: u64,
 }
@@ -54,7 +59,7 @@ pub(crate) enum Refusal {
 impl PoolModel {
     pub(crate) fn new(sizes: Vec<usize>, budget: usize, passes_on: bool) -> Self {
         let (past, held, reservations, queue, granted, absent, idle) = Default::default();
-        let (next_number, arrivals, grants) = Default::default();
+        let (next_number, arrivals, grants, looks) = Default::default();
         Self {
             sizes,
             budget,
@@ -68,6 +73,7 @@ impl PoolModel {
             next_number,
             arrivals,
             grants,
+            looks,
             past,
         }
     }
@@ -75,14 +81,16 @@ impl PoolModel {
     /// The figures, before which what was not collected is passed on.
     pub(crate) fn snapshot(&mut self) -> PoolSnapshot {
         self.let_in();
+        self.looks += 1;
         let mut figures = self.past;
         figures.budget_bytes = self.budget;
         figures.used_bytes = self.used();
         figures.idle_bytes = self.idle.iter().sum();
         let granted = || self.granted.iter().map(|granted| granted.waiting);
         let growths = granted().filter(|waiting| waiting.is_growth);
-        figures.reserved_bytes =
-            self.reservations.values().sum::<usize>() + growths.map(|waiting| waiting.charge).sum::<usize>();
+        figures.reserved_bytes = self.reservations.values().map(RunsHeld::bytes).sum::<usize>()
+            + growths.map(|waiting| waiting.charge).sum::<usize>();
+        figures.long_held_bytes = self.holdings().map(|holding| holding.seen_by(2, self.looks)).sum();
         figures.outstanding = self.held.len() + granted().filter(|waiting| !waiting.is_growth).count();
         figures.waiting = self.queue.len();
         figures.uncollected = self.granted.len();
@@ -102,7 +110,7 @@ impl PoolModel {
     }
 
     /// The charges of the leases that are out, in the order in which they were handed out.
-    pub(crate) fn held(&self) -> &BTreeMap<u64, usize> {
+    pub(crate) fn held(&self) -> &BTreeMap<u64, RunsHeld> {
         &self.held
     }
 
@@ -135,7 +143,8 @@ impl PoolModel {
     pub(crate) fn poll(&mut self, name: u64, len: usize) -> Result<Option<u64>, Refusal> {
         let charge = self.charge_of(len)?;
         if self.has_place(name) {
-            return Ok(self.go_on(name).map(|granted| self.hand_out(charge, granted.has_buffer)));
+            let collected = self.go_on(name);
+            return Ok(collected.map(|granted| self.hand_out(granted.holding, granted.has_buffer)));
         }
         if self.is_admitted(charge) {
             return Ok(Some(self.lease_admitted(charge)));
@@ -156,12 +165,12 @@ impl PoolModel {
         self.let_in();
     }
 
-    pub(crate) fn reservations(&self) -> &BTreeMap<u64, usize> {
+    pub(crate) fn reservations(&self) -> &BTreeMap<u64, RunsHeld> {
         &self.reservations
     }
 
     pub(crate) fn reserve(&mut self, name: u64) {
-        self.reservations.insert(name, 0);
+        self.reservations.insert(name, RunsHeld::default());
     }
 
     /// Has a reservation hold more, now or not at all.
@@ -169,7 +178,7 @@ impl PoolModel {
         self.check_growth(name, bytes)?;
         if bytes > 0 {
             self.admit(bytes)?;
-            self.hold(name, bytes);
+            self.hold(name, self.just_held(bytes));
         }
         Ok(())
     }
@@ -184,24 +193,22 @@ impl PoolModel {
             return Err(too_large);
         }
         if self.has_place(name) {
-            let collected = self.go_on(name);
-            if collected.is_some() {
-                self.hold(name, bytes);
-            }
-            return Ok(collected.is_some());
+            let Some(collected) = self.go_on(name) else { return Ok(false) };
+            self.hold(name, collected.holding);
+            return Ok(true);
         }
         if bytes > 0 && !self.is_admitted(bytes) {
             self.enqueue(name, bytes, true);
             return Ok(false);
         }
-        self.hold(name, bytes);
+        self.hold(name, self.just_held(bytes));
         Ok(true)
     }
 
     pub(crate) fn shrink(&mut self, name: u64, bytes: usize) {
         let held = self.reservations.entry(name).or_default();
-        let given_back = bytes.min(*held);
-        *held -= given_back;
+        let given_back = bytes.min(held.bytes());
+        held.give_back(given_back);
         if given_back > 0 {
             self.let_in();
         }
@@ -214,7 +221,7 @@ impl PoolModel {
     }
 
     pub(crate) fn put(&mut self, number: u64) {
-        let charge = self.held.remove(&number).unwrap_or_default();
+        let charge = self.held.remove(&number).unwrap_or_default().bytes();
         assert!(charge > 0, "the lease is not out");
         self.idle.push(charge);
         add(&mut self.past.puts, charge);
@@ -223,12 +230,15 @@ impl PoolModel {
 
     pub(crate) fn resize(&mut self, number: u64, len: usize) -> Result<(), Refusal> {
         let charge = self.charge_of(len)?;
-        let old = self.held[&number];
+        let old = self.held[&number].bytes();
         if charge > old {
             self.admit(charge - old)?;
             self.past.gets.bytes += (charge - old) as u64;
         }
-        self.held.insert(number, charge);
+        let growth = self.just_held(charge.saturating_sub(old));
+        let held = self.held.entry(number).or_default();
+        held.add(growth);
+        held.give_back(old.saturating_sub(charge));
         if charge < old {
             self.past.puts.bytes += (old - charge) as u64;
             self.let_in();
@@ -242,8 +252,16 @@ impl PoolModel {
     }
 
     fn used(&self) -> usize {
-        let granted = self.granted.iter().map(|granted| &granted.waiting.charge);
-        self.held.values().chain(self.reservations.values()).chain(granted).sum()
+        self.holdings().map(RunsHeld::bytes).sum()
+    }
+
+    fn holdings(&self) -> impl Iterator<Item = &RunsHeld> {
+        let granted = self.granted.iter().map(|granted| &granted.holding);
+        self.held.values().chain(self.reservations.values()).chain(granted)
+    }
+
+    fn just_held(&self, bytes: usize) -> RunsHeld {
+        RunsHeld::new(bytes, self.looks)
     }
 
     fn has_place(&self, name: u64) -> bool {
@@ -256,15 +274,15 @@ impl PoolModel {
     }
 
     fn check_growth(&self, name: u64, bytes: usize) -> Result<(), Refusal> {
-        let requested = self.reservations[&name] + bytes;
+        let requested = self.reservations[&name].bytes() + bytes;
         if requested > self.budget {
             return Err(Refusal::TooLarge { requested, largest: self.budget });
         }
         Ok(())
     }
 
-    fn hold(&mut self, name: u64, bytes: usize) {
-        *self.reservations.entry(name).or_default() += bytes;
+    fn hold(&mut self, name: u64, growth: RunsHeld) {
+        self.reservations.entry(name).or_default().add(growth);
         self.settle();
     }
 
@@ -331,7 +349,7 @@ impl PoolModel {
     fn lease_admitted(&mut self, charge: usize) -> u64 {
         add(&mut self.past.gets, charge);
         let has_buffer = self.take_idle(charge);
-        self.hand_out(charge, has_buffer)
+        self.hand_out(self.just_held(charge), has_buffer)
     }
 
     /// Lets in who waits. What is granted here is not taken back here.
@@ -350,7 +368,8 @@ impl PoolModel {
                 add(&mut self.past.gets, first.charge);
                 has_buffer = self.take_idle(first.charge);
             }
-            self.granted.push(Granted { waiting: first, has_buffer, number: self.grants });
+            let holding = self.just_held(first.charge);
+            self.granted.push(Granted { waiting: first, holding, has_buffer, number: self.grants });
             self.grants += 1;
             self.note_peak();
         }
@@ -363,8 +382,8 @@ impl PoolModel {
         if self.passes_on && is_old {
             let granted = self.granted.remove(0);
             add(&mut self.past.passed_on, granted.waiting.charge);
-            self.undo(granted);
             self.absent.push(granted.waiting);
+            self.undo(granted);
         }
         self.passes_on && is_old
     }
@@ -374,13 +393,13 @@ impl PoolModel {
         place.map(|place| self.idle.swap_remove(place)).is_some()
     }
 
-    fn hand_out(&mut self, charge: usize, has_buffer: bool) -> u64 {
+    fn hand_out(&mut self, holding: RunsHeld, has_buffer: bool) -> u64 {
         if !has_buffer {
-            add(&mut self.past.allocations, charge);
+            add(&mut self.past.allocations, holding.bytes());
         }
         let number = self.next_number;
         self.next_number += 1;
-        self.held.insert(number, charge);
+        self.held.insert(number, holding);
         self.settle();
         number
     }

@@ -84,6 +84,8 @@ impl PoolTrial {
             .growth_factor(factor)
             .budget_bytes(budget)
             .collect_within(if passes_on { Duration::ZERO } else { Duration::MAX })
+            // Each look counts.
+            .long_held_after(Duration::ZERO)
             .ledger(&ledger)
             .build()
             .expect("the options fit together");
@@ -212,7 +214,7 @@ impl PoolTrial {
     ) {
         match (lease, number) {
             (Ok(lease), Ok(Some(number))) => {
-                assert_eq!((lease.capacity(), lease.len()), (self.model.held()[&number], 0));
+                assert_eq!((lease.capacity(), lease.len()), (self.model.held()[&number].bytes(), 0));
                 assert!(lease.capacity() >= len);
                 self.leases.push(Held { number, lease, contents: Vec::new() });
             }
@@ -255,7 +257,7 @@ impl PoolTrial {
         let Held { number, lease, contents } = &mut self.leases[index];
         let result = lease.try_resize(len);
         let expected = self.model.resize(*number, len);
-        contents.truncate(self.model.held()[number]);
+        contents.truncate(self.model.held()[number].bytes());
         match (result, expected) {
             (Ok(()), Ok(())) => {}
             (Err(error), Err(refusal)) => self.assert_refused(error, refusal),
@@ -377,7 +379,7 @@ impl PoolTrial {
         }
         for Held { number, lease, contents } in &self.leases {
             assert_eq!(**lease, **contents);
-            let capacity = self.model.held()[number];
+            let capacity = self.model.held()[number].bytes();
             assert_eq!((lease.capacity(), lease.remaining()), (capacity, capacity - contents.len()));
         }
         assert!(self.shares.iter().all(|share| share.bytes == share.contents));

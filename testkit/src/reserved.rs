@@ -77,7 +77,7 @@ impl Reserved {
 
     pub(crate) fn check(&self, model: &PoolModel) {
         let Self { name, task, .. } = self;
-        assert_eq!(self.reservation.bytes(), model.reservations()[name], "bytes of {name}");
+        assert_eq!(self.reservation.bytes(), model.reservations()[name].bytes(), "bytes of {name}");
         assert_eq!(task.wakes(), usize::from(model.was_granted(*name)), "wake-ups of {name}");
         assert_eq!(task.kept(), usize::from(model.is_queued(*name)), "wakers of {name}");
     }
