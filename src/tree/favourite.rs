@@ -110,7 +110,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     pub(super) fn bring_to_final(&mut self, head: T) -> Result<usize, T> {
         // The item is there until it is taken out.
-        let Some((item, outcome)) = Held::new(self, head).ahead() else { return Ok(self.finalist) };
+        let Some((item, outcome)) = Held::new(self, head).ask(Self::ahead) else { return Ok(self.finalist) };
         match outcome {
             Ok(()) => Err(item),
             Err(behind) => Ok(self.bring_behind(item, behind)),

@@ -232,6 +232,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     pub(crate) fn bring_successor(&mut self, head: T) -> Result<usize, T> {
         let source = self.winner.source();
+        if self.is_pair() {
+            return self.bring_to_pair(head);
+        }
         if source == self.finalist {
             return self.bring_to_final(head);
         }

@@ -88,6 +88,7 @@ mod loser_tree;
 mod membership;
 mod node;
 mod offsets;
+mod pair;
 mod replay;
 
 pub(crate) use held::Held;

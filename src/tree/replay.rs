@@ -77,7 +77,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let winner = self.challenge(source, challenger);
         self.winner = winner;
         self.streak = select_unpredictable(winner.source() == source, self.streak + 1, 0);
-        if self.streak >= self.long_streak {
+        if self.streak >= self.long_streak && !self.is_pair() {
             self.make_favourite();
         }
         self.due = Due::Nothing;

@@ -110,8 +110,15 @@ fn label(metric: usize, serial: usize, random: &mut Random) -> String {
 /// Makes label sets of pods: few labels are long and shared, and each pod's name ends in two hashes.
 #[must_use]
 pub fn pods(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
-    const APPS: [&str; 7] =
-        ["cart", "checkout", "frontend", "ingress-nginx-controller", "ledger-writer", "search", "thanos-query"];
+    const APPS: [&str; 7] = [
+        "cart",
+        "checkout",
+        "frontend",
+        "ingress-nginx-controller",
+        "ledger-writer",
+        "search",
+        "thanos-query",
+    ];
     let mut random = Random::seed(seed);
     each(seed, sources, items, |_| {
         let app = APPS[random.below(APPS.len())];
@@ -132,14 +139,22 @@ pub fn identifiers(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> 
     each(seed, sources, items, |_| {
         let (high, low) = (random.next_u64(), random.next_u64());
         let digits = format!("{high:016x}{low:016x}");
-        format!("{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
+        format!(
+            "{}-{}-{}-{}-{}",
+            &digits[..8],
+            &digits[8..12],
+            &digits[12..16],
+            &digits[16..20],
+            &digits[20..]
+        )
     })
 }
 
 /// Makes addresses of pages: few hosts, sections that many pages share, and pages that differ late.
 #[must_use]
 pub fn urls(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
-    const HOSTS: [&str; 5] = ["docs.example.org", "example.com", "shop.example.com", "www.example.com", "www.example.net"];
+    const HOSTS: [&str; 5] =
+        ["docs.example.org", "example.com", "shop.example.com", "www.example.com", "www.example.net"];
     let mut random = Random::seed(seed);
     each(seed, sources, items, |_| {
         let (host, section) = (random.below(HOSTS.len()), random.below(30));
