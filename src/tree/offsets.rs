@@ -189,24 +189,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Plays the matches of a source whose head has no code against the head that was taken last.
     pub(super) fn replay_by_bytes(&mut self, source: usize) {
-        // To go back to its leaf, a favourite that waits would play against the head that has just changed, by the code of the
-        // one before that. So it leaves its seat, where it is in no other node, and comes back like a head that has changed.
-        let waiting = self.waiting_favourite();
-        if waiting.is_some() {
-            self.forget_favourite();
-            self.credit = self.credit.saturating_sub(self.levels.into());
-        } else {
-            self.leave_seat();
-        }
-        self.replay_path_by_bytes(source);
-        if let Some(waiting) = waiting
-            && waiting != source
-        {
-            self.replay_path_by_bytes(waiting);
-        }
-    }
-
-    fn replay_path_by_bytes(&mut self, source: usize) {
+        self.leave_seat();
         // The codes on the way of the winner are against the head that was taken last, or will be.
         if source != self.winner.source() {
             self.sink(source, self.levels + 1, self.winner);
