@@ -88,6 +88,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn ahead(&mut self, item: &mut T) -> Result<(), Behind> {
+        if self.has_offsets() && self.is_nearer(item) {
+            self.wins += 1;
+            return Ok(());
+        }
         let code = if self.has_offsets() {
             Self::offset_of_next(&mut self.order, &self.offsets, item).ok_or(Behind(None))?
         } else {

@@ -149,6 +149,21 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
     }
 
+    /// Finds out whether an item of the finalist wins by what it has in common with the key that is kept, which stays: beyond
+    /// that, nobody on its way has anything to do with it. So its code is not known.
+    #[inline]
+    pub(super) fn is_nearer(&mut self, item: &T) -> bool {
+        let Offsets { before, is_wanted, .. } = &self.offsets;
+        let is_nearer = !O::IS_CODED
+            && !is_wanted
+            && self.order.is_nearer(before, item, OffsetCode(self.opponent.code));
+        if is_nearer {
+            self.offsets.taken = OffsetCode::UNKNOWN;
+            self.offsets.is_fresh = true;
+        }
+        is_nearer
+    }
+
     /// Keeps the key of an item that has won without having been in a leaf.
     #[inline]
     pub(super) fn keep_ahead(&mut self, item: &mut T, code: u64) {
