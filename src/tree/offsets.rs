@@ -14,10 +14,12 @@ use crate::key::{KeyBuffer, MOST_PARTS, OffsetCode, Order};
 /// What a tournament by offset-value codes keeps beside its nodes.
 #[derive(Debug, Clone)]
 pub(super) struct Offsets {
-    /// Whether nodes have offset-value codes.
+    /// Whether nodes have offset-value codes. Before, they have those of the keys alone.
     pub(super) is_on: bool,
     /// Whether they are to have them even where leaves are few.
     is_wanted: bool,
+    /// How often keys have had to be compared since their codes were equal.
+    ties: usize,
     /// Whether the code of the winner is against nothing, since all matches have been played anew, or its head has come
     /// between.
     is_fresh: bool,
@@ -32,6 +34,7 @@ impl Default for Offsets {
         Self {
             is_on: false,
             is_wanted: false,
+            ties: 0,
             is_fresh: true,
             before: KeyBuffer::default(),
             taken: OffsetCode::UNKNOWN,
@@ -46,7 +49,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Up to how many leaves the bytes of keys are compared right away. By offset-value codes, label sets take 1.1 times as
     /// long or more with two sources, about as long with four, 0.8 times with eight and 0.7 times with 16 (bench
     /// `scoreboard`, `labels/labels` and `labels/replicas`, with 1 and 64 here).
-    const FEW_LEAVES: usize = if O::IS_CODED { 0 } else { 4 };
+    const FEW_LEAVES: usize = 4;
 
     /// Whether nodes have offset-value codes.
     #[allow(clippy::inline_always)]
@@ -55,13 +58,54 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Self::HAS_OFFSETS && self.offsets.is_on
     }
 
-    /// Chooses what the nodes hold, by the number of leaves.
+    /// Whether the nodes are to have offset-value codes: where leaves are not few, once the codes of the keys have turned out to
+    /// tell too little.
+    #[inline]
+    pub(super) const fn wants_offsets(&self) -> bool {
+        let Offsets { is_wanted, ties, .. } = self.offsets;
+        let is_worth_it = self.losers.len() > Self::FEW_LEAVES && ties > 2 * self.losers.len();
+        Self::HAS_OFFSETS && (O::IS_CODED || is_wanted || is_worth_it)
+    }
+
+    /// Chooses what the nodes hold, where the number of leaves has changed.
     pub(super) fn choose_codes(&mut self) {
-        let is_on = Self::HAS_OFFSETS && (self.offsets.is_wanted || self.losers.len() > Self::FEW_LEAVES);
+        let is_on = self.wants_offsets();
         if is_on != self.offsets.is_on {
             // Nothing is known of heads that have been taken in between.
-            self.offsets = Offsets { is_on, is_wanted: self.offsets.is_wanted, ..Offsets::default() };
+            let Offsets { is_wanted, ties, .. } = self.offsets;
+            self.offsets = Offsets { is_on, is_wanted, ties, ..Offsets::default() };
             self.due = Due::Everything;
+        }
+    }
+
+    /// Has the nodes hold offset-value codes from now on, where nothing is due. Who has lost to whom stays, so nobody is compared:
+    /// each loser gets its code against the winner of its match.
+    #[cold]
+    #[inline(never)]
+    fn begin_offsets(&mut self) {
+        self.leave_seat();
+        let winner = self.winner.source();
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        self.offsets.is_on = true;
+        self.winner = self.first_player_by_offset(winner);
+        self.recode(1, winner);
+        self.due = Due::Nothing;
+    }
+
+    /// Gives the losers at `node` and below their codes, where `winner` has come from there.
+    fn recode(&mut self, node: usize, winner: usize) {
+        let width = self.losers.len();
+        let Some(&loser) = self.losers.get(node) else { return };
+        if let (Some(Some(before)), Some(head)) = (self.heads.get(winner), loser.head(&self.heads)) {
+            let code = self.order.code_between(before, head).unwrap_or(OffsetCode::UNKNOWN);
+            self.losers[node].code = code.0;
+        }
+        let levels = self.levels - node.ilog2() - 1;
+        let (a, b) = ((width + winner) >> levels, (width + loser.source()) >> levels);
+        self.recode(a, winner);
+        if a != b {
+            self.recode(b, loser.source());
         }
     }
 
@@ -113,6 +157,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let source = winner.source();
         if self.has_offsets() {
             self.keep_winner(source);
+        } else if self.wants_offsets() {
+            self.begin_offsets();
+            self.keep_winner(source);
         }
         source
     }
@@ -154,9 +201,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline]
     pub(super) fn is_nearer(&mut self, item: &T) -> bool {
         let Offsets { before, is_wanted, .. } = &self.offsets;
-        let is_nearer = !O::IS_CODED
-            && !is_wanted
-            && self.order.is_nearer(before, item, OffsetCode(self.opponent.code));
+        let is_nearer =
+            !O::IS_CODED && !is_wanted && self.order.is_nearer(before, item, OffsetCode(self.opponent.code));
         if is_nearer {
             self.offsets.taken = OffsetCode::UNKNOWN;
             self.offsets.is_fresh = true;
@@ -234,11 +280,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.first_player_by_offset(source)
     }
 
-    /// Plays the match at `node`, as `play` does, but by branches: keys are seldom in a near cache, and where the next winner is
-    /// guessed, its key is on its way before the match is played.
+    /// Plays the match at `node` of keys that are strings of bytes, as `play` does, but by branches: such keys are seldom in a near
+    /// cache, and where the next winner is guessed, its key is on its way before the match is played.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn play_by_offset(&mut self, node: usize, challenger: Node) -> Node {
+    pub(super) fn play_by_code(&mut self, node: usize, challenger: Node) -> Node {
         let holder = self.losers[node];
         if holder.code == challenger.code {
             return self.play_out(node, challenger);
@@ -254,14 +300,20 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(never)]
     fn play_out(&mut self, node: usize, challenger: Node) -> Node {
         let holder = self.losers[node];
-        let code = OffsetCode(holder.code);
         let (order, code) = match (holder.head(&self.heads), challenger.head(&self.heads)) {
-            (Some(a), Some(b)) if !code.is_equal() => self.order.compare_coded(code, a, b),
-            _ => (Ordering::Equal, code),
+            (Some(a), Some(b)) if !self.has_offsets() => {
+                self.offsets.ties += 1;
+                (self.order.compare(a, b), holder.code)
+            }
+            (Some(a), Some(b)) if holder.code != OffsetCode::EQUAL.0 => {
+                let (order, code) = self.order.compare_coded(OffsetCode(holder.code), a, b);
+                (order, code.0)
+            }
+            _ => (Ordering::Equal, holder.code),
         };
         let holder_wins = order.then(holder.rank.cmp(&challenger.rank)).is_lt();
         let (winner, loser) = if holder_wins { (holder, challenger) } else { (challenger, holder) };
-        self.losers[node] = Node { code: code.0, ..loser };
+        self.losers[node] = Node { code, ..loser };
         winner
     }
 }

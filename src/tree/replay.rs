@@ -106,9 +106,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             }
             return challenger;
         }
-        if self.has_offsets() {
+        if O::PARTS > 0 {
             while node > end {
-                challenger = self.play_by_offset(node, challenger);
+                challenger = self.play_by_code(node, challenger);
                 node /= 2;
             }
             return challenger;
@@ -116,7 +116,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.play_up_with_head(node, end, challenger)
     }
 
-    /// The matches of a challenger whose head may have to be compared. It goes along by reference: looked up
+    /// The matches of a challenger whose head may have to be compared by a comparator. It goes along by reference: looked up
     /// for each match, it takes 1.1 times as long at K = 16 and 1.16 times at K = 1024 (bench `scoreboard`,
     /// `losertree_by`).
     #[allow(clippy::inline_always)]
@@ -135,23 +135,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             // Without an opponent the challenger goes on.
             if let Some(opponent) = holder.head(heads) {
                 let holder_wins = is_before(order, (holder, opponent), (challenger, head));
-                if O::PARTS > 0 {
-                    // A branch here: to compare strings takes long, and what is guessed meanwhile is the next source, whose
-                    // item is on its way then. With replicas, where guessing is easy, the moves below take 1.15 times as
-                    // long at K = 2 and 1.2 times at K = 4, without 0.97 times (bench `scoreboard`, `labels/replicas`,
-                    // `labels/labels`).
-                    if holder_wins {
-                        (losers[node], challenger, head) = (challenger, holder, opponent);
-                    }
-                } else {
-                    if O::HAS_CODES {
-                        losers[node].code = select_unpredictable(holder_wins, challenger.code, holder.code);
-                        challenger.code = select_unpredictable(holder_wins, holder.code, challenger.code);
-                    }
-                    losers[node].rank = select_unpredictable(holder_wins, challenger.rank, holder.rank);
-                    challenger.rank = select_unpredictable(holder_wins, holder.rank, challenger.rank);
-                    head = select_unpredictable(holder_wins, opponent, head);
+                if O::HAS_CODES {
+                    losers[node].code = select_unpredictable(holder_wins, challenger.code, holder.code);
+                    challenger.code = select_unpredictable(holder_wins, holder.code, challenger.code);
                 }
+                losers[node].rank = select_unpredictable(holder_wins, challenger.rank, holder.rank);
+                challenger.rank = select_unpredictable(holder_wins, holder.rank, challenger.rank);
+                head = select_unpredictable(holder_wins, opponent, head);
             }
             node /= 2;
         }
@@ -232,7 +222,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn play_any(&mut self, node: usize, challenger: Node) -> Node {
-        if self.has_offsets() { self.play_by_offset(node, challenger) } else { self.play(node, challenger) }
+        if !O::EXACT && O::PARTS > 0 {
+            self.play_by_code(node, challenger)
+        } else {
+            self.play(node, challenger)
+        }
     }
 
     /// Returns whether `a` comes before `b`.
