@@ -1,5 +1,8 @@
 //! A tournament by offset-value codes.
 //!
+//! Keys that are strings of bytes begin with their first eight bytes as codes, which cost nothing to keep. Only when these have
+//! been equal too often do offset-value codes take their place: for identifiers or words they would be a burden.
+//!
 //! The codes of all players on the way of the winner are against the winner before, and so is that of its successor, so
 //! they can be compared. The loser of a match then has a code against the winner of that match: its old one, or where
 //! both were equal a new one, which comparing them gives. See [`OffsetCode`].
@@ -46,10 +49,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Whether there are offset-value codes in this order. Where codes tell any two items apart, there is no use for them.
     pub(crate) const HAS_OFFSETS: bool = !O::EXACT && O::PARTS > 0 && O::PARTS <= MOST_PARTS;
 
-    /// Up to how many leaves the bytes of keys are compared right away. By offset-value codes, label sets take 1.1 times as
+    /// Whether leaves are so few that the bytes of keys are compared right away. By offset-value codes, label sets take 1.1 times as
     /// long or more with two sources, about as long with four, 0.8 times with eight and 0.7 times with 16 (bench
     /// `scoreboard`, `labels/labels` and `labels/replicas`, with 1 and 64 here).
-    const FEW_LEAVES: usize = 4;
+    #[inline]
+    pub(super) const fn has_few_leaves(&self) -> bool {
+        !O::IS_CODED && self.losers.len() <= 4
+    }
 
     /// Whether nodes have offset-value codes.
     #[allow(clippy::inline_always)]
@@ -63,7 +69,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline]
     pub(super) const fn wants_offsets(&self) -> bool {
         let Offsets { is_wanted, ties, .. } = self.offsets;
-        let is_worth_it = self.losers.len() > Self::FEW_LEAVES && ties > 2 * self.losers.len();
+        let is_worth_it = !self.has_few_leaves() && ties > 2 * self.losers.len();
         Self::HAS_OFFSETS && (O::IS_CODED || is_wanted || is_worth_it)
     }
 

@@ -106,7 +106,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             }
             return challenger;
         }
-        if O::PARTS > 0 {
+        if O::PARTS > 0 && (self.has_offsets() || !self.has_few_leaves()) {
             while node > end {
                 challenger = self.play_by_code(node, challenger);
                 node /= 2;
@@ -135,6 +135,14 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             // Without an opponent the challenger goes on.
             if let Some(opponent) = holder.head(heads) {
                 let holder_wins = is_before(order, (holder, opponent), (challenger, head));
+                if O::PARTS > 0 {
+                    // A branch, as in `play_by_code`.
+                    if holder_wins {
+                        (losers[node], challenger, head) = (challenger, holder, opponent);
+                    }
+                    node /= 2;
+                    continue;
+                }
                 if O::HAS_CODES {
                     losers[node].code = select_unpredictable(holder_wins, challenger.code, holder.code);
                     challenger.code = select_unpredictable(holder_wins, holder.code, challenger.code);
