@@ -68,8 +68,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// tell too little.
     #[inline]
     pub(super) const fn wants_offsets(&self) -> bool {
-        let Offsets { is_wanted, ties, .. } = self.offsets;
-        let is_worth_it = !self.has_few_leaves() && ties > 2 * self.losers.len();
+        let Offsets { is_on, is_wanted, ties, .. } = self.offsets;
+        let is_worth_it = !self.has_few_leaves() && (is_on || ties > 2 * self.losers.len());
         Self::HAS_OFFSETS && (O::IS_CODED || is_wanted || is_worth_it)
     }
 
