@@ -50,10 +50,10 @@
 //!   is one comparison for each of its items, in runs, with skew, for disjoint sources, and for the last one that is
 //!   left. When it pays is found out by counting wins in a row. Where items must be compared, what it costs to become the
 //!   favourite is paid for by what that saves.
-//! - For strings of bytes a match is a branch: such keys are seldom in a near cache, and where the processor guesses who wins, the
-//!   next key is on its way before the match is played. Two of them are just compared.
-//! - Strings of bytes begin with their first eight bytes as codes. Where sources are many and those are often equal, the tree goes
-//!   over to *offset-value codes*. The losers on the winner's path have codes
+//! - Strings of bytes begin with their first eight bytes as codes, and a match of these is a branch: such keys are seldom in a near
+//!   cache, and where the processor guesses who wins, the next key is on its way before the match is played. Two of them are just
+//!   compared.
+//! - Where sources of strings are many and those eight bytes are often equal, the tree goes over to *offset-value codes*. The losers on the winner's path have codes
 //!   against the winner, and so has its successor when it comes; of codes against one key the smaller is that of the
 //!   smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code against
 //!   the item it has lost to. In this picture the winner `aab` has been taken, its successor is `abd`, and each code is

@@ -286,40 +286,54 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.first_player_by_offset(source)
     }
 
-    /// Plays the match at `node` of keys that are strings of bytes, as `play` does, but by branches: such keys are seldom in a near
-    /// cache, and where the next winner is guessed, its key is on its way before the match is played.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub(super) fn play_by_code(&mut self, node: usize, challenger: Node) -> Node {
+    /// Plays the match at `node`, as `play` does, by offset-value codes.
+    #[inline]
+    pub(super) fn play_by_offset(&mut self, node: usize, challenger: Node) -> Node {
         let holder = self.losers[node];
         if holder.code == challenger.code {
             return self.play_out(node, challenger);
         }
-        if holder.code < challenger.code {
+        let holder_wins = holder.code < challenger.code;
+        self.losers[node] = Node::select(holder_wins, challenger, holder);
+        Node::select(holder_wins, holder, challenger)
+    }
+
+    /// Plays a match between two that have one offset-value code: by their bytes, and equal ones by rank.
+    fn play_out(&mut self, node: usize, challenger: Node) -> Node {
+        let holder = self.losers[node];
+        let code = OffsetCode(holder.code);
+        let (order, code) = match (holder.head(&self.heads), challenger.head(&self.heads)) {
+            (Some(a), Some(b)) if !code.is_equal() => self.order.compare_coded(code, a, b),
+            _ => (Ordering::Equal, code),
+        };
+        let holder_wins = order.then(holder.rank.cmp(&challenger.rank)).is_lt();
+        let (winner, loser) = if holder_wins { (holder, challenger) } else { (challenger, holder) };
+        self.losers[node] = Node { code: code.0, ..loser };
+        winner
+    }
+
+    /// Plays the match at `node` by the first eight bytes of the keys, and by a branch: keys are seldom in a near cache, and where
+    /// the next winner is guessed, its key is on its way before the match is played.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn play_by_prefix(&mut self, node: usize, challenger: Node) -> Node {
+        let holder = self.losers[node];
+        let holder_wins = if holder.code == challenger.code {
+            self.is_before_by_bytes(holder, challenger)
+        } else {
+            holder.code < challenger.code
+        };
+        if holder_wins {
             self.losers[node] = challenger;
             return holder;
         }
         challenger
     }
 
-    /// Plays a match between two that have one code: by their bytes, and equal ones by rank.
+    /// Whether `a` comes before `b`, which has the same first bytes.
     #[inline(never)]
-    fn play_out(&mut self, node: usize, challenger: Node) -> Node {
-        let holder = self.losers[node];
-        let (order, code) = match (holder.head(&self.heads), challenger.head(&self.heads)) {
-            (Some(a), Some(b)) if !self.has_offsets() => {
-                self.offsets.ties += 1;
-                (self.order.compare(a, b), holder.code)
-            }
-            (Some(a), Some(b)) if holder.code != OffsetCode::EQUAL.0 => {
-                let (order, code) = self.order.compare_coded(OffsetCode(holder.code), a, b);
-                (order, code.0)
-            }
-            _ => (Ordering::Equal, holder.code),
-        };
-        let holder_wins = order.then(holder.rank.cmp(&challenger.rank)).is_lt();
-        let (winner, loser) = if holder_wins { (holder, challenger) } else { (challenger, holder) };
-        self.losers[node] = Node { code, ..loser };
-        winner
+    fn is_before_by_bytes(&mut self, a: Node, b: Node) -> bool {
+        self.offsets.ties += 1;
+        self.is_before(a, b)
     }
 }

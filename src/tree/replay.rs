@@ -106,9 +106,16 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             }
             return challenger;
         }
-        if O::PARTS > 0 && (self.has_offsets() || !self.has_few_leaves()) {
+        if self.has_offsets() {
             while node > end {
-                challenger = self.play_by_code(node, challenger);
+                challenger = self.play_by_offset(node, challenger);
+                node /= 2;
+            }
+            return challenger;
+        }
+        if O::PARTS > 0 && !self.has_few_leaves() {
+            while node > end {
+                challenger = self.play_by_prefix(node, challenger);
                 node /= 2;
             }
             return challenger;
@@ -136,7 +143,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             if let Some(opponent) = holder.head(heads) {
                 let holder_wins = is_before(order, (holder, opponent), (challenger, head));
                 if O::PARTS > 0 {
-                    // A branch, as in `play_by_code`.
+                    // A branch, as in `play_by_prefix`.
                     if holder_wins {
                         (losers[node], challenger, head) = (challenger, holder, opponent);
                     }
@@ -230,11 +237,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn play_any(&mut self, node: usize, challenger: Node) -> Node {
-        if !O::EXACT && O::PARTS > 0 {
-            self.play_by_code(node, challenger)
-        } else {
-            self.play(node, challenger)
-        }
+        if self.has_offsets() { self.play_by_offset(node, challenger) } else { self.play(node, challenger) }
     }
 
     /// Returns whether `a` comes before `b`.
