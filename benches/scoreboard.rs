@@ -29,8 +29,8 @@ use board::Board;
 use clap::Parser;
 use common::contender::{Contender, Part};
 use common::workload::{
-    CODED, DISJOINT, DUPS, Key, LABELS, PAIRS, RECORDS_64, RECORDS_256, REPLICAS, RUNS, SKEWED, STRINGS,
-    UNIFORM,
+    CODED, DISJOINT, DUPS, IDENTIFIERS, Key, LABELS, MACHINES, MACHINES_TWICE, PAIRS, PATHS, PODS,
+    RECORDS_64, RECORDS_256, REPLICAS, RUNS, SCRAPES, SKEWED, STRINGS, UNIFORM, URLS, WIDE, WORDS,
 };
 use common::{asynchronous, sync};
 
@@ -81,7 +81,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The workloads, the fan-ins, and who takes part. The naive heap is the first of each list.
 fn fill(board: &mut Board) {
+    // Real label sets, then made-up keys of several shapes.
+    let all = &[2, 3, 4, 8, 16, 64];
+    board.keys("labels", &SCRAPES, &[13]);
+    board.keys("labels", &MACHINES, all);
+    board.keys("labels", &MACHINES_TWICE, all);
+    board.keys("labels", &PODS, all);
+    let all = &[2, 3, 4, 8, 16, 64, 256];
+    board.keys("strings", &IDENTIFIERS, all);
+    board.keys("strings", &URLS, all);
+    board.keys("strings", &WORDS, all);
+    board.keys("strings", &PATHS, all);
+
     let (few, fan_ins, label_fan_ins) = (&[4, 16, 64], &[2, 4, 16, 64], &[2, 4, 8, 16, 64]);
+    board.merges("numbers", &WIDE, few, &sync::lazy());
     board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::reading_ahead());
     // Beyond the caches.
     for sources in [64, 256, 1024] {

@@ -7,5 +7,6 @@ pub(crate) mod bulk;
 pub(crate) mod contender;
 pub(crate) mod counted;
 pub(crate) mod heaps;
+pub(crate) mod scrapes;
 pub(crate) mod sync;
 pub(crate) mod workload;

@@ -37,6 +37,17 @@ pub(crate) fn large<K: Key>() -> Vec<Contender<K>> {
     ]
 }
 
+/// Those that give the first item at once.
+pub(crate) fn lazy<K: Key>() -> Vec<Contender<K>> {
+    vec![
+        Contender::of::<Naive>(),
+        Contender::of::<Tuned>(),
+        Contender::of::<Itertools>(),
+        Contender::of::<Next>(),
+        Contender::of::<By>(),
+    ]
+}
+
 /// Those of others.
 fn peers<K: Key>() -> Vec<Contender<K>> {
     vec![

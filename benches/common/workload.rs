@@ -9,6 +9,7 @@ use losertree::{Labels, SortKey};
 use losertree_testkit::inputs;
 
 use super::contender::Merged;
+use super::scrapes;
 
 /// How many sources are merged.
 pub(crate) const SOURCES: [usize; 6] = [2, 4, 16, 64, 256, 1024];
@@ -44,6 +45,25 @@ impl Key for Labels {
 impl Key for Bytes {
     fn digest(&self) -> u64 {
         self.len() as u64
+    }
+}
+
+impl Key for String {
+    fn digest(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+impl Key for i128 {
+    fn digest(&self) -> u64 {
+        self.unsigned_abs() as u64
+    }
+}
+
+/// A key of which sources give references: nothing is cloned.
+impl<K: Key> Key for &'static K {
+    fn digest(&self) -> u64 {
+        Key::digest(*self)
     }
 }
 
@@ -281,6 +301,14 @@ impl<K> Workload<K> {
         self.of(sources, self.items)
     }
 
+    /// The same, of which sources give references. The keys are never freed.
+    pub(crate) fn referred(&self, sources: usize) -> Vec<Vec<&'static K>>
+    where
+        K: 'static,
+    {
+        self.runs(sources).into_iter().map(|run| run.leak().iter().collect()).collect()
+    }
+
     /// Makes runs of so many items in total.
     pub(crate) fn of(&self, sources: usize, items: usize) -> Vec<Vec<K>> {
         (self.make)(sources, items)
@@ -342,6 +370,47 @@ pub(crate) const PAIRS: Workload<Pairs> =
 /// Strings of about 240 bytes with long shared prefixes.
 pub(crate) const STRINGS: Workload<Bytes> =
     Workload { name: "strings", items: LABEL_SETS, make: |k, n| sorted(inputs::labels(9, k, n, 1), bytes) };
+
+/// What the shipped scrapes have: a source for each.
+pub(crate) const SCRAPES: Workload<Labels> =
+    Workload { name: "scrapes", items: 0, make: |_, _| scrapes::alone() };
+
+/// The shipped scrapes as so many machines have them.
+pub(crate) const MACHINES: Workload<Labels> =
+    Workload { name: "machines", items: 0, make: |k, _| scrapes::fleet(k, 1) };
+
+/// The same, where each machine is known to two sources.
+pub(crate) const MACHINES_TWICE: Workload<Labels> =
+    Workload { name: "machines_twice", items: 0, make: |k, _| scrapes::fleet(k, 2) };
+
+/// Label sets of pods, whose names are random at the end.
+pub(crate) const PODS: Workload<Labels> =
+    Workload { name: "pods", items: LABEL_SETS, make: |k, n| packed(inputs::pods(10, k, n)) };
+
+pub(crate) const IDENTIFIERS: Workload<String> =
+    Workload { name: "identifiers", items: LABEL_SETS, make: |k, n| inputs::identifiers(11, k, n) };
+
+pub(crate) const URLS: Workload<String> =
+    Workload { name: "urls", items: LABEL_SETS, make: |k, n| inputs::urls(12, k, n) };
+
+pub(crate) const WORDS: Workload<String> =
+    Workload { name: "words", items: LABEL_SETS, make: |k, n| inputs::words(13, k, n) };
+
+pub(crate) const PATHS: Workload<String> =
+    Workload { name: "paths", items: LABEL_SETS, make: |k, n| inputs::paths(14, k, n) };
+
+/// Numbers of 128 bits, most of which differ in the first 64.
+pub(crate) const WIDE: Workload<i128> = Workload {
+    name: "i128",
+    items: NUMBERS,
+    make: |k, n| {
+        let wide = |number: u64| i128::from(number.cast_signed()) << 64 | i128::from(number.rotate_left(17));
+        let mut runs: Vec<Vec<_>> =
+            inputs::uniform(15, k, n).into_iter().map(|run| run.into_iter().map(wide).collect()).collect();
+        runs.iter_mut().for_each(|run| run.sort_unstable());
+        runs
+    },
+};
 
 /// Numbers.
 pub(crate) const fn numbers() -> [Numbers; 3] {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::contender::{Contender, Part, Role, Run, check, check_first};
 use crate::common::counted::Counted;
+use crate::common::sync;
 use crate::common::workload::{Key, Workload};
 
 /// All that was measured.
@@ -65,6 +66,18 @@ impl Board {
         }
     }
 
+    /// Adds two rows of whole merges for each of some fan-ins: sources give references to keys, and clones of them.
+    pub(crate) fn keys<K: Key>(&mut self, kind: &str, workload: &Workload<K>, fan_ins: &[usize]) {
+        for &sources in fan_ins {
+            let name = format!("{kind}/{}/by_ref", workload.name);
+            self.time(name, sources, Part::Whole, &sync::lazy(), || workload.referred(sources));
+        }
+        for &sources in fan_ins {
+            let name = format!("{kind}/{}/cloned", workload.name);
+            self.time(name, sources, Part::Whole, &sync::lazy(), || workload.runs(sources));
+        }
+    }
+
     /// Adds a row.
     pub(crate) fn row<K: Key>(
         &mut self,
@@ -75,19 +88,30 @@ impl Board {
         part: Part,
         contenders: &[Contender<K>],
     ) {
-        let workload_name = format!("{kind}/{}", workload.name);
-        let name = format!("{workload_name}/{sources}");
+        let name = format!("{kind}/{}", workload.name);
+        self.time(name, sources, part, contenders, || workload.of(sources, items));
+    }
+
+    fn time<K: Key>(
+        &mut self,
+        workload: String,
+        sources: usize,
+        part: Part,
+        contenders: &[Contender<K>],
+        runs: impl FnOnce() -> Vec<Vec<K>>,
+    ) {
+        let name = format!("{workload}/{sources}");
         if !name.contains(&self.filter) {
             return;
         }
-        let runs = workload.of(sources, items);
+        let runs = runs();
         match part {
             Part::Whole => check(contenders, &runs),
             Part::First => check_first(contenders, &runs),
         }
         let Some(time) = self.time else { return };
         let units = match part {
-            Part::Whole => items,
+            Part::Whole => runs.iter().map(Vec::len).sum(),
             Part::First => sources,
         };
         let turns: Vec<_> = contenders.iter().map(|contender| contender.part(part)).collect();
@@ -107,7 +131,7 @@ impl Board {
             }
         };
         let figures = contenders.iter().zip(times).map(figure).collect();
-        self.rows.push(Row { workload: workload_name, sources, part, figures });
+        self.rows.push(Row { workload, sources, part, figures });
     }
 }
 

@@ -119,6 +119,11 @@ macro_rules! order {
             }
 
             #[inline]
+            fn is_nearer(&mut self, before: &KeyBuffer, item: &T, code: OffsetCode) -> bool {
+                before.is_nearer(&(self.0)(item), code)
+            }
+
+            #[inline]
             fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
                 let before = (self.0)(before);
                 OffsetCode::after(&before, &(self.0)(item))

@@ -34,4 +34,18 @@ impl KeyBuffer {
     pub(super) fn code_of_next<K: SortKey + ?Sized>(&self, key: &K) -> Option<OffsetCode> {
         OffsetCode::after_parts(|part| self.parts.get(part).map_or(&[], Vec::as_slice), key)
     }
+
+    /// Whether `key` has all in common with the key that is here that tells the one with this code from it. Then it is the
+    /// smaller of the two.
+    #[inline]
+    pub(super) fn is_nearer<K: SortKey + ?Sized>(&self, key: &K, code: OffsetCode) -> bool {
+        let Some((part, bytes)) = code.told_by::<K>() else { return false };
+        if part > 0 && (0..part).any(|part| self.parts.get(part).map(Vec::as_slice) != Some(key.part(part))) {
+            return false;
+        }
+        match (self.parts.get(part).and_then(|before| before.get(..bytes)), key.part(part).get(..bytes)) {
+            (Some(before), Some(key)) => before == key,
+            _ => false,
+        }
+    }
 }

@@ -26,8 +26,9 @@
 //! The codes above are of one key alone. Keys that are strings of bytes, or tuples of such, also have codes *against the
 //! key before*: an [`OffsetCode`] says where the two first differ, and how the key goes on there. Neighbours in a sorted
 //! source have long beginnings in common, as the series of one metric do, which codes of one key cannot tell apart. A
-//! tournament of more than four sources plays by these codes: it compares each item once with the one before, and then
-//! most matches by numbers. For fewer sources that would be the dearer way.
+//! tournament of more than four sources in which codes of one key are often the same goes over to these codes: it compares each
+//! item once with the one before, and then most matches by numbers. For fewer sources, or for keys that differ early, that would
+//! be the dearer way.
 //!
 //! Sources that know these codes hand them in as [`Coded`] items, and merges hand them on.
 //!

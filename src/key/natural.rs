@@ -40,6 +40,11 @@ impl<T: SortKey> Order<T> for Natural {
     }
 
     #[inline]
+    fn is_nearer(&mut self, before: &KeyBuffer, item: &T, code: OffsetCode) -> bool {
+        before.is_nearer(item, code)
+    }
+
+    #[inline]
     fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
         OffsetCode::after(before, item)
     }

@@ -173,6 +173,14 @@ impl OffsetCode {
         (place >> Self::column_bits::<K>(), place & Self::columns::<K>())
     }
 
+    /// The part, and how many of its bytes, up to the end of the column that differs: a key that has all that in common with
+    /// the key before has a smaller code. `None` where that cannot be said.
+    #[inline]
+    pub(super) fn told_by<K: SortKey + ?Sized>(self) -> Option<(usize, usize)> {
+        let (part, column) = self.place::<K>();
+        (part < K::PARTS && column < Self::columns::<K>()).then_some((part, (column + 1) * COLUMN))
+    }
+
     /// How many bytes of that part the key has in common with the one before, at least.
     pub(super) fn shared_bytes(column: usize) -> usize {
         column * COLUMN

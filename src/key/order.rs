@@ -67,6 +67,13 @@ pub trait Order<T>: sealed::Sealed {
         None
     }
 
+    /// Returns whether an item has so much in common with the key before that it is smaller than one that has this code against
+    /// that.
+    #[doc(hidden)]
+    fn is_nearer(&mut self, _before: &KeyBuffer, _item: &T, _code: OffsetCode) -> bool {
+        false
+    }
+
     /// Returns the offset-value code of an item against the one before; `None` if it comes before that.
     #[doc(hidden)]
     fn code_between(&mut self, _before: &T, _item: &T) -> Option<OffsetCode> {

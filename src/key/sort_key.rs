@@ -84,7 +84,7 @@ pub trait SortKey {
 
     /// How many strings of bytes the key is made of, up to 16. Default: 0, for keys that are something else.
     ///
-    /// Where there are some and sources are many, the tournament compares [offset-value
+    /// Where there are some, sources are many and [`code`](SortKey::code)s are often the same, the tournament compares [offset-value
     /// codes](super::OffsetCode) instead: what keys have in common is read once for each item, and not once for each
     /// comparison.
     const PARTS: usize = 0;

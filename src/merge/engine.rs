@@ -97,7 +97,9 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
                 return Ok(());
             };
             let item = item.map_err(|error| (winner, error))?;
-            let Some((item, outcome)) = Held::new(&mut self.tree, item).ahead() else { return Ok(()) };
+            let Some((item, outcome)) = Held::new(&mut self.tree, item).ask(LoserTree::ahead) else {
+                return Ok(());
+            };
             if let Err(behind) = outcome {
                 let winner = self.tree.bring_behind(item, behind);
                 out.extend(self.tree.pop_decided(winner).map(|(_, next)| next));

@@ -102,7 +102,7 @@ where
 
 impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
     /// Makes one series of those with equal labels: [`deduplicate`], with what the tournament knows. From five sources on it
-    /// has found out which series are equal to the one before, and their labels are not compared again. Ordering, complexity,
+    /// mostly has found out which series are equal to the one before, and their labels are not compared again. Ordering, complexity,
     /// errors, cancel safety and closing are as there.
     ///
     /// # Examples

@@ -57,7 +57,8 @@ fn check<T: Head, O: Order<T> + Clone>(tree: &LoserTree<T, O>) {
     tree.leave_seat();
     let (width, sources) = (tree.losers.len(), tree.heads.len());
     assert_eq!((width, width.ilog2()), (sources.next_power_of_two(), tree.levels));
-    assert_eq!(tree.offsets.is_on, O::PARTS > 0 && (O::IS_CODED || width > 4));
+    assert_eq!(tree.offsets.is_on, tree.wants_offsets());
+    assert!(!tree.offsets.is_on || O::IS_CODED || width > 4);
     let heads = tree.heads.clone();
     let key = |source: usize| heads.get(source)?.as_ref().map(Head::key);
     let is_before = |a: usize, b: usize| match (key(a), key(b)) {

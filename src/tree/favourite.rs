@@ -22,7 +22,8 @@
 //! favourite twice in a row, for then it is more likely that another run begins.
 //!
 //! Where the best of the losers is known anyway, with two sources and in a [line](super::line), it is that which
-//! waits in the final, and nobody moves.
+//! waits in the final, and nobody moves. Nor does anybody by [offset-value codes](super::offsets): an item of the favourite
+//! whose code is below all those on its way wins, and what is there stays as it is.
 //!
 //! # Comparisons
 //!
@@ -37,8 +38,7 @@
 //! - An item of another source that comes by the seat may take L + 1: one from the credit.
 //! - The favourite goes back to its leaf. If it has won at its seat, that takes no match. If not, it plays those below the
 //!   node at which it meets the one who has: at most h − 1 from the credit. So it goes back before there is less, and
-//!   there are h whenever it has lost there. By offset-value codes, where that is because another head has changed, it plays
-//!   all of its path, so at most L.
+//!   there are h whenever it has lost there.
 //! - The credit starts with L. The first item takes the K − 1 comparisons of the first question alone, and none of its L. With
 //!   each level that the tree gets there is one more, and with each that it loses one less, if there is one.
 //!
@@ -88,6 +88,10 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn ahead(&mut self, item: &mut T) -> Result<(), Behind> {
+        if self.has_offsets() && self.is_nearer(item) {
+            self.wins += 1;
+            return Ok(());
+        }
         let code = if self.has_offsets() {
             Self::offset_of_next(&mut self.order, &self.offsets, item).ok_or(Behind(None))?
         } else {
@@ -110,7 +114,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     pub(super) fn bring_to_final(&mut self, head: T) -> Result<usize, T> {
         // The item is there until it is taken out.
-        let Some((item, outcome)) = Held::new(self, head).ahead() else { return Ok(self.finalist) };
+        let Some((item, outcome)) = Held::new(self, head).ask(Self::ahead) else { return Ok(self.finalist) };
         match outcome {
             Ok(()) => Err(item),
             Err(behind) => Ok(self.bring_behind(item, behind)),
@@ -178,7 +182,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             self.winner = self.climb_by_seat(source, player);
         } else {
             // Who waits there has won.
-            let node = if self.is_runner_up_known() { 1 } else { SEAT };
+            let node = if self.stays_in_leaf() { 1 } else { SEAT };
             self.winner = self.losers.get_mut(node).map_or(player, |opponent| mem::replace(opponent, player));
         }
         self.note_item(player);
@@ -280,7 +284,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Raises the favourite, who is the winner, as far as that can be paid for, and has it see whom it meets in the final.
     fn rise(&mut self) {
-        let node = if self.is_runner_up_known() {
+        let node = if self.has_offsets() {
+            self.finalist = self.favourite;
+            self.opponent = self.best_on_path(self.favourite);
+            return;
+        } else if self.stays_in_leaf() {
             1
         } else {
             let mut steps = if self.is_poor() { self.credit.min(1) } else { u64::MAX };
@@ -301,12 +309,23 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.opponent = self.losers.get(node).copied().unwrap_or(Node::exhausted(0));
     }
 
+    /// The smallest code on the way of the winner: by offset-value codes, all of them are against the winner.
+    fn best_on_path(&self, winner: usize) -> Node {
+        let mut best = Node::exhausted(winner);
+        let mut node = self.parent(winner);
+        while node > 0 {
+            best.code = best.code.min(self.losers[node].code);
+            node /= 2;
+        }
+        best
+    }
+
     /// Puts the favourite back into its leaf, if there is one.
     pub(super) fn leave_seat(&mut self) {
         let favourite = self.favourite;
         let is_waiting = self.waiting_favourite().is_some();
         self.forget_favourite();
-        if favourite == NOBODY || self.is_runner_up_known() {
+        if favourite == NOBODY || self.stays_in_leaf() {
             return;
         }
         let (leaf, player) = (self.losers.len() + favourite, self.losers[SEAT]);
@@ -331,7 +350,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// The favourite, if it has lost at its seat, and so is in no other node.
     pub(super) fn waiting_favourite(&self) -> Option<usize> {
-        let is_seated = self.favourite != NOBODY && !self.is_runner_up_known();
+        let is_seated = self.favourite != NOBODY && !self.stays_in_leaf();
         let player = self.losers[SEAT];
         let is_waiting = is_seated && player.is_live() && player.source() == self.favourite;
         is_waiting.then_some(self.favourite)
@@ -343,15 +362,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         (self.favourite, self.finalist) = (NOBODY, NOBODY);
     }
 
-    /// Whether node 1 holds the runner-up.
+    /// Whether the favourite is known to win without a seat.
     #[inline]
-    pub(super) fn is_runner_up_known(&self) -> bool {
-        self.levels <= 1 || self.is_line()
+    pub(super) fn stays_in_leaf(&self) -> bool {
+        self.levels <= 1 || self.is_line() || self.has_offsets()
     }
 
     /// Whether there is a favourite with a seat, and the way of `source` leads by it.
     pub(super) fn comes_by_seat(&self, source: usize) -> bool {
-        let is_seated = self.favourite != NOBODY && !self.is_runner_up_known();
+        let is_seated = self.favourite != NOBODY && !self.stays_in_leaf();
         is_seated && (self.losers.len() + source) >> self.height == self.seat()
     }
 
@@ -362,7 +381,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Whether there is so little credit that only what is won in a row can be spent.
     fn is_poor(&self) -> bool {
-        !O::EXACT && !self.is_runner_up_known() && self.credit < 2 * u64::from(self.levels)
+        !O::EXACT && !self.stays_in_leaf() && self.credit < 2 * u64::from(self.levels)
     }
 
     /// Adds up what the finalist has saved, and returns how often it has won.

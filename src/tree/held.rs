@@ -1,8 +1,7 @@
 use super::LoserTree;
-use super::favourite::Behind;
 use crate::key::Order;
 
-/// The next item of the finalist, which is in no leaf. It goes there if the order panics.
+/// The successor of the head that was popped, which is in no leaf. It goes there if the order panics.
 pub(crate) struct Held<'a, T, O: Order<T>> {
     tree: &'a mut LoserTree<T, O>,
     item: Option<T>,
@@ -14,12 +13,12 @@ impl<'a, T, O: Order<T>> Held<'a, T, O> {
         Self { tree, item: Some(item) }
     }
 
-    /// Finds out whether the item is [ahead](LoserTree::ahead), and gives it back.
+    /// Asks the tree something about the item, and gives it back.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(crate) fn ahead(mut self) -> Option<(T, Result<(), Behind>)> {
-        let outcome = self.tree.ahead(self.item.as_mut()?);
-        Some((self.item.take()?, outcome))
+    pub(crate) fn ask<R>(mut self, ask: impl FnOnce(&mut LoserTree<T, O>, &mut T) -> R) -> Option<(T, R)> {
+        let answer = ask(self.tree, self.item.as_mut()?);
+        Some((self.item.take()?, answer))
     }
 }
 
@@ -27,7 +26,7 @@ impl<T, O: Order<T>> Drop for Held<'_, T, O> {
     #[inline]
     fn drop(&mut self) {
         if let Some(item) = self.item.take() {
-            let source = self.tree.finalist;
+            let source = self.tree.winner.source();
             self.tree.set_head(source, Some(item));
         }
     }

@@ -44,6 +44,14 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             (Some(head), Some(opponent)) => is_before(order, (challenger, head), (other, opponent)),
             _ => challenger.is_before(other),
         };
+        if O::PARTS > 0 {
+            // By branches, as in a tree.
+            if !is_behind && is_before(a) {
+                return challenger;
+            }
+            (*first, *second) = if is_before(b) { (challenger, b) } else { (b, challenger) };
+            return a;
+        }
         let before_a = !is_behind && is_before(a);
         // Nor does it matter what an order that is none says then: each keeps one place.
         let before_b = is_before(b) | before_a;

@@ -139,7 +139,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             // Codes are exact, so to play all matches takes no comparison.
             self.due = Due::Everything;
         }
-        if self.is_runner_up_known() {
+        if self.stays_in_leaf() {
             self.leave_seat();
         }
         // The seat stays where it is, below the new root.

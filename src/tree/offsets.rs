@@ -1,5 +1,8 @@
 //! A tournament by offset-value codes.
 //!
+//! Keys that are strings of bytes begin with their first eight bytes as codes, which cost nothing to keep. Only when these have
+//! been equal too often do offset-value codes take their place: for identifiers or words they would be a burden.
+//!
 //! The codes of all players on the way of the winner are against the winner before, and so is that of its successor, so
 //! they can be compared. The loser of a match then has a code against the winner of that match: its old one, or where
 //! both were equal a new one, which comparing them gives. See [`OffsetCode`].
@@ -14,10 +17,12 @@ use crate::key::{KeyBuffer, MOST_PARTS, OffsetCode, Order};
 /// What a tournament by offset-value codes keeps beside its nodes.
 #[derive(Debug, Clone)]
 pub(super) struct Offsets {
-    /// Whether nodes have offset-value codes.
+    /// Whether nodes have offset-value codes. Before, they have those of the keys alone.
     pub(super) is_on: bool,
     /// Whether they are to have them even where leaves are few.
     is_wanted: bool,
+    /// How often keys have had to be compared since their codes were equal.
+    ties: usize,
     /// Whether the code of the winner is against nothing, since all matches have been played anew, or its head has come
     /// between.
     is_fresh: bool,
@@ -32,6 +37,7 @@ impl Default for Offsets {
         Self {
             is_on: false,
             is_wanted: false,
+            ties: 0,
             is_fresh: true,
             before: KeyBuffer::default(),
             taken: OffsetCode::UNKNOWN,
@@ -43,10 +49,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Whether there are offset-value codes in this order. Where codes tell any two items apart, there is no use for them.
     pub(crate) const HAS_OFFSETS: bool = !O::EXACT && O::PARTS > 0 && O::PARTS <= MOST_PARTS;
 
-    /// Up to how many leaves the bytes of keys are compared right away. By offset-value codes, label sets take 1.1 times as
+    /// Whether leaves are so few that the bytes of keys are compared right away. By offset-value codes, label sets take 1.1 times as
     /// long or more with two sources, about as long with four, 0.8 times with eight and 0.7 times with 16 (bench
     /// `scoreboard`, `labels/labels` and `labels/replicas`, with 1 and 64 here).
-    const FEW_LEAVES: usize = if O::IS_CODED { 0 } else { 4 };
+    #[inline]
+    pub(super) const fn has_few_leaves(&self) -> bool {
+        !O::IS_CODED && self.losers.len() <= 4
+    }
 
     /// Whether nodes have offset-value codes.
     #[allow(clippy::inline_always)]
@@ -55,13 +64,54 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Self::HAS_OFFSETS && self.offsets.is_on
     }
 
-    /// Chooses what the nodes hold, by the number of leaves.
+    /// Whether the nodes are to have offset-value codes: where leaves are not few, once the codes of the keys have turned out to
+    /// tell too little.
+    #[inline]
+    pub(super) const fn wants_offsets(&self) -> bool {
+        let Offsets { is_on, is_wanted, ties, .. } = self.offsets;
+        let is_worth_it = !self.has_few_leaves() && (is_on || ties > 2 * self.losers.len());
+        Self::HAS_OFFSETS && (O::IS_CODED || is_wanted || is_worth_it)
+    }
+
+    /// Chooses what the nodes hold, where the number of leaves has changed.
     pub(super) fn choose_codes(&mut self) {
-        let is_on = Self::HAS_OFFSETS && (self.offsets.is_wanted || self.losers.len() > Self::FEW_LEAVES);
+        let is_on = self.wants_offsets();
         if is_on != self.offsets.is_on {
             // Nothing is known of heads that have been taken in between.
-            self.offsets = Offsets { is_on, is_wanted: self.offsets.is_wanted, ..Offsets::default() };
+            let Offsets { is_wanted, ties, .. } = self.offsets;
+            self.offsets = Offsets { is_on, is_wanted, ties, ..Offsets::default() };
             self.due = Due::Everything;
+        }
+    }
+
+    /// Has the nodes hold offset-value codes from now on, where nothing is due. Who has lost to whom stays, so nobody is compared:
+    /// each loser gets its code against the winner of its match.
+    #[cold]
+    #[inline(never)]
+    fn begin_offsets(&mut self) {
+        self.leave_seat();
+        let winner = self.winner.source();
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        self.offsets.is_on = true;
+        self.winner = self.first_player_by_offset(winner);
+        self.recode(1, winner);
+        self.due = Due::Nothing;
+    }
+
+    /// Gives the losers at `node` and below their codes, where `winner` has come from there.
+    fn recode(&mut self, node: usize, winner: usize) {
+        let width = self.losers.len();
+        let Some(&loser) = self.losers.get(node) else { return };
+        if let (Some(Some(before)), Some(head)) = (self.heads.get(winner), loser.head(&self.heads)) {
+            let code = self.order.code_between(before, head).unwrap_or(OffsetCode::UNKNOWN);
+            self.losers[node].code = code.0;
+        }
+        let levels = self.levels - node.ilog2() - 1;
+        let (a, b) = ((width + winner) >> levels, (width + loser.source()) >> levels);
+        self.recode(a, winner);
+        if a != b {
+            self.recode(b, loser.source());
         }
     }
 
@@ -115,6 +165,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let source = winner.source();
         if self.has_offsets() {
             self.keep_winner(source);
+        } else if self.wants_offsets() {
+            self.begin_offsets();
+            self.keep_winner(source);
         }
         source
     }
@@ -149,6 +202,20 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if O::IS_CODED {
             self.order.hand_on(head, self.offsets.taken);
         }
+    }
+
+    /// Finds out whether an item of the finalist wins by what it has in common with the key that is kept, which stays: beyond
+    /// that, nobody on its way has anything to do with it. So its code is not known.
+    #[inline]
+    pub(super) fn is_nearer(&mut self, item: &T) -> bool {
+        let Offsets { before, is_wanted, .. } = &self.offsets;
+        let is_nearer =
+            !O::IS_CODED && !is_wanted && self.order.is_nearer(before, item, OffsetCode(self.opponent.code));
+        if is_nearer {
+            self.offsets.taken = OffsetCode::UNKNOWN;
+            self.offsets.is_fresh = true;
+        }
+        is_nearer
     }
 
     /// Keeps the key of an item that has won without having been in a leaf.
@@ -191,24 +258,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Plays the matches of a source whose head has no code against the head that was taken last.
     pub(super) fn replay_by_bytes(&mut self, source: usize) {
-        // To go back to its leaf, a favourite that waits would play against the head that has just changed, by the code of the
-        // one before that. So it leaves its seat, where it is in no other node, and comes back like a head that has changed.
-        let waiting = self.waiting_favourite();
-        if waiting.is_some() {
-            self.forget_favourite();
-            self.credit = self.credit.saturating_sub(self.levels.into());
-        } else {
-            self.leave_seat();
-        }
-        self.replay_path_by_bytes(source);
-        if let Some(waiting) = waiting
-            && waiting != source
-        {
-            self.replay_path_by_bytes(waiting);
-        }
-    }
-
-    fn replay_path_by_bytes(&mut self, source: usize) {
+        self.leave_seat();
         // The codes on the way of the winner are against the head that was taken last, or will be.
         if source != self.winner.source() {
             self.sink(source, self.levels + 1, self.winner);
@@ -238,7 +288,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.first_player_by_offset(source)
     }
 
-    /// Plays the match at `node`, as `play` does.
+    /// Plays the match at `node`, as `play` does, by offset-value codes.
     #[inline]
     pub(super) fn play_by_offset(&mut self, node: usize, challenger: Node) -> Node {
         let holder = self.losers[node];
@@ -250,7 +300,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Node::select(holder_wins, holder, challenger)
     }
 
-    /// Plays a match between two that have one code: by their bytes, and equal ones by rank.
+    /// Plays a match between two that have one offset-value code: by their bytes, and equal ones by rank.
     fn play_out(&mut self, node: usize, challenger: Node) -> Node {
         let holder = self.losers[node];
         let code = OffsetCode(holder.code);
@@ -262,5 +312,30 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let (winner, loser) = if holder_wins { (holder, challenger) } else { (challenger, holder) };
         self.losers[node] = Node { code: code.0, ..loser };
         winner
+    }
+
+    /// Plays the match at `node` by the first eight bytes of the keys, and by a branch: keys are seldom in a near cache, and where
+    /// the next winner is guessed, its key is on its way before the match is played.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn play_by_prefix(&mut self, node: usize, challenger: Node) -> Node {
+        let holder = self.losers[node];
+        let holder_wins = if holder.code == challenger.code {
+            self.is_before_by_bytes(holder, challenger)
+        } else {
+            holder.code < challenger.code
+        };
+        if holder_wins {
+            self.losers[node] = challenger;
+            return holder;
+        }
+        challenger
+    }
+
+    /// Whether `a` comes before `b`, which has the same first bytes.
+    #[inline(never)]
+    fn is_before_by_bytes(&mut self, a: Node, b: Node) -> bool {
+        self.offsets.ties += 1;
+        self.is_before(a, b)
     }
 }

@@ -77,7 +77,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let winner = self.challenge(source, challenger);
         self.winner = winner;
         self.streak = select_unpredictable(winner.source() == source, self.streak + 1, 0);
-        if self.streak >= self.long_streak {
+        if self.streak >= self.long_streak && !self.is_pair() {
             self.make_favourite();
         }
         self.due = Due::Nothing;
@@ -113,10 +113,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             }
             return challenger;
         }
+        if O::PARTS > 0 && !self.has_few_leaves() {
+            while node > end {
+                challenger = self.play_by_prefix(node, challenger);
+                node /= 2;
+            }
+            return challenger;
+        }
         self.play_up_with_head(node, end, challenger)
     }
 
-    /// The matches of a challenger whose head may have to be compared. It goes along by reference: looked up
+    /// The matches of a challenger whose head may have to be compared by a comparator. It goes along by reference: looked up
     /// for each match, it takes 1.1 times as long at K = 16 and 1.16 times at K = 1024 (bench `scoreboard`,
     /// `losertree_by`).
     #[allow(clippy::inline_always)]
@@ -136,22 +143,20 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             if let Some(opponent) = holder.head(heads) {
                 let holder_wins = is_before(order, (holder, opponent), (challenger, head));
                 if O::PARTS > 0 {
-                    // A branch here: to compare strings takes long, and what is guessed meanwhile is the next source, whose
-                    // item is on its way then. With replicas, where guessing is easy, the moves below take 1.15 times as
-                    // long at K = 2 and 1.2 times at K = 4, without 0.97 times (bench `scoreboard`, `labels/replicas`,
-                    // `labels/labels`).
+                    // A branch, as in `play_by_prefix`.
                     if holder_wins {
                         (losers[node], challenger, head) = (challenger, holder, opponent);
                     }
-                } else {
-                    if O::HAS_CODES {
-                        losers[node].code = select_unpredictable(holder_wins, challenger.code, holder.code);
-                        challenger.code = select_unpredictable(holder_wins, holder.code, challenger.code);
-                    }
-                    losers[node].rank = select_unpredictable(holder_wins, challenger.rank, holder.rank);
-                    challenger.rank = select_unpredictable(holder_wins, holder.rank, challenger.rank);
-                    head = select_unpredictable(holder_wins, opponent, head);
+                    node /= 2;
+                    continue;
                 }
+                if O::HAS_CODES {
+                    losers[node].code = select_unpredictable(holder_wins, challenger.code, holder.code);
+                    challenger.code = select_unpredictable(holder_wins, holder.code, challenger.code);
+                }
+                losers[node].rank = select_unpredictable(holder_wins, challenger.rank, holder.rank);
+                challenger.rank = select_unpredictable(holder_wins, holder.rank, challenger.rank);
+                head = select_unpredictable(holder_wins, opponent, head);
             }
             node /= 2;
         }

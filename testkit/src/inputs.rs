@@ -107,6 +107,113 @@ fn label(metric: usize, serial: usize, random: &mut Random) -> String {
     )
 }
 
+/// Makes label sets of pods: few labels are long and shared, and each pod's name ends in two hashes.
+#[must_use]
+pub fn pods(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
+    const APPS: [&str; 7] = [
+        "cart",
+        "checkout",
+        "frontend",
+        "ingress-nginx-controller",
+        "ledger-writer",
+        "search",
+        "thanos-query",
+    ];
+    let mut random = Random::seed(seed);
+    each(seed, sources, items, |_| {
+        let app = APPS[random.below(APPS.len())];
+        let (set, pod) = (random.next_u64() & 0xFF_FFFF, random.next_u64() & 0xF_FFFF);
+        let node = random.below(40);
+        format!(
+            "__name__=container_memory_working_set_bytes\0container={app}\0namespace=prod-{}\0\
+             node=ip-10-0-{node}-17.eu-west-1.compute.internal\0pod={app}-{set:06x}-{pod:05x}\0",
+            app.len() % 3
+        )
+    })
+}
+
+/// Makes identifiers as databases have them: 32 random hexadecimal digits in groups.
+#[must_use]
+pub fn identifiers(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
+    let mut random = Random::seed(seed);
+    each(seed, sources, items, |_| {
+        let (high, low) = (random.next_u64(), random.next_u64());
+        let digits = format!("{high:016x}{low:016x}");
+        format!(
+            "{}-{}-{}-{}-{}",
+            &digits[..8],
+            &digits[8..12],
+            &digits[12..16],
+            &digits[16..20],
+            &digits[20..]
+        )
+    })
+}
+
+/// Makes addresses of pages: few hosts, sections that many pages share, and pages that differ late.
+#[must_use]
+pub fn urls(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
+    const HOSTS: [&str; 5] =
+        ["docs.example.org", "example.com", "shop.example.com", "www.example.com", "www.example.net"];
+    let mut random = Random::seed(seed);
+    each(seed, sources, items, |_| {
+        let (host, section) = (random.below(HOSTS.len()), random.below(30));
+        let mut url = format!("https://{}/catalogue/section-{section:02}", HOSTS[host]);
+        for _ in 0..1 + random.below(2) {
+            url.push('/');
+            url.push_str(&word(&mut random));
+        }
+        if random.chance(0.5) {
+            url.push_str(&format!("?page={}&sort=price", random.below(400)));
+        }
+        url
+    })
+}
+
+/// Makes words of one to four syllables, of which short ones come often.
+#[must_use]
+pub fn words(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
+    let mut random = Random::seed(seed);
+    each(seed, sources, items, |_| word(&mut random))
+}
+
+/// Makes paths of files, three to six folders deep.
+#[must_use]
+pub fn paths(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
+    let mut random = Random::seed(seed);
+    // Folders have few names, files have many.
+    let folders: Vec<_> = (0..40).map(|_| word(&mut random)).collect();
+    each(seed, sources, items, |_| {
+        let mut path = String::from("/home/build/workspace");
+        for _ in 0..2 + random.below(4) {
+            path.push('/');
+            path.push_str(&folders[random.below(folders.len())]);
+        }
+        path.push_str(&format!("/{}_{}.rs", word(&mut random), random.below(100)));
+        path
+    })
+}
+
+fn word(random: &mut Random) -> String {
+    const BEGINNINGS: [&str; 16] =
+        ["b", "br", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "st", "t", "v"];
+    const ENDINGS: [&str; 10] = ["a", "an", "e", "en", "er", "i", "is", "o", "on", "u"];
+    let syllables = 1 + random.below(2) + random.below(3);
+    (0..syllables)
+        .map(|_| [BEGINNINGS[random.below(BEGINNINGS.len())], ENDINGS[random.below(ENDINGS.len())]].concat())
+        .collect()
+}
+
+/// Deals strings to sources at random.
+fn each(seed: u64, sources: usize, items: usize, mut make: impl FnMut(usize) -> String) -> Vec<Vec<String>> {
+    let mut random = Random::seed(!seed);
+    dealt(sources, items, |runs| {
+        for index in 0..items {
+            runs[random.below(sources)].push(make(index));
+        }
+    })
+}
+
 fn dealt<T: Ord>(sources: usize, items: usize, deal: impl FnOnce(&mut [Vec<T>])) -> Vec<Vec<T>> {
     let share = items.checked_div(sources).unwrap_or(0);
     let mut runs: Vec<_> = (0..sources).map(|_| Vec::with_capacity(share)).collect();
