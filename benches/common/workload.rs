@@ -56,7 +56,7 @@ impl Key for String {
 
 impl Key for i128 {
     fn digest(&self) -> u64 {
-        self.unsigned_abs() as u64
+        u64::try_from(self.unsigned_abs() >> 64).unwrap_or(u64::MAX)
     }
 }
 
@@ -407,7 +407,9 @@ pub(crate) const WIDE: Workload<i128> = Workload {
         let wide = |number: u64| i128::from(number.cast_signed()) << 64 | i128::from(number.rotate_left(17));
         let mut runs: Vec<Vec<_>> =
             inputs::uniform(15, k, n).into_iter().map(|run| run.into_iter().map(wide).collect()).collect();
-        runs.iter_mut().for_each(|run| run.sort_unstable());
+        for run in &mut runs {
+            run.sort_unstable();
+        }
         runs
     },
 };

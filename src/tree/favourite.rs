@@ -309,17 +309,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.opponent = self.losers.get(node).copied().unwrap_or(Node::exhausted(0));
     }
 
-    /// The smallest code on the way of the winner: by offset-value codes, all of them are against the winner.
-    fn best_on_path(&self, winner: usize) -> Node {
-        let mut best = Node::exhausted(winner);
-        let mut node = self.parent(winner);
-        while node > 0 {
-            best.code = best.code.min(self.losers[node].code);
-            node /= 2;
-        }
-        best
-    }
-
     /// Puts the favourite back into its leaf, if there is one.
     pub(super) fn leave_seat(&mut self) {
         let favourite = self.favourite;

@@ -218,6 +218,17 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         is_nearer
     }
 
+    /// The smallest code on the way of the winner: by offset-value codes, all of them are against the winner.
+    pub(super) fn best_on_path(&self, winner: usize) -> Node {
+        let mut best = Node::exhausted(winner);
+        let mut node = self.parent(winner);
+        while node > 0 {
+            best.code = best.code.min(self.losers[node].code);
+            node /= 2;
+        }
+        best
+    }
+
     /// Keeps the key of an item that has won without having been in a leaf.
     #[inline]
     pub(super) fn keep_ahead(&mut self, item: &mut T, code: u64) {

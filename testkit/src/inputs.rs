@@ -159,12 +159,12 @@ pub fn urls(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
     each(seed, sources, items, |_| {
         let (host, section) = (random.below(HOSTS.len()), random.below(30));
         let mut url = format!("https://{}/catalogue/section-{section:02}", HOSTS[host]);
-        for _ in 0..1 + random.below(2) {
+        for _ in 0..=random.below(2) {
             url.push('/');
             url.push_str(&word(&mut random));
         }
         if random.chance(0.5) {
-            url.push_str(&format!("?page={}&sort=price", random.below(400)));
+            url = format!("{url}?page={}&sort=price", random.below(400));
         }
         url
     })
@@ -189,8 +189,7 @@ pub fn paths(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
             path.push('/');
             path.push_str(&folders[random.below(folders.len())]);
         }
-        path.push_str(&format!("/{}_{}.rs", word(&mut random), random.below(100)));
-        path
+        format!("{path}/{}_{}.rs", word(&mut random), random.below(100))
     })
 }
 
