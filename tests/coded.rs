@@ -214,10 +214,12 @@ fn a_head_that_comes_before_the_last_winner_wins() {
     assert_eq!(tree.pop(), Some((1, vec![b'c'; 20])));
 }
 
-/// The tournament knows which items are equal to the ones before, so that an adaptor reads no key.
+/// Once there are offset-value codes, the tournament knows which items are equal to the ones before, so that an adaptor reads no key.
 #[test]
 fn to_drop_duplicates_reads_no_key() {
     for sources in [5, 16] {
+        // They begin after two ties for each leaf, and these label sets tie in each match: until then, two keys for each item.
+        let start = 4 * (2 * sources).next_power_of_two();
         // All of each source in another one, too.
         let runs = label_runs(sources);
         let twice = || runs.iter().chain(&runs).cloned();
@@ -225,12 +227,12 @@ fn to_drop_duplicates_reads_no_key() {
         assert_eq!(merge(twice()).count(), 2 * LABEL_SETS);
         let plain = READS.take();
         let distinct = merge(twice()).dedup().count();
-        assert_eq!(READS.take(), plain, "sync, {sources} sources");
+        assert!((plain..=plain + start).contains(&READS.take()), "sync, {sources} sources");
         assert!(distinct <= LABEL_SETS);
         let sources = || twice().map(from_iter);
         assert_eq!(block_on(ProxyResponseLoserTree::new(sources()).count()), 2 * LABEL_SETS);
         let plain = READS.take();
         assert_eq!(block_on(ProxyResponseLoserTree::new(sources()).dedup().count()), distinct);
-        assert_eq!(READS.take(), plain, "async");
+        assert!((plain..=plain + start).contains(&READS.take()), "async");
     }
 }
