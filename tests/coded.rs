@@ -219,7 +219,7 @@ fn a_head_that_comes_before_the_last_winner_wins() {
 fn to_drop_duplicates_reads_no_key() {
     for sources in [5, 16] {
         // They begin after two ties for each leaf, and these label sets tie in each match: until then, two keys for each item.
-        let start = 4 * (2 * sources).next_power_of_two();
+        let start = 4 * usize::next_power_of_two(2 * sources);
         // All of each source in another one, too.
         let runs = label_runs(sources);
         let twice = || runs.iter().chain(&runs).cloned();
