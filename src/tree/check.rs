@@ -246,3 +246,32 @@ fn every_node_is_as_if_all_had_been_played() {
         Trial::<Vec<u8>, _>::new(&By::new(Vec::<u8>::cmp), seed).run();
     }
 }
+
+#[test]
+fn offset_value_codes_begin_after_two_ties_for_each_of_many_leaves_and_stay() {
+    let key = |number: u64, ties: bool| {
+        let beginning: &[u8] = if ties { b"the same" } else { b"" };
+        [beginning, &number.to_be_bytes()].concat()
+    };
+    for (sources, ties) in [(2, true), (3, true), (4, true), (5, true), (8, true), (40, true), (8, false)] {
+        let mut numbers = 0..;
+        let mut next = || numbers.next().map(|number| key(number, ties));
+        let mut tree = LoserTree::new(Natural, (0..sources).map(|_| next()));
+        for _ in 0..200 {
+            tree.settle();
+            let (width, is_on) = (tree.losers.len(), tree.offsets.is_on);
+            assert_eq!(is_on, sources > 4 && tree.offsets.ties > 2 * width, "{sources} sources");
+            // None is counted after that: they have begun at once.
+            assert!(tree.offsets.ties <= 2 * width + tree.levels as usize || sources <= 4);
+            let Some((source, _)) = tree.pop() else { return };
+            tree.set_head(source, next());
+        }
+        assert_eq!(tree.offsets.is_on, sources > 4 && ties);
+        // More leaves do not end them, though there have been fewer ties than two for each.
+        while tree.losers.len() < 128 {
+            tree.push(next());
+        }
+        tree.settle();
+        assert_eq!(tree.offsets.is_on, sources > 4 && ties);
+    }
+}

@@ -22,7 +22,7 @@ pub(super) struct Offsets {
     /// Whether they are to have them even where leaves are few.
     is_wanted: bool,
     /// How often keys have had to be compared since their codes were equal.
-    ties: usize,
+    pub(super) ties: usize,
     /// Whether the code of the winner is against nothing, since all matches have been played anew, or its head has come
     /// between.
     is_fresh: bool,
