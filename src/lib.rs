@@ -114,12 +114,12 @@
 //! # Without a clock
 //!
 //! `wasm32-unknown-unknown` has no clock, and asking the standard library for one panics there. Nothing in here does: no time passes,
-//! so ages and durations in figures and reports are zero, a pool passes no grant on, and a [`Closer`](stream::Closer) has no
+//! so ages and durations in figures and reports are zero, a pool passes no grant on, nothing is held for long, and a [`Closer`](stream::Closer) has no
 //! time limit but that of its `sleep`. A timeout of a response set is an error there, [`Cause::NoTimer`](error::Cause::NoTimer).
 //!
 //! Elsewhere the clock is read where a time was asked for, and not for items: by [`Builder::times`](stream::Builder::times), by
 //! timeouts, by the feature `metrics` once for each merge, by ledgers at [level sites](resource::LedgerLevel::Sites), by gates for each
-//! reader, and by pools for each grant to somebody who has waited.
+//! reader, and by pools for each snapshot and each grant to somebody who has waited.
 //!
 //! # The floors
 //!

@@ -40,12 +40,9 @@ impl KeyBuffer {
     #[inline]
     pub(super) fn is_nearer<K: SortKey + ?Sized>(&self, key: &K, code: OffsetCode) -> bool {
         let Some((part, bytes)) = code.told_by::<K>() else { return false };
-        if part > 0 && (0..part).any(|part| self.parts.get(part).map(Vec::as_slice) != Some(key.part(part))) {
-            return false;
-        }
-        match (self.parts.get(part).and_then(|before| before.get(..bytes)), key.part(part).get(..bytes)) {
-            (Some(before), Some(key)) => before == key,
-            _ => false,
-        }
+        let before = |part| self.parts.get(part).map_or(&[][..], Vec::as_slice);
+        let told = key.part(part).get(..bytes);
+        (0..part).all(|part| before(part) == key.part(part))
+            && told.is_some_and(|told| before(part).get(..bytes) == Some(told))
     }
 }

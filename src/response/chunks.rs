@@ -9,9 +9,8 @@ use crate::Chunk;
 /// What is not known to be there already is put behind, out of order, and sorted in when it has become as much as what is in
 /// order. So each chunk takes part in few sorts, whatever order the duplicates come in; a pass over all chunks for each duplicate
 /// would take the square of how many duplicates there are.
-#[derive(Default)]
 pub(super) struct Chunks {
-    /// Sorted, each once, if they are `in_order`; as the series has them until then.
+    /// Sorted, each once, if that `is_in_order`; as the series has them until then.
     front: Vec<Chunk>,
     is_in_order: bool,
     /// Some of these may be there more than once.

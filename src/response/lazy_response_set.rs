@@ -29,8 +29,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What has been received and not been merged is bounded by frames and by bytes, unless series [have to be held
 /// back](super::SeriesOrder), which has [a bound of its own](super::ResponseSetOptions::hold_limit_bytes) and gives them as
 /// one frame. In memory at a time are at most the bytes of the buffer and one frame more, which the store has given and
-/// for which there is no room yet; a frame that is larger than the buffer is let in when the buffer is empty. No frame is larger than [its
-/// limit](super::ResponseSetOptions::frame_limit_bytes).
+/// for which there is no room yet; a frame that is larger than the buffer is let in when the buffer is empty. No frame is larger
+/// than [its limit](super::ResponseSetOptions::frame_limit_bytes).
 ///
 /// With a pool, the frames are charged to its budget. The set takes memory that there is and never waits in the queue of
 /// the pool, so that a set which nobody reads stands in nobody's way. A frame for which there is none is put off until

@@ -45,7 +45,8 @@ type Merge<S> = ProxyResponseLoserTree<ResponseSet<S>>;
 /// [`Warn`](super::PartialResponseStrategy::Warn) an error is yielded as a [`Warning`](crate::Warning) that names the store,
 /// the others go on, and [`stats`](Self::stats) say that the answer is partial; but for stores that are
 /// [required](super::Store::required). A store that panics has failed, with
-/// [`Cause::Panicked`](crate::error::Cause::Panicked), however it is received. Where a store is a query itself, the path of an error or a warning leads to where it happened.
+/// [`Cause::Panicked`](crate::error::Cause::Panicked), however it is received. Where a store is a query itself, the path of an
+/// error or a warning leads to where it happened.
 ///
 /// # Cancel safety
 ///

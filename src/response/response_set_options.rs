@@ -36,8 +36,8 @@ use crate::resource::BytePool;
 ///
 /// # Timeouts
 ///
-/// They take a clock, that of the tokio runtime where the store is waited for: of the task of a lazy set, of whoever polls another. There is [an
-/// error](crate::error::Cause::NoTimer) where there is no runtime. One that is entered and not run has a clock that stands still, and
+/// They take a clock, that of the tokio runtime where the store is waited for: of the task of a lazy set, of whoever polls
+/// another. There is [an error](crate::error::Cause::NoTimer) where there is no runtime. One that is entered and not run has a clock that stands still, and
 /// nothing ever times out: see [`ProxyQueryBuilder::response_sets`](super::ProxyQueryBuilder::response_sets).
 ///
 /// # Examples

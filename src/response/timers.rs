@@ -85,7 +85,7 @@ impl Timers {
         (self.timeouts.of(waiting_for), total)
     }
 
-    /// When the store that is waited for has had its time, and which one; `None` if it has any time, or there is no clock. The
+    /// When the store that is waited for has had its time, and which one; `None` if it may take any time, or there is no clock. The
     /// clock runs from the first call on, until it is answered.
     pub(super) fn deadline(&mut self, waiting_for: Timeout) -> Option<(Instant, TimedOut)> {
         let (limit, total) = self.limits(waiting_for);

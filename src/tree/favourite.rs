@@ -284,11 +284,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Raises the favourite, who is the winner, as far as that can be paid for, and has it see whom it meets in the final.
     fn rise(&mut self) {
-        let node = if self.has_offsets() {
+        if self.has_offsets() {
             self.finalist = self.favourite;
             self.opponent = self.best_on_path(self.favourite);
             return;
-        } else if self.stays_in_leaf() {
+        }
+        let node = if self.stays_in_leaf() {
             1
         } else {
             let mut steps = if self.is_poor() { self.credit.min(1) } else { u64::MAX };
@@ -351,7 +352,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         (self.favourite, self.finalist) = (NOBODY, NOBODY);
     }
 
-    /// Whether the favourite is known to win without a seat.
+    /// Whether the favourite needs no seat: who waits in the final is known without.
     #[inline]
     pub(super) fn stays_in_leaf(&self) -> bool {
         self.levels <= 1 || self.is_line() || self.has_offsets()

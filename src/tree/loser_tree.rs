@@ -35,9 +35,10 @@ use crate::key::Order;
 /// `O(K)` memory; nothing is allocated after construction save by [`push`](Self::push), which doubles the tree when it is full,
 /// without a comparison. Sources that have ended are among the K until they are [removed](Self::retain).
 ///
-/// Keys that are [strings of bytes](crate::key::SortKey::PARTS) are compared only where their first eight bytes are the same. With
-/// more than four sources, once that has been so more than 2·K times, offset-value codes take the place of those eight bytes,
-/// for as long as there are more than four. To begin with them, each head but the winner is read once, with the one that it has
+/// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), two sources have one comparison for each item, and more have one
+/// only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. With more than four sources,
+/// once that has been so more than twice for each leaf of the tree, offset-value codes take the place of those, for as long as there
+/// are more than four. To begin with them, each head but the winner is read once, with the one that it has
 /// lost to. From then on a head is also compared once with the winner that was taken from its source, which makes one comparison
 /// more; of the others most are of codes. One of another source than the winner's, or one that goes backwards, is compared by its
 /// bytes until it loses. The key of the winner is copied, into memory that is allocated again only for a longer one; but not where

@@ -14,7 +14,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// # Complexity
     ///
     /// Amortised `O(1)`; the first question afterwards plays the matches above the new leaf, also where the tree has grown. Only
-    /// the fifth source of keys that are strings of bytes has everything played, since codes are of another kind from then on.
+    /// where a fifth source of keys that are strings of bytes has [offset-value codes](LoserTree#complexity) begin again is everything
+    /// played.
     pub fn push(&mut self, head: Option<T>) -> usize {
         let source = self.heads.len();
         if source == self.losers.len() {

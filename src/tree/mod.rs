@@ -53,9 +53,9 @@
 //! - Strings of bytes begin with their first eight bytes as codes, and a match of these is a branch: such keys are seldom in a near
 //!   cache, and where the processor guesses who wins, the next key is on its way before the match is played. Two of them are just
 //!   compared.
-//! - Where sources of strings are many and those eight bytes are often equal, the tree goes over to *offset-value codes*. The losers on the winner's path have codes
-//!   against the winner, and so has its successor when it comes; of codes against one key the smaller is that of the
-//!   smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code against
+//! - Where sources of strings are many and those eight bytes are often equal, the tree goes over to *offset-value codes*. The losers
+//!   on the winner's path have codes against the winner, and so has its successor when it comes; of codes against one key the
+//!   smaller is that of the smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code against
 //!   the item it has lost to. In this picture the winner `aab` has been taken, its successor is `abd`, and each code is
 //!   written as the first place that differs and the byte there:
 //!

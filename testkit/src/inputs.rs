@@ -120,7 +120,7 @@ pub fn pods(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
         "thanos-query",
     ];
     let mut random = Random::seed(seed);
-    each(seed, sources, items, |_| {
+    each(seed, sources, items, || {
         let app = APPS[random.below(APPS.len())];
         let (set, pod) = (random.next_u64() & 0xFF_FFFF, random.next_u64() & 0xF_FFFF);
         let node = random.below(40);
@@ -136,7 +136,7 @@ pub fn pods(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
 #[must_use]
 pub fn identifiers(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
     let mut random = Random::seed(seed);
-    each(seed, sources, items, |_| {
+    each(seed, sources, items, || {
         let (high, low) = (random.next_u64(), random.next_u64());
         let digits = format!("{high:016x}{low:016x}");
         format!(
@@ -156,7 +156,7 @@ pub fn urls(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
     const HOSTS: [&str; 5] =
         ["docs.example.org", "example.com", "shop.example.com", "www.example.com", "www.example.net"];
     let mut random = Random::seed(seed);
-    each(seed, sources, items, |_| {
+    each(seed, sources, items, || {
         let (host, section) = (random.below(HOSTS.len()), random.below(30));
         let mut url = format!("https://{}/catalogue/section-{section:02}", HOSTS[host]);
         for _ in 0..=random.below(2) {
@@ -174,7 +174,7 @@ pub fn urls(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
 #[must_use]
 pub fn words(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
     let mut random = Random::seed(seed);
-    each(seed, sources, items, |_| word(&mut random))
+    each(seed, sources, items, || word(&mut random))
 }
 
 /// Makes paths of files, three to six folders deep.
@@ -183,7 +183,7 @@ pub fn paths(seed: u64, sources: usize, items: usize) -> Vec<Vec<String>> {
     let mut random = Random::seed(seed);
     // Folders have few names, files have many.
     let folders: Vec<_> = (0..40).map(|_| word(&mut random)).collect();
-    each(seed, sources, items, |_| {
+    each(seed, sources, items, || {
         let mut path = String::from("/home/build/workspace");
         for _ in 0..2 + random.below(4) {
             path.push('/');
@@ -204,11 +204,11 @@ fn word(random: &mut Random) -> String {
 }
 
 /// Deals strings to sources at random.
-fn each(seed: u64, sources: usize, items: usize, mut make: impl FnMut(usize) -> String) -> Vec<Vec<String>> {
+fn each(seed: u64, sources: usize, items: usize, mut make: impl FnMut() -> String) -> Vec<Vec<String>> {
     let mut random = Random::seed(!seed);
     dealt(sources, items, |runs| {
-        for index in 0..items {
-            runs[random.below(sources)].push(make(index));
+        for _ in 0..items {
+            runs[random.below(sources)].push(make());
         }
     })
 }
