@@ -37,7 +37,7 @@ use common::{asynchronous, sync};
 #[derive(Parser)]
 #[command(about = "Times all contenders in turns and prints tables of medians")]
 struct Options {
-    /// Time for a tenth as long: less than a minute in all.
+    /// Time for a tenth as long: a few minutes in all.
     #[arg(long)]
     quick: bool,
 
