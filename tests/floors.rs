@@ -150,14 +150,6 @@ fn the_clock_is_read_in_one_place_and_that_of_a_runtime_in_another() {
 }
 
 #[test]
-fn no_file_is_long() {
-    for (_, path) in sources() {
-        let lines = fs::read_to_string(&path).expect("the file can be read").lines().count();
-        assert!(lines <= 420, "{} has {lines} lines", path.display());
-    }
-}
-
-#[test]
 fn unsafe_code_is_forbidden() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .expect("Cargo.toml is there");

@@ -209,19 +209,23 @@ fn seeks_are_no_streak() {
 
 /// One source has nine items in ten; the others come in between, one by one.
 #[test]
-fn a_source_that_comes_back_keeps_its_place() {
+fn a_source_that_comes_back_is_tried_at_once() {
     const ITEMS: usize = 20_000;
     let comparisons = Comparisons::new();
     for sources in [3, 4, 5, 8, 16, 33, 64] {
+        let mut given_up = 0;
         for seed in 0..30 {
             let counted = uncoded(&comparisons, &inputs::skewed(seed, sources, ITEMS));
-            // Nine of one comparison, and one that plays on all levels and in the final, in which another one is played.
+            // Nine of one comparison; one that loses, and one of another source, at one for each level at most; and as many less one
+            // to find the runner-up again.
             let levels = sources.next_power_of_two().ilog2() as usize;
-            assert!(
-                counted < ITEMS * (9 + levels + 2) / 10 * 21 / 20,
-                "K = {sources}, seed {seed}: {counted}"
-            );
+            if counted >= ITEMS * (9 + 3 * levels - 1) / 10 {
+                // The first tries have failed by chance, and there was nothing left to pay for another.
+                assert!(counted < ITEMS * levels + sources, "K = {sources}, seed {seed}: {counted}");
+                given_up += 1;
+            }
         }
+        assert!(given_up <= 1, "K = {sources}: {given_up} of 30");
     }
 }
 
@@ -256,17 +260,17 @@ impl Account {
         taken
     }
 
-    /// Has the first source win until it has been seen to be the favourite, and then go on for a moment or be beaten at once.
-    /// So it saves as little as it can, and each time the others come by its seat as often as they may.
+    /// Has the first source win until it has been seen to be in a streak, and then go on for a moment or be beaten at once.
+    /// So it saves as little as it can.
     ///
     /// With some probability, another head changes when that has just been seen.
-    fn beat_the_favourite(&mut self, random: &mut Random, others: usize, disturbed: f64) {
+    fn end_streaks(&mut self, random: &mut Random, others: usize, disturbed: f64) {
         let levels = levels(self.tree.sources());
         let mut last = 0;
         for _ in 0..1_000 {
             let taken = self.ask();
             if taken != levels && random.chance(disturbed) {
-                // It goes back to its leaf, wherever its seat is, and has won there or not.
+                // The runner-up is forgotten, however much is known of it.
                 let source = random.below(self.tree.sources());
                 let head = self.tree.heads()[source];
                 self.tree.set_head(source, head);
@@ -288,7 +292,7 @@ impl Account {
 }
 
 #[test]
-fn a_favourite_that_is_beaten_as_soon_as_it_is_one() {
+fn a_streak_that_ends_as_soon_as_it_has_begun() {
     for sources in [4, 8, 16, 64] {
         for (seed, disturbed) in (0..40).zip([0.0, 0.1, 0.5].into_iter().cycle()) {
             // All others win in turn, or those of the other half, who play on all levels.
@@ -298,14 +302,14 @@ fn a_favourite_that_is_beaten_as_soon_as_it_is_one() {
                 turn if turn <= others => Some(turn as u64 * TURN),
                 _ => Some(u64::MAX),
             });
-            Account::new(heads).beat_the_favourite(&mut Random::seed(seed), others, disturbed);
+            Account::new(heads).end_streaks(&mut Random::seed(seed), others, disturbed);
         }
     }
 }
 
 /// What it saves there is more for each item, but not for those that were before.
 #[test]
-fn a_favourite_in_a_tree_that_grows() {
+fn a_streak_in_a_tree_that_grows() {
     for sources in [4, 8, 16, 32] {
         for wins in 0..40 {
             let mut account = Account::new((0..sources).map(|source| Some(source as u64 * TURN)));
@@ -330,20 +334,20 @@ fn a_favourite_in_a_tree_that_grows() {
                 account.ask();
                 account.tree.push(Some(source as u64 * TURN));
             }
-            account.beat_the_favourite(&mut Random::seed(wins), 2 * sources - 1, 0.0);
+            account.end_streaks(&mut Random::seed(wins), 2 * sources - 1, 0.0);
         }
     }
 }
 
 /// To remove half of the sources or more pays for all that is due then: one comparison for each.
 #[test]
-fn a_favourite_in_a_tree_that_shrinks_and_grows() {
+fn a_streak_in_a_tree_that_shrinks_and_grows() {
     for sources in [4, 8, 16, 32] {
         for seed in 0..40 {
             let random = &mut Random::seed(seed);
             let mut account = Account::new((0..sources).map(|source| Some(source as u64 * TURN)));
             for _ in 0..8 {
-                account.beat_the_favourite(random, sources - 1, 0.0);
+                account.end_streaks(random, sources - 1, 0.0);
                 account.ask();
                 let left = sources / if random.chance(0.8) { 2 } else { 4 };
                 let last = account.tree.heads().iter().flatten().max().copied().unwrap();
@@ -381,9 +385,9 @@ fn to_find_each(sources: usize, winners: &[usize]) -> Vec<usize> {
     merge.take(winners.len()).map(|_| comparisons.take()).collect()
 }
 
-/// When a source becomes the favourite, what that saves, and when it goes back to its leaf.
+/// When a streak begins, what that saves, and what it takes to end.
 #[test]
-fn what_items_take_while_favourites_come_and_go() {
+fn what_items_take_while_streaks_begin_and_end() {
     let check = |sources: usize, story: &[(&[usize], &[usize])]| {
         let winners: Vec<_> = story.iter().flat_map(|(winners, _)| *winners).copied().collect();
         let mut taken = to_find_each(sources, &winners).into_iter();
@@ -395,39 +399,29 @@ fn what_items_take_while_favourites_come_and_go() {
     check(
         16,
         &[
-            // As long as there is little to pay with, eight wins in a row are no chance; then it rises by steps.
+            // As long as there is little to pay with, eight wins in a row are no chance; then the runner-up is found by steps.
             (&[0; 12], &[15, 4, 4, 4, 4, 4, 4, 4, 5, 4, 3, 1]),
             (&[0; 50], &[1; 50]),
-            // It goes back at once, and after such a long run the next one does not have to wait.
-            (&[9; 3], &[7, 1, 1]),
-            // After a short one, two wins in a row are no chance.
-            (&[0; 6], &[4, 4, 7, 1, 1, 1]),
-            // It was not the favourite before.
+            // The runner-up was at the top. Two wins in a row are no chance any more.
+            (&[9; 6], &[4, 4, 7, 1, 1, 1]),
+            // A source that has stayed often is tried as soon as it wins again.
+            (&[0; 3], &[4, 7, 1]),
+            (&[12], &[4]),
+            (&[0; 3], &[7, 1, 1]),
             (&[12, 11, 10, 9], &[4; 4]),
-            (&[0; 3], &[4, 4, 7]),
-            // Now it was: as many others may win as there are levels, and one of them twice in a row.
-            (&[12, 12, 9, 9], &[1, 5, 5, 5]),
-            (&[0; 3], &[5, 1, 1]),
-            // But not three times, after which that one has won often enough to be the favourite itself.
-            (&[12; 9], &[1, 5, 8, 7, 1, 1, 1, 1, 1]),
-            (&[0; 12], &[4, 4, 7, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
-            // The next one has not won as the favourite, so it was still the other one before.
-            (&[9], &[7]),
-            (&[0; 6], &[4, 4, 7, 1, 1, 1]),
-            // Nor may more others win than there are levels.
-            (&[12, 11, 10, 9, 12], &[1, 5, 5, 5, 8]),
-            (&[0; 5], &[4, 4, 7, 1, 1]),
-            // Not even if it wins in between, unless by an item of its own.
-            (&[12, 11, 0, 12, 11, 0, 12], &[1, 5, 5, 1, 5, 5, 4]),
+            (&[0; 2], &[7, 1]),
+            // The runner-up is the neighbour, so that nobody is met below. Trying fails three times, and then no more at once.
+            (&[1, 0, 1, 0, 1, 0, 1], &[1, 7, 1, 7, 1, 7, 1]),
+            (&[0; 4], &[4, 4, 7, 1]),
         ],
     );
     // In a line, all that it takes is to have won often in a row.
     check(3, &[(&[0; 12], &[2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1]), (&[1, 0, 1, 0], &[2, 2, 2, 2])]);
 }
 
-/// The favourite goes back when another head changes. What it has saved is not lost.
+/// The runner-up is forgotten when another head changes. What it has saved is not lost.
 #[test]
-fn what_a_favourite_has_saved_is_there_for_the_next_one() {
+fn what_a_streak_has_saved_is_there_for_the_next_one() {
     let comparisons = Comparisons::new();
     let heads = (0..16).map(|source| Some(1_000 + source));
     let mut tree = LoserTree::new(By::new(comparisons.counting(u64::cmp)), heads);
@@ -443,8 +437,8 @@ fn what_a_favourite_has_saved_is_there_for_the_next_one() {
     tree.set_head(9, Some(2_000));
     tree.settle();
     assert_eq!(comparisons.take(), 4);
-    // It need not win eight times in a row to have that place again.
-    assert_eq!([21, 22, 23].map(|key| win(&mut tree, key)), [4, 7, 1]);
+    // It need not win eight times in a row to be tried again: it has stayed often.
+    assert_eq!([21, 22, 23].map(|key| win(&mut tree, key)), [7, 1, 1]);
 }
 
 #[test]
@@ -470,13 +464,13 @@ fn a_tree_that_has_grown_is_like_one_of_its_size() {
 
 /// To put three in a line may take a comparison more than their matches do, which is not there for a favourite then.
 #[test]
-fn a_favourite_in_a_tree_that_has_been_a_line() {
+fn a_streak_in_a_tree_that_has_been_a_line() {
     for seed in 0..40 {
         let mut account = Account::new([0, 2, 1].map(|turn| Some(turn * TURN)).into_iter());
         account.ask();
         assert_eq!(account.sum, 3);
         account.tree.push(Some(3 * TURN));
-        account.beat_the_favourite(&mut Random::seed(seed), 3, 0.0);
+        account.end_streaks(&mut Random::seed(seed), 3, 0.0);
     }
 }
 

@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::order::sealed::Sealed;
-use super::{KeyBuffer, OffsetCode, Order, SortKey};
+use super::{KeyBuffer, Meeting, OffsetCode, Order, SortKey};
 
 /// The order of a key that a function makes of each item.
 ///
@@ -119,14 +119,21 @@ macro_rules! order {
             }
 
             #[inline]
-            fn is_nearer(&mut self, before: &KeyBuffer, item: &T, code: OffsetCode) -> bool {
-                before.is_nearer(&(self.0)(item), code)
-            }
-
-            #[inline]
             fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
                 let before = (self.0)(before);
                 OffsetCode::after(&before, &(self.0)(item))
+            }
+
+            #[inline]
+            fn compare_all(&mut self, a: &T, b: &T) -> (Ordering, OffsetCode) {
+                let a = (self.0)(a);
+                OffsetCode::compare_all(&a, &(self.0)(b))
+            }
+
+            #[inline]
+            fn meet(&mut self, item: &T, other: &T, code: OffsetCode) -> Meeting {
+                let item = (self.0)(item);
+                code.meet(&item, &(self.0)(other))
             }
 
             #[inline]

@@ -53,6 +53,11 @@ impl<T: SortKey> Order<Coded<T>> for ByOffsetCode {
     }
 
     #[inline]
+    fn compare_all(&mut self, a: &Coded<T>, b: &Coded<T>) -> (Ordering, OffsetCode) {
+        OffsetCode::compare_all(&a.item, &b.item)
+    }
+
+    #[inline]
     fn compare_coded(&mut self, code: OffsetCode, a: &Coded<T>, b: &Coded<T>) -> (Ordering, OffsetCode) {
         code.compare(&a.item, &b.item)
     }

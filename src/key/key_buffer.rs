@@ -34,15 +34,4 @@ impl KeyBuffer {
     pub(super) fn code_of_next<K: SortKey + ?Sized>(&self, key: &K) -> Option<OffsetCode> {
         OffsetCode::after_parts(|part| self.parts.get(part).map_or(&[], Vec::as_slice), key)
     }
-
-    /// Whether `key` has all in common with the key that is here that tells the one with this code from it. Then it is the
-    /// smaller of the two.
-    #[inline]
-    pub(super) fn is_nearer<K: SortKey + ?Sized>(&self, key: &K, code: OffsetCode) -> bool {
-        let Some((part, bytes)) = code.told_by::<K>() else { return false };
-        let before = |part| self.parts.get(part).map_or(&[][..], Vec::as_slice);
-        let told = key.part(part).get(..bytes);
-        (0..part).all(|part| before(part) == key.part(part))
-            && told.is_some_and(|told| before(part).get(..bytes) == Some(told))
-    }
 }

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::order::sealed::Sealed;
-use super::{KeyBuffer, OffsetCode, Order, SortKey};
+use super::{KeyBuffer, Meeting, OffsetCode, Order, SortKey};
 
 /// The order that items have of themselves: that of their [`SortKey`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,13 +40,18 @@ impl<T: SortKey> Order<T> for Natural {
     }
 
     #[inline]
-    fn is_nearer(&mut self, before: &KeyBuffer, item: &T, code: OffsetCode) -> bool {
-        before.is_nearer(item, code)
+    fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
+        OffsetCode::after(before, item)
     }
 
     #[inline]
-    fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
-        OffsetCode::after(before, item)
+    fn compare_all(&mut self, a: &T, b: &T) -> (Ordering, OffsetCode) {
+        OffsetCode::compare_all(a, b)
+    }
+
+    #[inline]
+    fn meet(&mut self, item: &T, other: &T, code: OffsetCode) -> Meeting {
+        code.meet(item, other)
     }
 
     #[inline]

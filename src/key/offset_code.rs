@@ -38,6 +38,20 @@ use super::SortKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OffsetCode(pub(crate) u64);
 
+/// What a key that follows the one that was taken last has in common with it, as far as comparing it with another tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// The key comes before the other one, whose code stays the same against it.
+    Before,
+    /// The key comes before the other one, which gets this code against it.
+    Nearer(OffsetCode),
+    /// The key does not come before the other one, and has this code against the one that was taken: of two differences, the one
+    /// that comes first.
+    After(OffsetCode),
+    /// The key comes before the one that was taken.
+    Backwards,
+}
+
 /// How many bytes a column has.
 const COLUMN: usize = 5;
 
@@ -53,9 +67,6 @@ impl OffsetCode {
     /// It is no mistake to hand it in: the tournament then reads the bytes of the heads that it meets, up to the first that is
     /// smaller.
     pub const UNKNOWN: Self = Self(u64::MAX);
-
-    /// A code that stands for no byte of a key, to [compare](Self::compare) by where two keys have no code against a third.
-    pub(crate) const NOTHING_SHARED: Self = Self(!0 << 48);
 
     /// The code of `key` against nothing, which comes before all keys, even the empty one.
     pub(super) fn first<K: SortKey + ?Sized>(key: &K) -> Self {
@@ -136,6 +147,47 @@ impl OffsetCode {
         Some(Self::EQUAL)
     }
 
+    /// Compares two keys of which it is not known what they have in common. The second is the code of the greater one against the
+    /// smaller.
+    #[inline]
+    pub(super) fn compare_all<K: SortKey + ?Sized>(a: &K, b: &K) -> (Ordering, Self) {
+        for part in 0..K::PARTS {
+            let (x, y) = (a.part(part), b.part(part));
+            let shared = common_prefix(x, y);
+            match (x.get(shared), y.get(shared)) {
+                (None, None) => {}
+                (x, y) if x < y => return (Ordering::Less, Self::at(b, part, shared)),
+                _ => return (Ordering::Greater, Self::at(a, part, shared)),
+            }
+        }
+        (Ordering::Equal, Self::EQUAL)
+    }
+
+    /// Compares a key with another one that has this code against a third, before which the key does not come.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn meet<K: SortKey + ?Sized>(self, key: &K, other: &K) -> Meeting {
+        for part in 0..K::PARTS {
+            let (x, y) = (key.part(part), other.part(part));
+            let shared = common_prefix(x, y);
+            let (next, others) = (x.get(shared), y.get(shared));
+            if next == others {
+                continue;
+            }
+            if next > others {
+                return Meeting::After(Self::at(key, part, shared).max(self));
+            }
+            // What is told by the same column is told by the same bytes, those of the other one.
+            let column = (shared / COLUMN).min(Self::columns::<K>());
+            return match (part, column).cmp(&self.place::<K>()) {
+                Ordering::Equal => Meeting::Before,
+                Ordering::Greater => Meeting::Nearer(Self::at(other, part, shared)),
+                Ordering::Less => Meeting::Backwards,
+            };
+        }
+        Meeting::After(self)
+    }
+
     /// Compares two keys that have this one code against the same key. The second is the code of the greater one
     /// against the smaller.
     pub(super) fn compare<K: SortKey + ?Sized>(self, a: &K, b: &K) -> (Ordering, Self) {
@@ -173,12 +225,9 @@ impl OffsetCode {
         (place >> Self::column_bits::<K>(), place & Self::columns::<K>())
     }
 
-    /// The part, and how many of its bytes, up to the end of the column that differs: a key that has all that in common with
-    /// the key before has a smaller code. `None` where that cannot be said.
-    #[inline]
-    pub(super) fn told_by<K: SortKey + ?Sized>(self) -> Option<(usize, usize)> {
-        let (part, column) = self.place::<K>();
-        (part < K::PARTS && column < Self::columns::<K>()).then_some((part, (column + 1) * COLUMN))
+    /// Whether the keys share more bytes than columns have codes for.
+    pub(crate) const fn is_beyond_columns(self) -> bool {
+        self.0 & 0xFF == 0xFF
     }
 
     /// How many bytes of that part the key has in common with the one before, at least.

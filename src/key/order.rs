@@ -1,6 +1,6 @@
 use std::cmp::Ordering;
 
-use super::{KeyBuffer, OffsetCode};
+use super::{KeyBuffer, Meeting, OffsetCode};
 
 /// The order of a merge: a code for each item, and a comparison for items whose codes are equal.
 ///
@@ -67,17 +67,23 @@ pub trait Order<T>: sealed::Sealed {
         None
     }
 
-    /// Returns whether an item has so much in common with the key before that it is smaller than one that has this code against
-    /// that.
-    #[doc(hidden)]
-    fn is_nearer(&mut self, _before: &KeyBuffer, _item: &T, _code: OffsetCode) -> bool {
-        false
-    }
-
     /// Returns the offset-value code of an item against the one before; `None` if it comes before that.
     #[doc(hidden)]
     fn code_between(&mut self, _before: &T, _item: &T) -> Option<OffsetCode> {
         None
+    }
+
+    /// Compares two items of which it is not known what they have in common; the second is the offset-value code of the greater one
+    /// against the smaller.
+    #[doc(hidden)]
+    fn compare_all(&mut self, a: &T, b: &T) -> (Ordering, OffsetCode) {
+        (self.compare(a, b), OffsetCode::UNKNOWN)
+    }
+
+    /// Compares an item, which follows the one that was taken last, with one that has this code against that.
+    #[doc(hidden)]
+    fn meet(&mut self, _item: &T, _other: &T, _code: OffsetCode) -> Meeting {
+        Meeting::Backwards
     }
 
     /// Compares two items that have the same offset-value code; the second is that of the greater one against the

@@ -36,18 +36,36 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
     #[inline(always)]
     pub(super) fn next<E>(
         &mut self,
+        pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
+    ) -> Result<Option<(usize, T)>, (usize, E)> {
+        let Some(source) = self.tree.popped() else {
+            let winner = self.refill(pull)?;
+            return Ok(self.tree.pop_decided(winner));
+        };
+        if self.tree.is_by_bytes() {
+            // Code of its own for each: where the processor guesses the source, all that is known of it is on its way.
+            return match source {
+                0 => self.next_after(0, pull),
+                1 => self.next_after(1, pull),
+                2 => self.next_after(2, pull),
+                _ => self.next_after(source, pull),
+            };
+        }
+        self.next_after(source, pull)
+    }
+
+    /// Takes the next item, where one of this source was taken before.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn next_after<E>(
+        &mut self,
+        source: usize,
         mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
     ) -> Result<Option<(usize, T)>, (usize, E)> {
-        let winner = if let Some(source) = self.tree.popped()
-            && let Some(head) = self.ask(source, &mut pull)?
-        {
-            match self.tree.bring_successor(head) {
-                Ok(winner) => winner,
-                Err(item) => return Ok(Some((source, item))),
-            }
-        } else {
-            self.refill(pull)?
-        };
+        if let Some(head) = self.ask(source, &mut pull)? {
+            return Ok(self.tree.bring_and_pop(source, head));
+        }
+        let winner = self.refill(pull)?;
         Ok(self.tree.pop_decided(winner))
     }
 
@@ -275,11 +293,11 @@ where
     fn fold_streak<B>(&mut self, winner: usize, mut folded: B, f: &mut impl FnMut(B, T) -> B) -> B {
         let Some(Some(source)) = self.sources.get_mut(winner) else { return folded };
         loop {
-            let Some(mut item) = source.next() else {
+            let Some(item) = source.next() else {
                 self.sources[winner] = None;
                 return folded;
             };
-            if let Err(behind) = self.tree.ahead(&mut item) {
+            if let Err(behind) = self.tree.ahead(&item) {
                 let winner = self.tree.bring_behind(item, behind);
                 return match self.tree.pop_decided(winner) {
                     Some((_, next)) => f(folded, next),

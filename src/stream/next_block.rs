@@ -124,7 +124,7 @@ where
                 Poll::Ready(Some(Ok(head)))
                     if taken < most && self.options.checker.is_none() && self.tree.is_ordered(&head) =>
                 {
-                    self.tree.replace_popped(head)
+                    self.tree.bring_and_pop(source, head)
                 }
                 successor => {
                     self.bring(source, successor);

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::LoserTree;
+use super::codes::Kind;
 use super::loser_tree::Due;
 use super::node::Node;
 use crate::key::{By, ByOffsetCode, Coded, Natural, OffsetCode, Order, SortKey};
@@ -54,11 +55,12 @@ impl Head for Coded<Vec<u8>> {
 fn check<T: Head, O: Order<T> + Clone>(tree: &LoserTree<T, O>) {
     assert!(tree.due == Due::Nothing);
     let mut tree = tree.clone();
-    tree.leave_seat();
-    let (width, sources) = (tree.losers.len(), tree.heads.len());
-    assert_eq!((width, width.ilog2()), (sources.next_power_of_two(), tree.levels));
-    assert_eq!(tree.offsets.is_on, tree.wants_offsets());
-    assert!(!tree.offsets.is_on || O::IS_CODED || width > 4);
+    let (width, sources) = (tree.bracket.leaves(), tree.heads.len());
+    assert_eq!(width, sources.next_power_of_two());
+    let (kind, is_line) = (tree.kind(), tree.is_line());
+    let losers = tree.bracket.losers().to_vec();
+    assert!(!matches!(kind, Kind::Pair | Kind::Few) || width <= 4);
+    assert!(kind != Kind::Offset || O::IS_CODED || width > 4);
     let heads = tree.heads.clone();
     let key = |source: usize| heads.get(source)?.as_ref().map(Head::key);
     let is_before = |a: usize, b: usize| match (key(a), key(b)) {
@@ -71,20 +73,27 @@ fn check<T: Head, O: Order<T> + Clone>(tree: &LoserTree<T, O>) {
             assert_eq!((node.code, node.is_live()), (u64::MAX, false));
             return;
         };
-        let code = if tree.offsets.is_on {
-            key(winner).and_then(|before| OffsetCode::after(before, key_of_loser)).map(|code| code.0)
-        } else {
-            heads[loser].as_ref().map(|head| tree.order.code(head))
+        let code = match kind {
+            Kind::Offset => {
+                key(winner).and_then(|before| OffsetCode::after(before, key_of_loser)).map(|code| code.0)
+            }
+            Kind::Key => heads[loser].as_ref().map(|head| tree.order.code(head)),
+            Kind::Pair | Kind::Few => Some(0),
         };
         assert_eq!((Some(node), node.source()), (code.map(|code| Node::live(code, loser)), loser));
     };
     let winner = (0..width).reduce(|a, b| if is_before(b, a) { b } else { a }).unwrap_or(0);
-    assert_eq!(tree.winner.is_live(), key(winner).is_some());
+    assert_eq!(
+        tree.winner.is_live(),
+        key(winner).is_some(),
+        "{kind:?} {is_line} {sources} {:?} {losers:?}",
+        tree.winner
+    );
     assert!(!tree.winner.is_live() || tree.winner.source() == winner);
-    if width == 4 && (O::EXACT || sources == 3 && !tree.offsets.is_on) {
-        let mut line: Vec<_> = (0..4).collect();
+    if is_line {
+        let mut line: Vec<_> = (0..3).collect();
         line.sort_by(|a, b| if is_before(*a, *b) { Ordering::Less } else { Ordering::Greater });
-        for (node, loser) in tree.losers[1..].iter().zip(&line[1..]) {
+        for (node, loser) in losers[1..].iter().zip(&line[1..]) {
             assert_loser(*node, *loser, winner);
         }
         return;
@@ -94,14 +103,14 @@ fn check<T: Head, O: Order<T> + Clone>(tree: &LoserTree<T, O>) {
         let (a, b) = (winners[2 * node], winners[2 * node + 1]);
         let (winner, loser) = if is_before(b, a) { (b, a) } else { (a, b) };
         winners[node] = winner;
-        assert_loser(tree.losers[node], loser, winner);
+        assert_loser(losers[node], loser, winner);
     }
     // The way of each leaf can be found: where two meet, each comes from a side of its own.
     for leaf in width..2 * width {
         let mut passing = tree.winner;
-        for height in (1..=tree.levels).rev() {
+        for height in (1..=tree.bracket.levels()).rev() {
             let side = |player: Node| (width + player.source()) >> (height - 1);
-            let loser = tree.losers[leaf >> height];
+            let loser = losers[leaf >> height];
             let mut sides = [side(passing), side(loser)];
             sides.sort_unstable();
             assert_eq!(sides, [leaf >> height << 1, leaf >> height << 1 | 1]);
@@ -248,7 +257,7 @@ fn every_node_is_as_if_all_had_been_played() {
 }
 
 #[test]
-fn offset_value_codes_begin_after_two_ties_for_each_of_many_leaves_and_stay() {
+fn offset_value_codes_begin_when_many_leaves_have_more_ties_than_items_and_stay() {
     let key = |number: u64, ties: bool| {
         let beginning: &[u8] = if ties { b"the same" } else { b"" };
         [beginning, &number.to_be_bytes()].concat()
@@ -257,21 +266,50 @@ fn offset_value_codes_begin_after_two_ties_for_each_of_many_leaves_and_stay() {
         let mut numbers = 0..;
         let mut next = || numbers.next().map(|number| key(number, ties));
         let mut tree = LoserTree::new(Natural, (0..sources).map(|_| next()));
-        for _ in 0..200 {
+        let mut begun = None;
+        for item in 0..1000 {
             tree.settle();
-            let (width, is_on) = (tree.losers.len(), tree.offsets.is_on);
-            assert_eq!(is_on, sources > 4 && tree.offsets.ties > 2 * width, "{sources} sources");
-            // None is counted after that: they have begun at once.
-            assert!(tree.offsets.ties <= 2 * width + tree.levels as usize || sources <= 4);
+            if tree.kind() == Kind::Offset {
+                begun.get_or_insert(item);
+                assert_eq!(tree.codes.ties, 0);
+            }
             let Some((source, _)) = tree.pop() else { return };
             tree.set_head(source, next());
         }
-        assert_eq!(tree.offsets.is_on, sources > 4 && ties);
-        // More leaves do not end them, though there have been fewer ties than two for each.
-        while tree.losers.len() < 128 {
+        // Of the matches of an item, those with live opponents are ties, and one of them is allowed.
+        assert_eq!(begun.is_some(), sources > 4 && ties, "{sources} sources");
+        let (leaves, levels) = (tree.bracket.leaves(), tree.bracket.levels() as usize);
+        let soonest = 8 * leaves / levels;
+        assert!(
+            begun.is_none_or(|item| (soonest..4 * soonest).contains(&item)),
+            "{begun:?} of {sources} sources"
+        );
+        // More leaves do not end them, and so few do.
+        while tree.bracket.leaves() < 128 {
             tree.push(next());
         }
         tree.settle();
-        assert_eq!(tree.offsets.is_on, sources > 4 && ties);
+        assert_eq!(tree.kind() == Kind::Offset, sources > 4 && ties);
+        tree.retain(|source| source < 4);
+        tree.settle();
+        assert_eq!(tree.kind(), Kind::Few);
+    }
+}
+
+#[test]
+fn ties_of_some_items_do_not_begin_offset_value_codes() {
+    let mut random = Random(7);
+    let mut tree = LoserTree::new(Natural, (0..8).map(|_| Some(vec![0; 10])));
+    for item in 0..20_000_u32 {
+        let Some((source, _)) = tree.pop() else { return };
+        // A third are equal to those of other sources.
+        let key = if item % 3 == 0 {
+            u64::from(item / 60)
+        } else {
+            u64::from(item) << 20 | random.below(1 << 20) as u64
+        };
+        tree.set_head(source, Some(key.to_be_bytes().to_vec()));
+        tree.settle();
+        assert_eq!(tree.kind(), Kind::Key);
     }
 }

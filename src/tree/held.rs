@@ -1,3 +1,5 @@
+use std::mem;
+
 use super::LoserTree;
 use crate::key::Order;
 
@@ -16,17 +18,19 @@ impl<'a, T, O: Order<T>> Held<'a, T, O> {
     /// Asks the tree something about the item, and gives it back.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(crate) fn ask<R>(mut self, ask: impl FnOnce(&mut LoserTree<T, O>, &mut T) -> R) -> Option<(T, R)> {
-        let answer = ask(self.tree, self.item.as_mut()?);
-        Some((self.item.take()?, answer))
+    pub(crate) fn ask<R>(mut self, ask: impl FnOnce(&mut LoserTree<T, O>, &T) -> R) -> Option<(T, R)> {
+        let answer = ask(self.tree, self.item.as_ref()?);
+        let item = self.item.take()?;
+        // There is nothing to drop any more, which the compiler does not see: it would call the drop for each item.
+        mem::forget(self);
+        Some((item, answer))
     }
 }
 
 impl<T, O: Order<T>> Drop for Held<'_, T, O> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(item) = self.item.take() {
-            let source = self.tree.winner.source();
+        if let (Some(source), Some(item)) = (self.tree.popped(), self.item.take()) {
             self.tree.set_head(source, Some(item));
         }
     }

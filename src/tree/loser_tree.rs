@@ -1,9 +1,13 @@
 use std::{fmt, mem};
 
-use super::favourite::{NOBODY, long_streak};
+use super::bracket::Bracket;
+use super::codes::{Codes, FEW_LEAVES, Kind};
+use super::held::Held;
+use super::line;
 use super::node::Node;
-use super::offsets::Offsets;
-use crate::key::Order;
+use super::referee::{self, Referee};
+use super::streak::Streak;
+use crate::key::{MOST_PARTS, Meeting, OffsetCode, Order};
 
 /// A tournament over the heads of many sources, which says whose head is the smallest.
 ///
@@ -29,20 +33,19 @@ use crate::key::Order;
 /// For K sources, the first question costs K − 1 comparisons, and so does one after several heads have changed; three sources
 /// are put in order then, by at most three. A question after one head has changed costs at most ⌈log2 K⌉, also where its source
 /// has just joined; [`settle_before`](Self::settle_before) keeps it at that for each of several. Where a source
-/// keeps winning, its items cost one comparison each, and a question after which that begins or ends can cost
-/// 2·(⌈log2 K⌉ − 1) more; the first question and n after one change each never cost more than K − 1 + (n + 1)·⌈log2 K⌉
+/// keeps winning, its items cost one comparison each, and a question after which that begins can cost
+/// ⌈log2 K⌉ − 1 more; the first question and n after one change each never cost more than K − 1 + (n + 1)·⌈log2 K⌉
 /// together. Where very many runs end as soon as that was tried, it is not tried any more, and each question costs ⌈log2 K⌉.
 /// `O(K)` memory; nothing is allocated after construction save by [`push`](Self::push), which doubles the tree when it is full,
 /// without a comparison. Sources that have ended are among the K until they are [removed](Self::retain).
 ///
-/// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), two sources have one comparison for each item, and more have one
-/// only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. With more than four sources,
-/// once that has been so more than twice for each leaf of the tree, offset-value codes take the place of those, for as long as there
-/// are more than four. To begin with them, each head but the winner is read once, with the one that it has
-/// lost to. From then on a head is also compared once with the winner that was taken from its source, which makes one comparison
-/// more; of the others most are of codes. One of another source than the winner's, or one that goes backwards, is compared by its
-/// bytes until it loses. The key of the winner is copied, into memory that is allocated again only for a longer one; but not where
-/// a source keeps winning by what its keys have in common.
+/// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), up to four sources compare the bytes, as above, and more have a
+/// comparison only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. With more than
+/// four sources, once there have been more such matches than items, by eight for each leaf of the tree, offset-value codes take the
+/// place of those, for as long as there are more than four. To begin with them, each head but the winner is read once, with the one
+/// that it has lost to. From then on the successor of a head that was taken is compared once with the runner-up, which makes one
+/// comparison more; of the others most are of codes. A head of another source than the winner's, or one that goes backwards, is
+/// compared by its bytes until it loses.
 ///
 /// # Panics
 ///
@@ -63,44 +66,42 @@ use crate::key::Order;
 /// }
 /// assert_eq!(merged, [1, 2, 3, 4]);
 /// ```
+///
+/// As merges do, with one call for each item, and without one while a source keeps winning:
+///
+/// ```
+/// use losertree::key::Natural;
+/// use losertree::tree::LoserTree;
+///
+/// let mut runs = [vec![1, 2, 3, 9].into_iter(), vec![4, 5, 6].into_iter()];
+/// let mut tree: LoserTree<i32, _> = LoserTree::new(Natural, runs.iter_mut().map(Iterator::next));
+/// let mut merged = Vec::new();
+/// let mut next = tree.pop();
+/// while let Some((source, item)) = next {
+///     merged.push(item);
+///     let mut successor = runs[source].next();
+///     while let Some(item) = successor.take_if(|item| tree.is_next(item)) {
+///         merged.push(item);
+///         successor = runs[source].next();
+///     }
+///     next = tree.replace_popped(successor);
+/// }
+/// assert_eq!(merged, [1, 2, 3, 4, 5, 6, 9]);
+/// ```
 #[derive(Clone)]
 pub struct LoserTree<T, O> {
     pub(super) order: O,
     /// The leaves: the head of each source.
     pub(super) heads: Vec<Option<T>>,
-    /// The losers, node i above the nodes 2i and 2i + 1; node 0 has the loser at the seat, if there is a
-    /// [favourite](super::favourite). The length is the number of leaves, a power of two: padding leaves belong to sources
-    /// that do not exist and so are exhausted.
-    pub(super) losers: Vec<Node>,
-    /// How many matches a leaf is away from the root.
-    pub(super) levels: u32,
+    pub(super) bracket: Bracket,
     pub(super) winner: Node,
     pub(super) due: Due,
-    /// How often in a row the winner has come from the source of the winner before; not counted for the favourite.
-    pub(super) streak: u32,
-    /// How long a streak must be to be taken for more than chance.
-    pub(super) long_streak: u32,
-    /// The source that has won often in a row; see [`favourite`](super::favourite). With more than two sources that are not in
-    /// a line, it plays from its seat, and its leaf is empty.
-    pub(super) favourite: usize,
-    /// How many levels above its leaf the seat is.
-    pub(super) height: u32,
-    /// The favourite, if it plays in the final only.
-    pub(super) finalist: usize,
-    /// Who waits for the finalist there, if that is the winner.
-    pub(super) opponent: Node,
-    /// How many finals it has won that are not in the credit yet.
-    pub(super) wins: u64,
-    /// How many others have won since the favourite has.
-    pub(super) others_won: u32,
-    /// The last favourite that has won as one.
-    pub(super) former_favourite: usize,
-    /// Whether the favourite was that before too: then it is worth waiting for.
-    pub(super) comes_back: bool,
-    /// How many comparisons of items the favourite may cost.
-    pub(super) credit: u64,
-    pub(super) offsets: Offsets,
+    streak: Streak,
+    pub(super) codes: Codes,
 }
+
+/// An item that has not beaten the runner-up, as a player.
+pub(crate) struct Behind(Node);
 
 /// The matches that must be played before the winner is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,30 +116,21 @@ pub(super) enum Due {
     Everything,
 }
 
+/// What every user needs.
 impl<T, O: Order<T>> LoserTree<T, O> {
     /// Creates a tree over the given heads, one for each source; `None` is an exhausted source.
     pub fn new(order: O, heads: impl IntoIterator<Item = Option<T>>) -> Self {
         let heads: Vec<_> = heads.into_iter().collect();
-        let width = heads.len().next_power_of_two();
+        let bracket = Bracket::new(heads.len());
+        let streak = Streak::new(bracket.levels());
         let mut tree = Self {
             order,
             heads,
-            losers: vec![Node::exhausted(0); width],
-            levels: width.ilog2(),
+            bracket,
             winner: Node::exhausted(0),
             due: Due::Everything,
-            streak: 0,
-            long_streak: long_streak(width),
-            favourite: NOBODY,
-            height: 0,
-            finalist: NOBODY,
-            opponent: Node::exhausted(0),
-            wins: 0,
-            others_won: 0,
-            former_favourite: NOBODY,
-            comes_back: false,
-            credit: u64::from(width.ilog2()),
-            offsets: Offsets::default(),
+            streak,
+            codes: Codes::new(),
         };
         tree.choose_codes();
         tree
@@ -154,37 +146,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         Some((source, head))
     }
 
-    /// Calls `ask` with the order and the smallest head.
-    pub(crate) fn with_winner<R>(&mut self, ask: impl FnOnce(&mut O, &T) -> R) -> Option<R> {
-        let source = self.decided();
-        let head = self.heads.get(source)?.as_ref()?;
-        Some(ask(&mut self.order, head))
-    }
-
     /// Returns the source that would win if the winner were exhausted, and its head.
     ///
     /// # Complexity
     ///
     /// At most ⌈log2 K⌉ comparisons: the runner-up has lost to nobody but the winner.
     pub fn runner_up(&mut self) -> Option<(usize, &T)> {
-        self.settle();
-        let winner = self.winner.source();
-        let mut best = Node::exhausted(self.losers.len());
-        let mut node = self.parent(winner);
-        if self.comes_by_seat(winner) {
-            best = self.losers[0];
-            if winner == self.favourite {
-                node = self.seat() / 2;
-            }
-        }
-        while node > 0 {
-            let loser = self.losers[node];
-            let is_better = self.is_before(loser, best);
-            best = Node::select(is_better, loser, best);
-            node /= 2;
-        }
-        let head = best.head(&self.heads)?;
-        Some((best.source(), head))
+        let source = self.decided();
+        let runner_up = self.find_runner_up(source);
+        Some((runner_up.source(), runner_up.head(&self.heads)?))
     }
 
     /// Takes the smallest head, with its source.
@@ -197,71 +167,47 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.pop_decided(source)
     }
 
-    /// Pops where nothing is due, and `source` is that of the winner.
-    // What is called for it returns the source and not the item: a result of calls is in memory, and would be copied from
-    // there where nothing is called.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub(crate) fn pop_decided(&mut self, source: usize) -> Option<(usize, T)> {
-        let mut item = self.heads.get_mut(source)?.take()?;
-        self.due = Due::Successor;
-        self.hand_on(&mut item);
-        Some((source, item))
-    }
-
-    /// Returns the source whose head was popped, if nothing has happened since.
+    /// Brings the successor of the head that was [popped](Self::pop) last, and pops: [`set_head`](Self::set_head) and `pop` in one
+    /// step, which is the fastest way to merge. `None` if the source of that head has ended.
+    ///
+    /// If there is no such head, since something else has happened after it was popped, a successor goes nowhere and is dropped.
+    ///
+    /// # Examples
+    ///
+    /// See [`LoserTree`].
     #[inline]
-    pub(crate) const fn popped(&self) -> Option<usize> {
-        match self.due {
-            Due::Successor => Some(self.winner.source()),
-            _ => None,
+    pub fn replace_popped(&mut self, successor: Option<T>) -> Option<(usize, T)> {
+        match (self.popped(), successor) {
+            (Some(source), Some(successor)) => self.bring_and_pop(source, successor),
+            _ => self.pop(),
         }
     }
 
-    /// Returns the source of the winner, if no match is due.
-    #[inline]
-    pub(crate) fn known_winner(&self) -> Option<usize> {
-        (self.due == Due::Nothing).then(|| self.winner.source())
-    }
-
-    /// Brings the successor of the head that was [popped](Self::popped), and pops: [`set_head`](Self::set_head) and
-    /// [`pop`](Self::pop) in one, so that the code is taken from the item at hand and not from memory.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub(crate) fn replace_popped(&mut self, head: T) -> Option<(usize, T)> {
-        let source = self.winner.source();
-        match self.bring_successor(head) {
-            Ok(winner) => self.pop_decided(winner),
-            Err(item) => Some((source, item)),
+    /// Returns whether an item would be the winner, as the successor of the head that was [popped](Self::pop) last. As long as it
+    /// would, the items of a source can be taken without the tree knowing of them.
+    ///
+    /// If nothing was popped, or something else has happened after it, it is `false`; and so it is for
+    /// [items that bring codes along](crate::key::Coded), which are against the item before and so must all pass by the tree.
+    ///
+    /// # Complexity
+    ///
+    /// One comparison, and up to ⌈log2 K⌉ − 1 more when it is asked first after something else.
+    ///
+    /// # Examples
+    ///
+    /// See [`LoserTree`].
+    pub fn is_next(&mut self, item: &T) -> bool {
+        let Some(source) = self.popped() else { return false };
+        if O::IS_CODED {
+            return false;
         }
-    }
-
-    /// Brings the successor of the head that was [popped](Self::popped), and returns the source of the winner; or the item
-    /// itself, if it has won without having been in a leaf.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub(crate) fn bring_successor(&mut self, head: T) -> Result<usize, T> {
-        let source = self.winner.source();
-        if self.is_pair() {
-            return self.bring_to_pair(head);
+        let runner_up = self.streak.runner_up().unwrap_or_else(|| self.find_runner_up(source));
+        if self.kind() != Kind::Offset {
+            self.streak.set_runner_up(runner_up);
         }
-        if source == self.finalist {
-            return self.bring_to_final(head);
-        }
-        let Some(leaf) = self.heads.get_mut(source) else { return Err(head) };
-        // Should the order panic, the nodes are of no more use.
-        self.due = Due::Everything;
-        let head = leaf.insert(head);
-        let code = if Self::HAS_OFFSETS && self.offsets.is_on {
-            Self::offset_of_next(&mut self.order, &self.offsets, head)
-        } else {
-            Some(self.order.code(head))
-        };
-        let winner = match code {
-            Some(code) => self.climb(source, Node::live(code, source)),
-            None => self.replay(source),
-        };
-        Ok(self.decide(winner))
+        let Self { order, heads, .. } = self;
+        let Some(head) = runner_up.head(heads) else { return true };
+        order.compare(item, head).then(source.cmp(&runner_up.source())).is_lt()
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.
@@ -295,6 +241,295 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             self.hand_on(old);
         }
         old
+    }
+
+    /// Plays the matches that are due.
+    ///
+    /// Every question does this first. Calling it between changes to several heads keeps the cost of each
+    /// at ⌈log2 K⌉ comparisons.
+    #[inline]
+    pub fn settle(&mut self) {
+        self.decided();
+    }
+
+    /// Plays the matches that are due, if they are those of one changed head, which is of another source than this one.
+    ///
+    /// To call it before each of several changes, while the new head is not yet at hand, keeps the cost of each at ⌈log2 K⌉
+    /// comparisons. Where everything is due, as at the start, it plays nothing: a question plays all of that at once, when all
+    /// heads are there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::key::Natural;
+    /// use losertree::tree::LoserTree;
+    ///
+    /// let mut tree: LoserTree<u32, _> = LoserTree::new(Natural, [Some(4), Some(2), None]);
+    /// assert_eq!(tree.winner(), Some((1, &2)));
+    /// // The heads of two other sources come, and then one of a third.
+    /// for (source, head) in [(0, 3), (2, 1)] {
+    ///     tree.settle_before(source);
+    ///     tree.set_head(source, Some(head));
+    /// }
+    /// tree.settle_before(tree.sources());
+    /// tree.push(Some(0));
+    /// assert_eq!(tree.winner(), Some((3, &0)));
+    /// ```
+    #[inline(never)]
+    pub fn settle_before(&mut self, source: usize) {
+        let is_path_of_another = match self.due {
+            Due::Nothing | Due::Everything => false,
+            Due::Successor | Due::Winner => source != self.winner.source(),
+            Due::Path(changed) => source != changed,
+        };
+        if is_path_of_another {
+            self.settle();
+        }
+    }
+
+    /// Adds a source and returns its index, the next one.
+    ///
+    /// # Complexity
+    ///
+    /// Amortised `O(1)`; the first question afterwards plays the matches above the new leaf, also where the tree has grown. Only
+    /// where a fifth source of keys that are strings of bytes joins do all heads get [codes](LoserTree#complexity), without a
+    /// comparison.
+    pub fn push(&mut self, head: Option<T>) -> usize {
+        let source = self.heads.len();
+        if self.is_line() {
+            self.leave_line();
+        }
+        if source == self.bracket.leaves() {
+            self.grow();
+        }
+        let is_exhausted = head.is_none();
+        self.heads.push(None);
+        // A leaf that is exhausted from the start changes no match.
+        if !is_exhausted {
+            self.set_head(source, head);
+        }
+        source
+    }
+
+    /// Removes the sources that `keep` does not name, with their heads. The others are numbered anew, in their order, from 0.
+    ///
+    /// Where sources come and go, this keeps the tree as small as what is left: to remove those that have ended whenever they
+    /// are half of all makes time and memory depend on the sources that are there, and not on those that ever were.
+    ///
+    /// What has been [popped](Self::pop) is done with: a successor of it comes like any other head.
+    ///
+    /// # Ordering
+    ///
+    /// Ties go by the new index, and so to the same sources as before.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)`, without a comparison, and memory that is not needed any more is given back. If anything was removed, the next
+    /// question costs K' − 1 comparisons for the K' sources that are left, as the first one of a new tree does. If half of all
+    /// went, that is no more than one for each.
+    ///
+    /// # Panics
+    ///
+    /// Where `keep` panics, or a head as it is dropped. Then some sources may be removed and others not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use losertree::key::Natural;
+    /// use losertree::tree::LoserTree;
+    ///
+    /// let mut tree: LoserTree<u32, _> = LoserTree::new(Natural, [Some(4), None, Some(2)]);
+    /// let has_head: Vec<_> = tree.heads().iter().map(Option::is_some).collect();
+    /// tree.retain(|source| has_head[source]);
+    /// assert_eq!(tree.winner(), Some((1, &2)));
+    /// assert_eq!(tree.push(Some(1)), 2);
+    /// ```
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let sources = self.heads.len();
+        // Should this panic, the nodes are of no more use.
+        let due = mem::replace(&mut self.due, Due::Everything);
+        let mut next = 0;
+        self.heads.retain(|_| {
+            next += 1;
+            keep(next - 1)
+        });
+        if self.heads.len() == sources {
+            self.due = due;
+            return;
+        }
+        self.end_streak();
+        let levels = self.bracket.levels();
+        self.bracket.shrink(self.heads.len());
+        // So many may come again before there is something to allocate.
+        self.heads.shrink_to(2 * self.bracket.leaves());
+        self.streak.shrink(levels, self.bracket.levels());
+        self.choose_codes();
+    }
+}
+
+/// What merges need.
+impl<T, O: Order<T>> LoserTree<T, O> {
+    /// Whether keys are strings of bytes without exact codes. Such keys are seldom in a near cache, so what counts is how early the
+    /// next one is on its way.
+    const HAS_BYTES: bool = !O::EXACT && O::PARTS > 0;
+
+    /// Whether there are offset-value codes in this order. Where codes tell any two items apart, there is no use for them.
+    pub(crate) const HAS_OFFSETS: bool = Self::HAS_BYTES && O::PARTS <= MOST_PARTS;
+
+    /// Calls `ask` with the order and the smallest head.
+    pub(crate) fn with_winner<R>(&mut self, ask: impl FnOnce(&mut O, &T) -> R) -> Option<R> {
+        let source = self.decided();
+        let head = self.heads.get(source)?.as_ref()?;
+        Some(ask(&mut self.order, head))
+    }
+
+    /// Plays the matches that are due, and returns the source of the winner.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn decided(&mut self) -> usize {
+        match self.due {
+            Due::Nothing => return self.winner.source(),
+            Due::Successor | Due::Winner => {
+                let source = self.winner.source();
+                self.advance(source);
+            }
+            Due::Path(source) => self.replay(source),
+            Due::Everything => self.replay_all(),
+        }
+        self.winner.source()
+    }
+
+    /// Pops where nothing is due, and `source` is that of the winner.
+    // What is called for it returns the source and not the item: a result of calls is in memory, and would be copied from
+    // there where nothing is called.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn pop_decided(&mut self, source: usize) -> Option<(usize, T)> {
+        let mut item = self.heads.get_mut(source)?.take()?;
+        self.due = Due::Successor;
+        self.hand_on(&mut item);
+        Some((source, item))
+    }
+
+    /// Returns the source whose head was popped, if nothing has happened since.
+    #[inline]
+    pub(crate) const fn popped(&self) -> Option<usize> {
+        match self.due {
+            Due::Successor => Some(self.winner.source()),
+            _ => None,
+        }
+    }
+
+    /// Returns the source of the winner, if no match is due.
+    #[inline]
+    pub(crate) fn known_winner(&self) -> Option<usize> {
+        (self.due == Due::Nothing).then(|| self.winner.source())
+    }
+
+    /// Brings the successor of the head that was [popped](Self::popped) from `source`, and pops.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn bring_and_pop(&mut self, source: usize, head: T) -> Option<(usize, T)> {
+        if matches!(self.kind(), Kind::Pair) {
+            return self.bring_to_pair(source, head);
+        }
+        match self.bring_successor(source, head) {
+            Ok(winner) => self.pop_decided(winner),
+            Err(item) => Some((source, item)),
+        }
+    }
+
+    /// Brings the successor of the head that was [popped](Self::popped) from `source`, and returns the source of the winner; or the
+    /// item itself, if it has won without having been in a leaf.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn bring_successor(&mut self, source: usize, head: T) -> Result<usize, T> {
+        if !Self::HAS_BYTES && self.streak.runner_up().is_some() {
+            // The item is there until it is taken out.
+            let Some((item, outcome)) = Held::new(self, head).ask(Self::ahead) else { return Ok(source) };
+            return match outcome {
+                Ok(()) => Err(item),
+                Err(behind) => Ok(self.bring_behind(item, behind)),
+            };
+        }
+        let Some(leaf) = self.heads.get_mut(source) else { return Err(head) };
+        *leaf = Some(head);
+        self.advance(source);
+        Ok(self.winner.source())
+    }
+
+    /// [`bring_and_pop`](Self::bring_and_pop) for two sources of strings of bytes: one comparison, one branch, and no node that is
+    /// read.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn bring_to_pair(&mut self, source: usize, head: T) -> Option<(usize, T)> {
+        let other = source ^ 1;
+        let is_ahead = |tree: &mut Self, item: &T| {
+            let Some(Some(opponent)) = tree.heads.get(other) else { return true };
+            let order = tree.order.compare(item, opponent);
+            if source == 0 { order.is_le() } else { order.is_lt() }
+        };
+        // The item is there until it is taken out.
+        let (item, is_ahead) = Held::new(self, head).ask(is_ahead)?;
+        if is_ahead {
+            return Some((source, item));
+        }
+        self.streak.forget();
+        if let Some(leaf) = self.heads.get_mut(source) {
+            *leaf = Some(item);
+        }
+        self.bracket.set_pair(Node::live(0, source));
+        self.winner = Node::live(0, other);
+        Some((other, self.heads.get_mut(other)?.take()?))
+    }
+
+    /// Returns the source of the head that was popped, if the runner-up is known: it may be asked for items as long as
+    /// they are [ahead](Self::ahead).
+    #[inline]
+    pub(crate) fn streak(&self) -> Option<usize> {
+        if Self::HAS_BYTES {
+            return None;
+        }
+        self.streak.runner_up()?;
+        self.popped()
+    }
+
+    /// Finds out whether an item wins as the successor of the head that was popped, where the runner-up is known. The item is in no
+    /// leaf, so it is lost if the order panics.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn ahead(&mut self, item: &T) -> Result<(), Behind> {
+        let Self { order, heads, winner, streak, .. } = self;
+        let challenger = Node { code: order.code(item), ..*winner };
+        let Some(runner_up) = streak.runner_up() else { return Err(Behind(challenger)) };
+        let is_ahead = if O::EXACT || O::HAS_CODES && challenger.code != runner_up.code {
+            challenger.is_before(runner_up)
+        } else if let Some(head) = runner_up.head(heads) {
+            referee::is_before(order, (challenger, item), (runner_up, head))
+        } else {
+            true
+        };
+        if !is_ahead {
+            return Err(Behind(challenger));
+        }
+        streak.stay();
+        Ok(())
+    }
+
+    /// Brings the successor of the head that was popped, which has turned out not to be [ahead](Self::ahead). Returns the source
+    /// of the winner.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn bring_behind(&mut self, head: T, Behind(challenger): Behind) -> usize {
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        let source = challenger.source();
+        if let Some(leaf) = self.heads.get_mut(source) {
+            *leaf = Some(head);
+        }
+        self.lose_streak(source, challenger);
+        self.due = Due::Nothing;
+        self.winner.source()
     }
 
     /// Gives a source its first head: [`set_head`](Self::set_head) where everything is due.
@@ -338,7 +573,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let leaf = self.heads.get_mut(source)?;
         let mut head = leaf.take()?;
         if O::IS_CODED {
-            self.order.hand_on(&mut head, self.offsets.taken);
+            self.order.hand_on(&mut head, self.codes.taken);
         }
         let taken = taken(head);
         *leaf = Some(successor);
@@ -351,13 +586,558 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.order.is_ordered(item)
     }
 
-    /// Plays the matches that are due.
+    /// Has the nodes hold offset-value codes, if items have any, though there may be few leaves. That of the next head
+    /// that is taken is not known.
+    pub(crate) fn use_offsets(&mut self) {
+        self.codes.are_wanted = true;
+        self.choose_codes();
+        if Self::HAS_OFFSETS {
+            self.due = Due::Everything;
+        }
+    }
+
+    /// Returns whether the winner is equal to the head that was taken last, if that is known.
+    pub(crate) fn is_repeat(&mut self) -> Option<bool> {
+        if !self.has_offsets() {
+            return None;
+        }
+        self.settle();
+        if !self.winner.is_live() {
+            return Some(false);
+        }
+        let code = OffsetCode(self.winner.code);
+        (code != OffsetCode::UNKNOWN).then(|| code.is_equal())
+    }
+
+    /// Returns whether the head that was taken last is equal to the one taken before that, if that is known.
+    pub(crate) fn is_taken_repeat(&self) -> Option<bool> {
+        let is_known = self.has_offsets() && self.codes.taken != OffsetCode::UNKNOWN;
+        is_known.then(|| self.codes.taken.is_equal())
+    }
+
+    /// Returns the offset-value code of the head that was taken last, against the one taken before that.
+    pub(crate) const fn code_of_taken(&self) -> OffsetCode {
+        self.codes.taken
+    }
+}
+
+/// How matches are played.
+impl<T, O: Order<T>> LoserTree<T, O> {
+    /// Plays the matches of the winner's source, whose next head is in its leaf, if there is one.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn advance(&mut self, source: usize) {
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        if Self::HAS_BYTES {
+            // One after the other: a `match` jumps through a table, at 1.1 times the time.
+            let kind = self.codes.kind;
+            if kind == Kind::Offset {
+                self.advance_by_offset(source);
+            } else if kind == Kind::Key {
+                self.advance_by_prefix(source);
+            } else if kind == Kind::Few {
+                self.advance_few(source);
+            } else {
+                self.advance_pair(source);
+            }
+        } else if let Some(runner_up) = self.streak.runner_up() {
+            self.advance_streak(source, runner_up);
+        } else {
+            self.advance_by_matches(source);
+        }
+        debug_assert!(self.is_plausible());
+        self.due = Due::Nothing;
+    }
+
+    /// By codes that are exact, or by items: with conditional moves, since who wins is what a processor could not predict.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn advance_by_matches(&mut self, source: usize) {
+        let challenger = Referee { order: &mut self.order, heads: &self.heads }.player(source);
+        if self.streak.has_begun() {
+            self.rise_or_lose_streak(source, challenger);
+            return;
+        }
+        let is_line = self.is_line();
+        let Self { order, heads, bracket, .. } = self;
+        let mut referee = Referee { order, heads };
+        self.winner = if is_line {
+            line::climb(bracket, &mut referee, challenger, false)
+        } else if O::EXACT {
+            bracket.climb(source, challenger, |loser, challenger| {
+                loser.exchange(loser.is_before(challenger), challenger)
+            })
+        } else {
+            let node = bracket.node_above(source, 1);
+            referee.climb_from(bracket, node, challenger)
+        };
+        if self.streak.note(self.winner, source) {
+            self.begin_streak();
+        }
+    }
+
+    /// Where the runner-up is known.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn advance_streak(&mut self, source: usize, runner_up: Node) {
+        let mut referee = Referee { order: &mut self.order, heads: &self.heads };
+        let challenger = referee.player(source);
+        if challenger.is_live() && referee.is_before(challenger, runner_up) {
+            // The rank stays as it is: were it stored, the load of the next call would wait for that.
+            self.winner.code = challenger.code;
+            self.streak.stay();
+            return;
+        }
+        self.lose_streak(source, challenger);
+    }
+
+    /// Two sources, by the bytes of the keys.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn advance_pair(&mut self, source: usize) {
+        self.streak.forget();
+        let mut referee = Referee { order: &mut self.order, heads: &self.heads };
+        let challenger = referee.player_by(Kind::Pair, source);
+        let opponent = self.bracket.loser(1);
+        if referee.is_before_by_heads(challenger, opponent) {
+            self.winner = challenger;
+        } else {
+            self.winner = opponent;
+            self.bracket.set_pair(challenger);
+        }
+    }
+
+    /// Three or four sources, by the bytes of the keys.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn advance_few(&mut self, source: usize) {
+        self.streak.forget();
+        let is_line = self.is_line();
+        let Self { order, heads, bracket, .. } = self;
+        let mut referee = Referee { order, heads };
+        let challenger = referee.player_by(Kind::Few, source);
+        self.winner = if is_line {
+            line::climb(bracket, &mut referee, challenger, false)
+        } else {
+            bracket.climb(source, challenger, |loser, challenger| referee.play_by_heads(loser, challenger))
+        };
+    }
+
+    /// By the first bytes of the keys: the runner-up, who is known by its code, decides by a branch whether the challenger wins; if it
+    /// does not, the runner-up has won, whomever the challenger beats on its way there.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn advance_by_prefix(&mut self, source: usize) {
+        let least = self.least(source);
+        let Self { order, heads, bracket, streak, codes, .. } = self;
+        let mut referee = Referee { order, heads };
+        let challenger = referee.player(source);
+        let ties = &mut codes.ties;
+        let play = |loser: &mut Node, challenger: Node| referee.play_by_prefix(loser, challenger, ties);
+        if challenger.code < least.code {
+            self.winner = challenger;
+        } else {
+            streak.forget();
+            self.winner = if challenger.code > least.code {
+                bracket.climb_to(source, challenger, least, play)
+            } else {
+                bracket.climb(source, challenger, play)
+            };
+        }
+        codes.note_item();
+        if Self::HAS_OFFSETS && codes.tell_too_little(bracket.leaves()) {
+            self.begin_offsets();
+        }
+    }
+
+    /// By offset-value codes, of which all on the way are against the key that was taken last.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn advance_by_offset(&mut self, source: usize) {
+        let least = self.least(source);
+        match self.successor(source, least) {
+            Successor::Stays => self.winner = Node::live(OffsetCode::UNKNOWN.0, source),
+            Successor::Plays(challenger) if challenger.code < least.code => self.winner = challenger,
+            Successor::Plays(challenger) => {
+                let Self { order, heads, bracket, streak, .. } = self;
+                let mut referee = Referee { order, heads };
+                let play = |loser: &mut Node, challenger: Node| referee.play_by_offset(loser, challenger);
+                streak.forget();
+                self.winner = if challenger.code > least.code {
+                    bracket.climb_to(source, challenger, least, play)
+                } else {
+                    bracket.climb(source, challenger, play)
+                };
+            }
+            Successor::IsUnknown => self.replay_by_bytes(source),
+        }
+        self.keep_winner();
+    }
+
+    /// Returns one on the way of the winner that has the smallest code. It stays that while the winner stays.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn least(&mut self, source: usize) -> Node {
+        let Self { bracket, streak, .. } = self;
+        streak.least().unwrap_or_else(|| streak.set_least(bracket.least(source)))
+    }
+
+    /// Finds the code of the successor of the head that was taken last, against that, which is gone.
     ///
-    /// Every question does this first. Calling it between changes to several heads keeps the cost of each
-    /// at ⌈log2 K⌉ comparisons.
+    /// The least on its way tells, which has a code against the same key. A successor that comes after the least has the code that it
+    /// has against that, or the least's own: of two differences, the one that comes first. One that comes before the least wins,
+    /// and the codes of all stay, unless it shares with the least what tells that from the key that was taken.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn successor(&mut self, source: usize, least: Node) -> Successor {
+        let Self { order, heads, bracket, streak, codes, .. } = self;
+        let Some(Some(head)) = heads.get(source) else {
+            return Successor::Plays(Node::exhausted(source));
+        };
+        let plays = |code: OffsetCode| Successor::Plays(Node::live(code.0, source));
+        if O::IS_CODED {
+            return order.handed_code(head).map_or(Successor::IsUnknown, plays);
+        }
+        if codes.are_wanted {
+            return order.code_after(&codes.before, head).map_or(Successor::IsUnknown, plays);
+        }
+        let Some(opponent) = least.head(heads) else { return Successor::Stays };
+        let old = OffsetCode(least.code);
+        match order.meet(head, opponent, old) {
+            // Behind all columns, it is not known who differs where.
+            Meeting::Before if old.is_beyond_columns() => Successor::IsUnknown,
+            Meeting::Before => Successor::Stays,
+            Meeting::Nearer(_) if bracket.is_tied(source, old.0) => plays(old),
+            Meeting::Nearer(code) => {
+                bracket.recode(source, least.rank, code.0);
+                streak.recode(code.0);
+                Successor::Stays
+            }
+            Meeting::After(code) => plays(code),
+            Meeting::Backwards => Successor::IsUnknown,
+        }
+    }
+
+    /// Plays the matches of another source than the winner's, or of one whose head has no code against the one that was taken
+    /// last.
+    #[cold]
+    #[inline(never)]
+    fn replay(&mut self, source: usize) {
+        self.due = Due::Everything;
+        self.end_streak();
+        if self.has_offsets() {
+            self.replay_by_bytes(source);
+            self.keep_winner();
+        } else {
+            let (is_line, kind) = (self.is_line(), self.kind());
+            let Self { order, heads, bracket, winner, .. } = self;
+            let mut referee = Referee { order, heads };
+            let challenger = referee.player_by(kind, source);
+            *winner = if is_line {
+                line::vacate(bracket, source, *winner);
+                line::climb(bracket, &mut referee, challenger, false)
+            } else {
+                bracket.vacate(source, *winner, |loser, _| loser.code);
+                bracket.climb(source, challenger, |loser, challenger| referee.play(loser, challenger))
+            };
+        }
+        debug_assert!(self.is_plausible());
+        self.due = Due::Nothing;
+    }
+
+    /// Plays the matches of a source whose head has no offset-value code.
+    #[cold]
+    #[inline(never)]
+    fn replay_by_bytes(&mut self, source: usize) {
+        self.streak.forget();
+        let Self { order, heads, bracket, winner, .. } = self;
+        let before = *winner;
+        if source != before.source() {
+            // Codes that are against the winner are what all on the way have then.
+            let passing =
+                if before.is_live() { Node { code: OffsetCode::EQUAL.0, ..before } } else { before };
+            bracket.vacate(source, passing, |loser, passing| loser.code.max(passing.code));
+        }
+        *winner = Referee { order, heads }.climb_by_bytes(bracket, source);
+        if source != before.source() && winner.rank == before.rank {
+            *winner = before;
+        }
+    }
+
+    /// Plays every match.
+    #[cold]
+    #[inline(never)]
+    fn replay_all(&mut self) {
+        self.due = Due::Everything;
+        self.end_streak();
+        let (is_line, kind) = (self.is_line(), self.kind());
+        let Self { order, heads, bracket, .. } = self;
+        let mut referee = Referee { order, heads };
+        self.winner = if is_line {
+            line::build(bracket, &mut referee, kind)
+        } else if kind == Kind::Offset {
+            bracket.build(
+                &mut referee,
+                |referee, source| referee.player_by(Kind::Offset, source),
+                |referee, loser, challenger| referee.play_by_offset(loser, challenger),
+            )
+        } else {
+            bracket.build(
+                &mut referee,
+                |referee, source| referee.player_by(kind, source),
+                |referee, loser, challenger| referee.play(loser, challenger),
+            )
+        };
+        if kind == Kind::Offset {
+            self.winner.code = OffsetCode::UNKNOWN.0;
+            self.keep_winner();
+        }
+        debug_assert!(self.is_plausible());
+        self.due = Due::Nothing;
+    }
+
+    /// Whether a winner could have lost to nobody on its way, as far as codes alone tell: what neither an order that is none nor wrong
+    /// codes can change.
+    fn is_plausible(&self) -> bool {
+        let winner = self.winner;
+        let is_plausible = |loser: Node| {
+            let has_lost = self.kind() == Kind::Offset || loser.code >= winner.code;
+            if winner.is_live() { has_lost } else { !loser.is_live() }
+        };
+        self.is_line() || self.bracket.path(winner.source()).all(is_plausible)
+    }
+}
+
+/// What is known of the successor of the head that was taken last, by offset-value codes.
+enum Successor {
+    /// It wins, and no node changes.
+    Stays,
+    /// It has this code against the head that was taken.
+    Plays(Node),
+    /// It has none.
+    IsUnknown,
+}
+
+/// Which codes there are, and what else depends on how many sources there are.
+impl<T, O: Order<T>> LoserTree<T, O> {
+    /// Whether nodes have offset-value codes.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    const fn has_offsets(&self) -> bool {
+        Self::HAS_OFFSETS && matches!(self.codes.kind, Kind::Offset)
+    }
+
+    /// Which codes the nodes have.
     #[inline]
-    pub fn settle(&mut self) {
-        self.decided();
+    pub(super) const fn kind(&self) -> Kind {
+        if Self::HAS_BYTES { self.codes.kind } else { Kind::Key }
+    }
+
+    /// Whether keys are compared right away, so that what is done for each of the first sources is worth code of its own.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) const fn is_by_bytes(&self) -> bool {
+        matches!(self.kind(), Kind::Pair | Kind::Few)
+    }
+
+    /// Whether the losers are in a line.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) const fn is_line(&self) -> bool {
+        self.heads.len() == 3 && !self.has_offsets()
+    }
+
+    /// Chooses the codes for this number of leaves.
+    fn choose_codes(&mut self) {
+        let Codes { kind, are_wanted, .. } = self.codes;
+        self.codes.set(match self.bracket.leaves() {
+            _ if Self::HAS_OFFSETS && (O::IS_CODED || are_wanted) => Kind::Offset,
+            0..=2 if Self::HAS_BYTES => Kind::Pair,
+            3..=FEW_LEAVES if Self::HAS_BYTES => Kind::Few,
+            _ if kind == Kind::Offset => Kind::Offset,
+            _ => Kind::Key,
+        });
+    }
+
+    /// Has the nodes hold offset-value codes from now on. Who has lost to whom stays, so nobody is compared:
+    /// each loser gets its code against the winner of its match.
+    #[cold]
+    #[inline(never)]
+    fn begin_offsets(&mut self) {
+        self.streak.forget();
+        self.codes.set(Kind::Offset);
+        let Self { order, heads, bracket, winner, .. } = self;
+        bracket.recode_all(*winner, &mut |loser, winner| {
+            let code = match (winner.head(heads), loser.head(heads)) {
+                (Some(before), Some(head)) => order.code_between(before, head),
+                _ => None,
+            };
+            code.unwrap_or(OffsetCode::UNKNOWN).0
+        });
+        if winner.is_live() {
+            winner.code = OffsetCode::UNKNOWN.0;
+        }
+    }
+
+    /// Has the nodes hold the codes of the keys, where they had none. Nobody is compared.
+    fn begin_prefixes(&mut self) {
+        // Should the order panic, the nodes are of no more use.
+        let due = mem::replace(&mut self.due, Due::Everything);
+        let Self { order, heads, bracket, winner, .. } = self;
+        let mut code = |player: Node| player.head(heads).map_or(player.code, |head| order.code(head));
+        winner.code = code(*winner);
+        bracket.recode_all(*winner, &mut |loser, _| code(loser));
+        self.due = due;
+    }
+
+    /// Doubles the number of leaves.
+    fn grow(&mut self) {
+        self.bracket.grow();
+        self.streak.grow(self.bracket.levels());
+        if self.bracket.leaves() == 4 && !self.has_offsets() {
+            line::enter(&mut self.bracket);
+        }
+        let had_codes = !self.is_by_bytes();
+        self.choose_codes();
+        if !had_codes && !self.is_by_bytes() {
+            self.begin_prefixes();
+        }
+    }
+
+    /// Makes a tree of a line, for a fourth source to come.
+    fn leave_line(&mut self) {
+        self.end_streak();
+        line::leave(&mut self.bracket, self.winner);
+        if !O::EXACT {
+            self.streak.pay_for_line();
+        }
+    }
+
+    /// Keeps the key of the winner, if that is needed, while its head is in its leaf: on the way, it would be lost if the order panics.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn keep_winner(&mut self) {
+        let Self { order, heads, codes, winner, .. } = self;
+        if codes.are_wanted
+            && !O::IS_CODED
+            && let Some(head) = winner.head(heads)
+        {
+            order.keep(&mut codes.before, head, OffsetCode(winner.code));
+        }
+    }
+
+    /// Notes the code of the winner's head, which is being taken.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn note_taken(&mut self) {
+        if self.has_offsets() {
+            self.codes.taken = OffsetCode(self.winner.code);
+        }
+    }
+
+    /// Notes the code of the winner's head, which has been taken, and tells it that. In its leaf it would be copied before the
+    /// store of the code is done, and would wait for that.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn hand_on(&mut self, head: &mut T) {
+        self.note_taken();
+        if O::IS_CODED {
+            self.order.hand_on(head, self.codes.taken);
+        }
+    }
+}
+
+/// The streak of a source that keeps winning.
+impl<T, O: Order<T>> LoserTree<T, O> {
+    /// Finds the runner-up of a source that has won often in a row, if there is something to pay with.
+    #[cold]
+    #[inline(never)]
+    fn begin_streak(&mut self) {
+        let levels = self.bracket.levels();
+        if !self.winner.is_live() {
+            return;
+        }
+        if self.is_line() || levels <= 1 {
+            self.streak.set_runner_up(self.bracket.loser(1));
+        } else if O::EXACT {
+            let best = |best, loser: Node| Node::select(loser.is_before(best), loser, best);
+            self.streak.set_runner_up(self.bracket.best_by(self.winner.source(), best));
+        } else if self.streak.is_affordable(levels) {
+            self.rise_streak();
+        }
+    }
+
+    fn rise_streak(&mut self) {
+        let Self { order, heads, bracket, winner, streak, .. } = self;
+        let mut referee = Referee { order, heads };
+        streak.rise(bracket, winner.source(), |best, loser| {
+            let is_better = referee.is_before(loser, best);
+            Node::select(is_better, loser, best)
+        });
+    }
+
+    /// Has a challenger play that has not beaten the runner-up, who has won then.
+    #[cold]
+    #[inline(never)]
+    fn lose_streak(&mut self, source: usize, challenger: Node) {
+        let is_line = self.is_line();
+        let Self { order, heads, bracket, winner, streak, .. } = self;
+        let mut referee = Referee { order, heads };
+        let Some(runner_up) = streak.runner_up() else { return };
+        let mut play = |loser: &mut Node, challenger: Node| referee.play(loser, challenger);
+        *winner = runner_up;
+        if is_line {
+            streak.end(source);
+            *winner = line::climb(bracket, &mut referee, challenger, true);
+        } else if O::EXACT {
+            streak.end(source);
+            // All the way, which costs no comparison and has no end that cannot be predicted.
+            *winner = bracket.climb(source, challenger, play);
+        } else {
+            let height = bracket.climb_below(source, challenger, runner_up, &mut play);
+            streak.lose(source, height);
+        }
+    }
+
+    /// Has a challenger play where the runner-up is known up to some height.
+    #[cold]
+    #[inline(never)]
+    fn rise_or_lose_streak(&mut self, source: usize, challenger: Node) {
+        let Self { order, heads, bracket, winner, streak, .. } = self;
+        let mut referee = Referee { order, heads };
+        let (runner_up, height) = streak.partial();
+        let above = bracket.node_above(source, height + 1);
+        if referee.is_before(challenger, runner_up) {
+            *winner =
+                bracket.climb_from(above, challenger, |loser, challenger| referee.play(loser, challenger));
+            if winner.rank == challenger.rank {
+                streak.stay_at_height();
+                self.rise_streak();
+            } else {
+                streak.end(source);
+            }
+            return;
+        }
+        let met = bracket
+            .climb_below(source, challenger, runner_up, |loser, challenger| referee.play(loser, challenger));
+        *winner = bracket.climb_from(above, runner_up, |loser, challenger| referee.play(loser, challenger));
+        streak.lose(source, met);
+    }
+
+    /// Finds the runner-up of a source that has won, by at most ⌈log2 K⌉ comparisons.
+    fn find_runner_up(&mut self, source: usize) -> Node {
+        if self.is_line() {
+            return self.bracket.loser(1);
+        }
+        let Self { order, heads, bracket, .. } = self;
+        let mut referee = Referee { order, heads };
+        bracket
+            .best_by(source, |best, loser| if referee.is_before_by_heads(loser, best) { loser } else { best })
+    }
+
+    fn end_streak(&mut self) {
+        self.streak.end(self.winner.source());
     }
 }
 

@@ -84,17 +84,16 @@
 //! (codes against the winner). The layout, a complete tree in an array with the leaves implied,
 //! is that of the Go package `pkg/losertree` of thanos-io/thanos and of `bboreham/go-loser`.
 
+mod bracket;
 #[cfg(test)]
 mod check;
-mod favourite;
+mod codes;
 mod held;
 mod line;
 mod loser_tree;
-mod membership;
 mod node;
-mod offsets;
-mod pair;
-mod replay;
+mod referee;
+mod streak;
 
 pub(crate) use held::Held;
 pub use loser_tree::LoserTree;

@@ -6,7 +6,7 @@ use std::hint::select_unpredictable;
 /// rank; an exhausted one has the greatest code and a rank above that of every live source. So exhausted
 /// sources lose against live ones whatever the codes are, and equal codes go to the smaller index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Node {
+pub(super) struct Node {
     pub(super) code: u64,
     pub(super) rank: u64,
 }
@@ -24,6 +24,7 @@ impl Node {
         Self { code: u64::MAX, rank: Self::EXHAUSTED | source as u64 }
     }
 
+    #[inline]
     pub(super) const fn is_live(self) -> bool {
         self.rank < Self::EXHAUSTED
     }
@@ -36,8 +37,7 @@ impl Node {
         (self.rank & !Self::EXHAUSTED) as usize
     }
 
-    /// The head of the source, unless the player is exhausted: the leaf of a [favourite](super::favourite) is empty to all
-    /// but the favourite.
+    /// The head of the source, unless the player is exhausted.
     #[inline]
     pub(super) fn head<T>(self, heads: &[Option<T>]) -> Option<&T> {
         // The bit of an exhausted one makes the rank greater than any index.
@@ -65,5 +65,14 @@ impl Node {
             code: select_unpredictable(condition, a.code, b.code),
             rank: select_unpredictable(condition, a.rank, b.rank),
         }
+    }
+
+    /// Plays a match by conditional moves: `holder_wins` is whether `self`, the loser of the match before, beats the challenger.
+    /// Keeps the new loser and returns the winner.
+    #[inline]
+    pub(super) fn exchange(&mut self, holder_wins: bool, challenger: Self) -> Self {
+        let holder = *self;
+        *self = Self::select(holder_wins, challenger, holder);
+        Self::select(holder_wins, holder, challenger)
     }
 }
