@@ -284,12 +284,10 @@ impl Bracket {
         self.losers.first_chunk_mut()
     }
 
-    /// Sets the only loser of two sources.
+    /// The loser at a node, to be replaced.
     #[inline]
-    pub(super) fn set_pair(&mut self, loser: Node) {
-        if let Some([_, first]) = self.losers.first_chunk_mut() {
-            *first = loser;
-        }
+    pub(super) fn loser_mut(&mut self, node: usize) -> Option<&mut Node> {
+        self.losers.get_mut(node)
     }
 
     #[cfg(test)]

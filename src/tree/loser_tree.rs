@@ -433,6 +433,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if matches!(self.kind(), Kind::Pair) {
             return self.bring_to_pair(source, head);
         }
+        if matches!(self.kind(), Kind::Few) {
+            return if self.is_line() { self.bring_to_line(source, head) } else { self.bring_to_four(source, head) };
+        }
         match self.bring_successor(source, head) {
             Ok(winner) => self.pop_decided(winner),
             Err(item) => Some((source, item)),
@@ -464,23 +467,86 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     fn bring_to_pair(&mut self, source: usize, head: T) -> Option<(usize, T)> {
         let other = source ^ 1;
-        let is_ahead = |tree: &mut Self, item: &T| {
-            let Some(Some(opponent)) = tree.heads.get(other) else { return true };
-            let order = tree.order.compare(item, opponent);
-            if source == 0 { order.is_le() } else { order.is_lt() }
-        };
         // The item is there until it is taken out.
-        let (item, is_ahead) = Held::new(self, head).ask(is_ahead)?;
+        let (item, is_ahead) = Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, other))?;
         if is_ahead {
             return Some((source, item));
         }
-        self.streak.forget();
-        if let Some(leaf) = self.heads.get_mut(source) {
-            *leaf = Some(item);
+        *self.heads.get_mut(source)? = Some(item);
+        *self.bracket.loser_mut(1)? = Node::live(0, source);
+        self.pop_few(other)
+    }
+
+    /// The same for three, in a line: two comparisons, or one if the source wins again.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn bring_to_line(&mut self, source: usize, head: T) -> Option<(usize, T)> {
+        let (first, second) = (self.bracket.loser(1), self.bracket.loser(2));
+        let (item, is_ahead) =
+            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, first.source()))?;
+        if is_ahead {
+            return Some((source, item));
         }
-        self.bracket.set_pair(Node::live(0, source));
-        self.winner = Node::live(0, other);
-        Some((other, self.heads.get_mut(other)?.take()?))
+        let (item, is_second) =
+            Held::new(self, item).ask(|tree, item| tree.is_before_head(source, item, second.source()))?;
+        *self.heads.get_mut(source)? = Some(item);
+        let challenger = Node::live(0, source);
+        let (new_first, new_second) = if is_second { (challenger, second) } else { (second, challenger) };
+        *self.bracket.loser_mut(1)? = new_first;
+        *self.bracket.loser_mut(2)? = new_second;
+        self.pop_few(first.source())
+    }
+
+    /// The same for four, in two pairs: two comparisons.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn bring_to_four(&mut self, source: usize, head: T) -> Option<(usize, T)> {
+        let (sibling, cousin) = (source ^ 1, (source ^ 2) & 2);
+        let (item, is_ahead) =
+            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, sibling))?;
+        *self.heads.get_mut(source)? = Some(item);
+        let first = if is_ahead {
+            source
+        } else {
+            *self.bracket.loser_mut(2 + source / 2)? = Node::live(0, source);
+            sibling
+        };
+        // Who has won the other pair has lost to the one that was popped.
+        let other = if self.bracket.loser(1).source() == cousin { cousin } else { cousin + 1 };
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        let Some(Some(head)) = self.heads.get(first) else { return None };
+        let is_first = match self.heads.get(other) {
+            Some(Some(opponent)) => {
+                let order = self.order.compare(head, opponent);
+                if first < other { order.is_le() } else { order.is_lt() }
+            }
+            _ => true,
+        };
+        self.due = Due::Successor;
+        if is_first {
+            return self.pop_few(first);
+        }
+        *self.bracket.loser_mut(1)? = Node::live(0, first);
+        self.pop_few(other)
+    }
+
+    /// Returns whether an item of a source comes before the head of another one, by the bytes of the keys.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn is_before_head(&mut self, source: usize, item: &T, other: usize) -> bool {
+        let Some(Some(opponent)) = self.heads.get(other) else { return true };
+        let order = self.order.compare(item, opponent);
+        if source < other { order.is_le() } else { order.is_lt() }
+    }
+
+    /// Pops the head of a source that has won.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn pop_few(&mut self, source: usize) -> Option<(usize, T)> {
+        self.streak.forget();
+        self.winner = Node::live(0, source);
+        Some((source, self.heads.get_mut(source)?.take()?))
     }
 
     /// Returns the source of the head that was popped, if the runner-up is known: it may be asked for items as long as
@@ -704,7 +770,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             self.winner = challenger;
         } else {
             self.winner = opponent;
-            self.bracket.set_pair(challenger);
+            if let Some(loser) = self.bracket.loser_mut(1) {
+                *loser = challenger;
+            }
         }
     }
 
