@@ -207,6 +207,33 @@ impl<T: Head, O: Order<T> + Clone> Trial<T, O> {
         }
     }
 
+    /// Takes some items as a merge does: in one step with the successor of the last one or in two, and asked before whether that is
+    /// next or not.
+    fn merge(&mut self) {
+        let mut popped = self.pop();
+        for _ in 0..self.random.below(20) {
+            let Some((source, _)) = popped else { return };
+            let head = self.head(source);
+            let asked = head.as_ref().filter(|_| self.random.below(3) == 0);
+            let is_next = asked.map(|head| self.tree.is_next(head));
+            let is_coded = O::IS_CODED;
+            popped = if self.random.below(3) > 0 {
+                let next = self.tree.replace_popped(head);
+                let next = next.map(|(source, head)| (source, head.key().clone()));
+                self.taken.extend(next.iter().map(|(_, key)| key.clone()));
+                next
+            } else {
+                self.tree.set_head(source, head);
+                self.pop()
+            };
+            let is_own = popped.as_ref().is_some_and(|(winner, _)| *winner == source);
+            assert!(is_next.is_none_or(|is_next| is_next == (is_own && !is_coded)));
+        }
+        let Some((source, _)) = popped else { return };
+        let head = self.head(source);
+        self.tree.set_head(source, head);
+    }
+
     fn step(&mut self) {
         let source = self.random.below(self.tree.sources());
         match self.random.below(10) {
@@ -214,13 +241,7 @@ impl<T: Head, O: Order<T> + Clone> Trial<T, O> {
             1 if self.random.below(4) == 0 => self.retain(),
             1..4 if self.tree.sources() > 0 => self.set(source),
             4 => self.favour(),
-            _ => {
-                for _ in 0..self.random.below(10) {
-                    let Some((source, _)) = self.pop() else { return };
-                    let head = self.head(source);
-                    self.tree.set_head(source, head);
-                }
-            }
+            _ => self.merge(),
         }
     }
 

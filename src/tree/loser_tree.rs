@@ -434,7 +434,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             return self.bring_to_pair(source, head);
         }
         if matches!(self.kind(), Kind::Few) {
-            return if self.is_line() { self.bring_to_line(source, head) } else { self.bring_to_four(source, head) };
+            return if self.is_line() {
+                self.bring_to_line(source, head)
+            } else {
+                self.bring_to_four(source, head)
+            };
         }
         match self.bring_successor(source, head) {
             Ok(winner) => self.pop_decided(winner),
@@ -468,7 +472,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     fn bring_to_pair(&mut self, source: usize, head: T) -> Option<(usize, T)> {
         let other = source ^ 1;
         // The item is there until it is taken out.
-        let (item, is_ahead) = Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, other))?;
+        let (item, is_ahead) =
+            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, other))?;
         if is_ahead {
             return Some((source, item));
         }
@@ -696,16 +701,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
         if Self::HAS_BYTES {
-            // One after the other: a `match` jumps through a table, at 1.1 times the time.
-            let kind = self.codes.kind;
-            if kind == Kind::Offset {
+            if self.has_offsets() {
                 self.advance_by_offset(source);
-            } else if kind == Kind::Key {
-                self.advance_by_prefix(source);
-            } else if kind == Kind::Few {
+            } else if self.is_by_bytes() {
                 self.advance_few(source);
             } else {
-                self.advance_pair(source);
+                self.advance_by_prefix(source);
             }
         } else if let Some(runner_up) = self.streak.runner_up() {
             self.advance_streak(source, runner_up);
@@ -758,27 +759,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.lose_streak(source, challenger);
     }
 
-    /// Two sources, by the bytes of the keys.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    fn advance_pair(&mut self, source: usize) {
-        self.streak.forget();
-        let mut referee = Referee { order: &mut self.order, heads: &self.heads };
-        let challenger = referee.player_by(Kind::Pair, source);
-        let opponent = self.bracket.loser(1);
-        if referee.is_before_by_heads(challenger, opponent) {
-            self.winner = challenger;
-        } else {
-            self.winner = opponent;
-            if let Some(loser) = self.bracket.loser_mut(1) {
-                *loser = challenger;
-            }
-        }
-    }
-
-    /// Three or four sources, by the bytes of the keys.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
+    /// Few sources, by the bytes of the keys.
+    #[inline]
     fn advance_few(&mut self, source: usize) {
         self.streak.forget();
         let is_line = self.is_line();
