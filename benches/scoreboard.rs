@@ -29,8 +29,8 @@ use board::Board;
 use clap::Parser;
 use common::contender::{Contender, Part};
 use common::workload::{
-    CODED, DISJOINT, DUPS, IDENTIFIERS, Key, LABELS, MACHINES, MACHINES_TWICE, PAIRS, PATHS, PODS,
-    RECORDS_64, RECORDS_256, REPLICAS, RUNS, SCRAPES, SKEWED, STRINGS, UNIFORM, URLS, WIDE, WORDS,
+    CODED, DISJOINT, DUPS, FLOATS, IDENTIFIERS, Key, LABELS, MACHINES, MACHINES_TWICE, PAIRS, PATHS, PODS,
+    RECORDS_64, RECORDS_256, REPLICAS, ROWS, RUNS, SCRAPES, SKEWED, STRINGS, UNIFORM, URLS, WIDE, WORDS,
 };
 use common::{asynchronous, sync};
 
@@ -68,6 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     report::tables(&board.rows, &mut out)?;
     report::summary(&board.rows, &mut out)?;
+    report::keys(&board.rows, &mut out)?;
     if let Some(path) = options.json {
         let mut file = BufWriter::new(File::create(path)?);
         report::json(&board.rows, &mut file)?;
@@ -86,8 +87,8 @@ fn fill(board: &mut Board) {
     board.keys("labels", &SCRAPES, &[13]);
     board.keys("labels", &MACHINES, all);
     board.keys("labels", &MACHINES_TWICE, all);
-    board.keys("labels", &PODS, all);
     let all = &[2, 3, 4, 8, 16, 64, 256];
+    board.keys("labels", &PODS, all);
     board.keys("strings", &IDENTIFIERS, all);
     board.keys("strings", &URLS, all);
     board.keys("strings", &WORDS, all);
@@ -95,6 +96,8 @@ fn fill(board: &mut Board) {
 
     let (few, fan_ins, label_fan_ins) = (&[4, 16, 64], &[2, 4, 16, 64], &[2, 4, 8, 16, 64]);
     board.merges("numbers", &WIDE, few, &sync::lazy());
+    board.merges("numbers", &FLOATS, few, &sync::lazy());
+    board.merges("rows", &ROWS, few, &sync::lazy());
     board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::reading_ahead());
     // Beyond the caches.
     for sources in [64, 256, 1024] {

@@ -462,7 +462,7 @@ fn a_tree_that_has_grown_is_like_one_of_its_size() {
     }
 }
 
-/// To put three in a line may take a comparison more than their matches do, which is not there for a favourite then.
+/// To put three in a line may take a comparison more than their matches do, which is not there for a runner-up then.
 #[test]
 fn a_streak_in_a_tree_that_has_been_a_line() {
     for seed in 0..40 {

@@ -118,7 +118,7 @@ fn for_each_question(check: impl Fn(&Runs<u64>, usize)) {
     let mut all = vec![
         Runs::from_keys(vec![vec![1, 4], vec![2, 2], vec![], vec![2, 9], vec![0, 5]]),
         Runs::from_keys(vec![vec![3; 2]; 9]),
-        // Items of the favourite go past the tournament. Of most, only the first half is another than that of the one before.
+        // Items of a source that keeps winning go past the tournament. Of most, only the first half is another than that of the one before.
         Runs::from_keys(vec![
             vec![90, 91],
             vec![91],

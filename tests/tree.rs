@@ -318,13 +318,13 @@ fn a_tree_grows_from_nothing() {
     }
 }
 
-/// Two sources, and three in a line, know the runner-up without a seat for the favourite; a tree that comes of them does not.
+/// Two sources, and three in a line, know the runner-up for nothing; a tree that comes of them does not.
 #[test]
-fn a_favourite_is_beaten_after_a_source_has_come() {
+fn a_streak_ends_after_a_source_has_come() {
     for (heads, pushed) in [(2, None), (2, Some(1)), (3, None), (3, Some(1)), (4, None), (4, Some(1))] {
-        for favourite in 0..heads {
+        for regular in 0..heads {
             let heads: Vec<Raw> =
-                (0..heads).map(|source| Some(if source == favourite { 0 } else { 2 })).collect();
+                (0..heads).map(|source| Some(if source == regular { 0 } else { 2 })).collect();
             for beaten in [Some(3), None] {
                 let ops = [
                     Op::Repeat(LONGEST),

@@ -294,14 +294,14 @@ fn a_tree_by_codes_is_like_a_list_whose_smallest_is_looked_for() {
     check::<(Vec<u8>, Option<String>)>();
 }
 
-/// A favourite that waits while others win comes back into the tree when another head changes. What that was before is gone
+/// A source that has won often waits while others win, and another head changes. What that was before is gone
 /// then, and codes of it are not to be taken for those of the new one.
 #[test]
-fn a_favourite_comes_back_beside_a_head_that_has_changed() {
-    let (favourite, changed, behind, winner) = (0, 2, 3, 7);
+fn a_streak_goes_on_beside_a_head_that_has_changed() {
+    let (regular, changed, behind, winner) = (0, 2, 3, 7);
     let key = |end: &str| Some(format!("aaaaaaaaaa{end}"));
     let mut heads = vec![Some("zz".to_owned()); 8];
-    heads[favourite] = key("");
+    heads[regular] = key("");
     heads[changed] = key("11111s");
     heads[behind] = key("11111y");
     heads[winner] = key("02");
@@ -311,14 +311,14 @@ fn a_favourite_comes_back_beside_a_head_that_has_changed() {
         tree.set_head(source, head);
     };
     // Twice in a row, since the first time it goes back as soon as it is beaten.
-    (0..20).for_each(|_| next(favourite, key("")));
-    next(favourite, key("03"));
+    (0..20).for_each(|_| next(regular, key("")));
+    next(regular, key("03"));
     next(winner, key("05"));
-    (0..20).for_each(|_| next(favourite, key("04")));
-    next(favourite, key("11111f"));
+    (0..20).for_each(|_| next(regular, key("04")));
+    next(regular, key("11111f"));
     // It waits. What it has in common with the others is known to be as much as what the one that changes had.
     assert_eq!(tree.winner(), Some((winner, &"aaaaaaaaaa05".to_owned())));
     tree.set_head(changed, Some("z".to_owned()));
     let order: Vec<_> = std::iter::from_fn(|| tree.pop()).map(|(source, _)| source).collect();
-    assert_eq!(order, [winner, favourite, behind, changed, 1, 4, 5, 6]);
+    assert_eq!(order, [winner, regular, behind, changed, 1, 4, 5, 6]);
 }

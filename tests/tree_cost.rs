@@ -122,7 +122,7 @@ fn a_path_for_each_head_whatever_it_is() {
         let mut tree = LoserTree::new(order, (0..sources).map(|_| Some(head(random.next_u64()))));
         tree.settle();
         taken();
-        // Besides the path, one with the item before, and what a favourite has saved; and once all of them, where offset-value codes
+        // Besides the path, one with the item before, and what a streak has saved; and once all of them, where offset-value codes
         // begin.
         let mut has_begun = false;
         let mut assert_path = |sources| {

@@ -113,6 +113,76 @@ impl<const WORDS: usize> Key for Record<WORDS> {
     }
 }
 
+/// A float in its total order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Float(f64);
+
+impl Ord for Float {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Float {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Float {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Float {}
+
+impl SortKey for Float {
+    const CODE_BITS: u32 = f64::CODE_BITS;
+    const EXACT: bool = f64::EXACT;
+
+    fn code(&self) -> u64 {
+        self.0.code()
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.0.compare(&other.0)
+    }
+}
+
+impl Key for Float {
+    fn digest(&self) -> u64 {
+        self.0.to_bits()
+    }
+}
+
+/// A row that is ordered by two fields: of more than 64 bits, so that its code is that of the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    group: u64,
+    time: u64,
+    payload: [u64; 6],
+}
+
+impl SortKey for Row {
+    const CODE_BITS: u32 = <(u64, u64)>::CODE_BITS;
+    const EXACT: bool = <(u64, u64)>::EXACT;
+
+    fn code(&self) -> u64 {
+        (self.group, self.time).code()
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+impl Key for Row {
+    fn digest(&self) -> u64 {
+        self.time ^ self.payload[5]
+    }
+}
+
 /// A key that this library would rather have in another form.
 pub(crate) trait Ingest: Key {
     type Packed: Key;
@@ -407,6 +477,39 @@ pub(crate) const WIDE: Workload<i128> = Workload {
         let wide = |number: u64| i128::from(number.cast_signed()) << 64 | i128::from(number.rotate_left(17));
         let mut runs: Vec<Vec<_>> =
             inputs::uniform(15, k, n).into_iter().map(|run| run.into_iter().map(wide).collect()).collect();
+        for run in &mut runs {
+            run.sort_unstable();
+        }
+        runs
+    },
+};
+
+/// Floats in their total order, of which one in a hundred is not a number.
+pub(crate) const FLOATS: Workload<Float> = Workload {
+    name: "f64",
+    items: NUMBERS,
+    make: |k, n| {
+        // Far below 2^52.
+        #[allow(clippy::cast_precision_loss)]
+        let float =
+            |number: u64| Float(if number % 100 == 0 { f64::NAN } else { (number >> 16) as f64 - 1e14 });
+        let mut runs: Vec<Vec<_>> =
+            inputs::uniform(16, k, n).into_iter().map(|run| run.into_iter().map(float).collect()).collect();
+        for run in &mut runs {
+            run.sort_unstable();
+        }
+        runs
+    },
+};
+
+/// Rows of 64 bytes by two fields, of which the first has 64 values.
+pub(crate) const ROWS: Workload<Row> = Workload {
+    name: "rows",
+    items: NUMBERS,
+    make: |k, n| {
+        let row = |number: u64| Row { group: number % 64, time: number >> 8, payload: [number; 6] };
+        let mut runs: Vec<Vec<_>> =
+            inputs::uniform(17, k, n).into_iter().map(|run| run.into_iter().map(row).collect()).collect();
         for run in &mut runs {
             run.sort_unstable();
         }

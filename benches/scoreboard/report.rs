@@ -55,6 +55,37 @@ pub(crate) fn summary(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
+/// How many of the worst are shown.
+const WORST: usize = 12;
+
+/// Prints how many times as fast as the best lazy peer `merge` is, for keys that are strings of bytes: the worst cells, and the
+/// geometric mean of all.
+pub(crate) fn keys(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
+    let is_of_keys = |row: &&Row| row.workload.ends_with("/by_ref") || row.workload.ends_with("/cloned");
+    let ratio = |row: &Row| {
+        let ours = row.figures.iter().find(|figure| figure.contender == "losertree")?;
+        Some(row.best(Role::Peer)?.ns / ours.ns)
+    };
+    let mut cells: Vec<_> =
+        rows.iter().filter(is_of_keys).filter_map(|row| Some((ratio(row)?, row))).collect();
+    if cells.is_empty() {
+        return Ok(());
+    }
+    cells.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    writeln!(out, "\nkeys that are strings of bytes: the best lazy peer's time ÷ ours, the worst first\n")?;
+    writeln!(out, "| workload | K | ÷ ours |\n|---|---|---|")?;
+    for (ratio, row) in cells.iter().take(WORST) {
+        writeln!(out, "| {} | {} | {ratio:.2} |", row.workload, row.sources)?;
+    }
+    let sum: f64 = cells.iter().map(|(ratio, _)| ratio.ln()).sum();
+    let slower = cells.iter().filter(|(ratio, _)| *ratio < 1.0).count();
+    // Far below 2^52.
+    #[allow(clippy::cast_precision_loss)]
+    let mean = (sum / cells.len() as f64).exp();
+    writeln!(out, "\ngeometric mean of {} cells: {mean:.2}; {slower} are below 1", cells.len())?;
+    out.flush()
+}
+
 /// Writes each figure as a JSON object, one a line.
 pub(crate) fn json(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
     for row in rows {

@@ -44,6 +44,11 @@ enum Op {
     Pop,
     /// Replaces the winner's head.
     Advance(Option<u8>),
+    /// Pops, and brings the successor and pops in one step; before that it may be asked whether the successor is next.
+    Replace {
+        head: Option<u8>,
+        asks: bool,
+    },
     SetHead {
         source: u8,
         head: Option<u8>,
@@ -173,7 +178,7 @@ struct Play<K, O, F> {
     compare: Option<F>,
     changed: Changed,
     comparisons: Comparisons,
-    /// How many of the comparisons that were promised have not been made: changes of the favourite are paid for by them.
+    /// How many of the comparisons that were promised have not been made: runners-up are paid for by them.
     left: usize,
     /// How many items were made.
     items: usize,
@@ -239,6 +244,7 @@ where
                     self.set_head(source, head);
                 }
             }
+            Op::Replace { head, asks } => self.replace(head, asks),
             Op::SetHead { source, head } => {
                 if !self.model.is_empty() {
                     self.set_head(usize::from(source) % self.model.len(), head);
@@ -341,6 +347,29 @@ where
         }
     }
 
+    fn replace(&mut self, head: Option<u8>, asks: bool) {
+        self.pop();
+        let Changed::One(source) = self.changed else { return };
+        let head = self.item(source, head);
+        let mut is_next = None;
+        if let Some(item) = head.as_ref().filter(|_| asks) {
+            self.comparisons.take();
+            is_next = unless_it_panics(|| self.tree.is_next(item));
+            assert!(self.comparisons.take() <= if O::EXACT { 0 } else { levels(self.model.len()) });
+        }
+        self.model[source] = head.clone();
+        let Some(popped) = self.ask(1, |tree| tree.replace_popped(head)) else { return };
+        let winner = popped.as_ref().map(|(source, _)| *source);
+        self.expect(popped, None);
+        if self.compare.is_some() {
+            assert!(is_next.is_none_or(|is_next| is_next == (winner == Some(source))));
+        }
+        if let Some(winner) = winner {
+            self.model[winner] = None;
+            self.change(winner);
+        }
+    }
+
     /// Asks for the winner: `None` if the comparator has panicked.
     fn winner(&mut self) -> Option<Option<(usize, Item<K>)>> {
         let found = self.ask(0, |tree| tree.winner().map(|(source, head)| (source, head.clone())))?;
@@ -384,7 +413,7 @@ where
             Changed::All if self.model.len() == 3 => spare + 3,
             Changed::All => spare + self.model.len().saturating_sub(1),
         };
-        // A question after which there is another favourite takes more, paid for by those before it.
+        // A question after which a streak begins takes more, paid for by those before it.
         let path = levels(self.model.len());
         let is_on_credit = !O::EXACT && matches!(self.changed, Changed::One(_));
         let credit = if is_on_credit { self.left.min(2 * path.saturating_sub(1)) } else { 0 };

@@ -27,7 +27,7 @@
 //! key before*: an [`OffsetCode`] says where the two first differ, and how the key goes on there. Neighbours in a sorted
 //! source have long beginnings in common, as the series of one metric do, which codes of one key cannot tell apart. A
 //! tournament of more than four sources in which codes of one key are often the same goes over to these codes: it compares each
-//! item once with the one before, and then most matches by numbers. For fewer sources, or for keys that differ early, that would
+//! item once with the runner-up, and then most matches by numbers. For fewer sources, or for keys that differ early, that would
 //! be the dearer way.
 //!
 //! Sources that know these codes hand them in as [`Coded`] items, and merges hand them on.

@@ -11,7 +11,7 @@ use super::{Rule, SyncMerge};
 /// # Complexity
 ///
 /// That of the merge, and one comparison for each item more, unless the tournament knows: it does where keys are
-/// [strings of bytes](crate::key::SortKey::PARTS) and sources are many.
+/// [strings of bytes](crate::key::SortKey::PARTS) and sources are many, but of an item that follows one of its own source.
 ///
 /// # Errors
 ///

@@ -14,6 +14,9 @@ use crate::key::{ByOffsetCode, Coded, Order, SortKey, has_codes};
 /// # Complexity
 ///
 /// That of the merge, whose tournament plays by these codes however few its sources are.
+///
+/// Each item is compared with the one before it, whose key is copied, into memory that is allocated for the first of them and again
+/// for a longer key; unless sources hand codes in.
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct CodedMerge<I: Iterator, O> {
     merge: Merge<I, O>,

@@ -96,7 +96,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         Ok(())
     }
 
-    /// Appends the items of the favourite that come before all others, and the item after them, up to `end`.
+    /// Appends the items of a source that come before the runner-up, and the item after them, up to `end`.
     ///
     /// They do not touch the tournament, without which blocks of runs take 1.3 times as long as single items instead of
     /// 0.84 times (bench `scoreboard`, `u64/runs`).
@@ -288,7 +288,7 @@ where
         folded
     }
 
-    /// Folds the items of the favourite that come before all others, and the item after them.
+    /// Folds the items of a source that come before the runner-up, and the item after them.
     #[inline]
     fn fold_streak<B>(&mut self, winner: usize, mut folded: B, f: &mut impl FnMut(B, T) -> B) -> B {
         let Some(Some(source)) = self.sources.get_mut(winner) else { return folded };

@@ -15,15 +15,14 @@ use crate::tree::LoserTree;
 ///
 /// # Complexity
 ///
-/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons, `O(K)` memory, and no allocation after construction
-/// but for the keys below. Orders with exact codes compare no items at all. A source that has won several times in a row is
+/// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons, `O(K)` memory, and no allocation after
+/// construction. Orders with exact codes compare no items at all. A source that has won several times in a row is
 /// passed through, at one comparison for each item, for as long as its items come before all others; but with comparators no
 /// more after very many runs that ended as soon as that was begun.
 ///
 /// With more than four sources and keys that are [strings of bytes](SortKey::PARTS) whose beginnings are often the same, each item
-/// is compared once with the one before it of its source, and that is one comparison more, as are K − 1 once, where that begins;
-/// then most others are of codes. See [`key`](crate::key). The key of the one before is copied, into memory that is allocated for
-/// the first of them and again for a longer key.
+/// is compared once with the runner-up, and that is one comparison more, as are K − 1 once, where that begins;
+/// then most others are of codes. See [`key`](crate::key).
 ///
 /// # Panics
 ///

@@ -25,9 +25,10 @@ use crate::merge::{Combine, KeepFirst, KeepFirstBy, Rule};
 /// # Complexity
 ///
 /// That of the merge, and one comparison for each item more, unless the tournament knows: it does where keys are
-/// [strings of bytes](crate::SortKey::PARTS) and sources are many. One item is held until another one or the end comes; nothing
-/// is allocated. A [limit](super::Builder::limit) counts items of sources, not runs. One poll takes at most 128 items without
-/// yielding one; then it has itself woken and is pending.
+/// [strings of bytes](crate::SortKey::PARTS) and sources are many, but of an item that follows one of its own source.
+///
+/// One item is held until another one or the end comes; nothing is allocated. A [limit](super::Builder::limit) counts items of
+/// sources, not runs. One poll takes at most 128 items without yielding one; then it has itself woken and is pending.
 ///
 /// # Errors
 ///

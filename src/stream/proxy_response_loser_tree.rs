@@ -35,8 +35,7 @@ use crate::tree::LoserTree;
 ///
 /// For N items from K sources, at most (K − 1) + N·⌈log2 K⌉ comparisons and `O(K)` memory. With more than four sources and
 /// keys that are [strings of bytes](crate::SortKey::PARTS) whose beginnings are often the same, each item is also compared once
-/// with the one before it of its source, and K − 1 are once, where that begins. The key of the one before is copied, into memory
-/// that is allocated for the first of them and again for a longer key. Nothing else is allocated for an item after start-up.
+/// with the runner-up, and K − 1 are once, where that begins. Nothing is allocated for an item after start-up.
 ///
 /// A source is polled once at first, once for each item that is taken from it, and whenever its own waker has fired;
 /// start-up costs `O(K)` polls however the sources wake. No source is asked for more than one item ahead of what was yielded

@@ -6,8 +6,8 @@
 
 use crate::key::{KeyBuffer, OffsetCode};
 
-/// With so many leaves or fewer the bytes of keys are compared right away. By offset-value codes, the label sets of exporters on many
-/// machines take 1.4 times as long with four sources (bench `scoreboard`, `labels/machines`).
+/// With so many leaves or fewer the bytes of keys are compared right away. By offset-value codes, label sets that each come from two
+/// sources take 1.5 times as long with four sources (bench `scoreboard`, `labels/machines_twice`).
 pub(super) const FEW_LEAVES: usize = 4;
 
 /// How many more ties than items there must be for offset-value codes to begin, for each leaf. Where all keys have their first bytes

@@ -202,12 +202,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             return false;
         }
         let runner_up = self.streak.runner_up().unwrap_or_else(|| self.find_runner_up(source));
-        if self.kind() != Kind::Offset {
-            self.streak.set_runner_up(runner_up);
-        }
-        let Self { order, heads, .. } = self;
-        let Some(head) = runner_up.head(heads) else { return true };
-        order.compare(item, head).then(source.cmp(&runner_up.source())).is_lt()
+        self.streak.set_runner_up(runner_up);
+        let code = if Self::HAS_BYTES { runner_up.code } else { self.order.code(item) };
+        referee::beats(&mut self.order, &self.heads, (Node::live(code, source), item), runner_up)
     }
 
     /// Replaces the head of a source and returns the one it had; `None` retires the source.
@@ -573,13 +570,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let Self { order, heads, winner, streak, .. } = self;
         let challenger = Node { code: order.code(item), ..*winner };
         let Some(runner_up) = streak.runner_up() else { return Err(Behind(challenger)) };
-        let is_ahead = if O::EXACT || O::HAS_CODES && challenger.code != runner_up.code {
-            challenger.is_before(runner_up)
-        } else if let Some(head) = runner_up.head(heads) {
-            referee::is_before(order, (challenger, item), (runner_up, head))
-        } else {
-            true
-        };
+        let is_ahead = referee::beats(order, heads, (challenger, item), runner_up);
         if !is_ahead {
             return Err(Behind(challenger));
         }

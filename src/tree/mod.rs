@@ -40,23 +40,34 @@
 //!
 //! Three comparisons, ⌈log2 5⌉, and nothing else has moved.
 //!
+//! # Where it is
+//!
+//! | file | what |
+//! |---|---|
+//! | `bracket` | the textbook algorithm: who plays whom, whatever a match is |
+//! | `referee` | how a match is decided, by codes or by heads |
+//! | `streak` | a source that keeps winning: the runner-up, and what finding it may cost |
+//! | `codes` | which codes the nodes hold, and when that changes |
+//! | `line` | three sources, which need no tree |
+//! | `loser_tree` | the tree, which has all of them |
+//!
 //! # What makes it quick
 //!
 //! - A node is a code and a rank, sixteen bytes that are compared and copied as numbers. Items stay in the
 //!   leaves from when they come in until they are taken out.
 //! - For exact codes a match is decided by two integer comparisons and conditional moves; which of the two
 //!   wins is what a processor could not predict.
-//! - A source that keeps winning becomes the *favourite*: it plays in the final only, against the winner of all others. That
-//!   is one comparison for each of its items, in runs, with skew, for disjoint sources, and for the last one that is
-//!   left. When it pays is found out by counting wins in a row. Where items must be compared, what it costs to become the
-//!   favourite is paid for by what that saves.
-//! - Strings of bytes begin with their first eight bytes as codes, and a match of these is a branch: such keys are seldom in a near
-//!   cache, and where the processor guesses who wins, the next key is on its way before the match is played. Two of them are just
-//!   compared.
-//! - Where sources of strings are many and those eight bytes are often equal, the tree goes over to *offset-value codes*. The losers
-//!   on the winner's path have codes against the winner, and so has its successor when it comes; of codes against one key the
-//!   smaller is that of the smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code against
-//!   the item it has lost to. In this picture the winner `aab` has been taken, its successor is `abd`, and each code is
+//! - Where a source keeps winning, the *runner-up* is found: the best of the losers on the winner's way. A successor that comes before
+//!   it wins at one comparison, and no node is touched. That is so in runs, with skew, for disjoint sources, and for the
+//!   last one that is left. Where items must be compared, what it costs to find the runner-up is paid for by what that saves.
+//! - Strings of bytes are seldom in a near cache. What counts for them is how early the next key is on its way, and that is as soon as
+//!   the processor guesses who wins. So the only branch is whether the challenger beats the runner-up, who is known by its code. If it
+//!   does not, the runner-up has won, whomever the challenger beats on its way there. Up to four sources of strings are compared
+//!   right away, each by code of its own.
+//! - Strings begin with their first eight bytes as codes. Where these are often equal, the tree goes over to *offset-value codes*. The
+//!   losers on the winner's path have codes against the winner, and so has its successor when it comes; of codes against one key the
+//!   smaller is that of the smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code
+//!   against the item it has lost to. In this picture the winner `aab` has been taken, its successor is `abd`, and each code is
 //!   written as the first place that differs and the byte there:
 //!
 //!   ```text
@@ -67,12 +78,11 @@
 //!   abc against b     place 1 against place 0: abc has more in common with aab, so it is smaller, and wins
 //!   abc against c     likewise; b and c need no new codes, since these are also theirs against abc
 //!   ```
+//! - The key that was taken is gone when its successor comes, but the runner-up tells the successor's code: it has one against the same
+//!   key. `abd` differs from `abc` at place 2, and `abc` from `aab` at place 1, so `abd` differs from `aab` at place 1, too. A successor
+//!   that comes before the runner-up wins, and all codes stay.
 //! - A head that has no such code, since it comes before the winner or another source's head has changed, climbs by its bytes
 //!   until it loses. Whom it beats gets a code against it; who beats it goes on with the code that is there.
-//! - By these codes the favourite stays in its leaf: while its code is below all those on its way, nothing there changes. And
-//!   that is so if it has enough in common with the key before, which one comparison of so many bytes shows.
-//! - Three sources need no tree, nor do four with exact codes: their losers stand in a line, and a challenger is compared with
-//!   all at once.
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
 //!   code is `u64::MAX` still beats an exhausted source.
 //!

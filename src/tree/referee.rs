@@ -187,3 +187,18 @@ pub(super) fn is_before<T, O: Order<T>>(order: &mut O, a: Player<'_, T>, b: Play
     // As numbers, less is -1 and equal is 0: a `match` here would branch on what cannot be predicted.
     (order.compare(head_a, head_b) as i8) < i8::from(a.rank < b.rank)
 }
+
+/// Returns whether an item that is in no leaf comes before the head of an opponent, if that has one.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+pub(super) fn beats<T, O: Order<T>>(
+    order: &mut O,
+    heads: &[Option<T>],
+    player: Player<'_, T>,
+    opponent: Node,
+) -> bool {
+    if O::EXACT || O::HAS_CODES && player.0.code != opponent.code {
+        return player.0.is_before(opponent);
+    }
+    opponent.head(heads).is_none_or(|head| is_before(order, player, (opponent, head)))
+}
