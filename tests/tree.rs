@@ -40,8 +40,8 @@ enum Op {
     Repeat(u8),
 }
 
-/// More wins in a row than are taken for chance in a tree of any size.
-const STREAK: usize = 10;
+/// More wins in a row than are taken for chance in a tree of any size, even where little can be paid for.
+const STREAK: usize = 40;
 
 /// More wins in a row than it takes for all comparisons with a runner-up to be paid for.
 const LONGEST: u8 = 50;
@@ -484,4 +484,24 @@ fn the_worked_example() {
     tree.set_head(3, Some(8));
     assert_eq!(tree.winner(), Some((0, &4)));
     assert_eq!(played(), [(7, 8), (4, 7), (4, 9)]);
+}
+
+/// A streak whose source runs dry before the runner-up is known ends: the source has a head again as anybody has.
+#[test]
+fn a_streak_ends_with_its_source() {
+    for sources in [2, 3, 4, 5, 8, 16, 28, 64] {
+        for wins in 0..40 {
+            let mut tree = LoserTree::new(By::new(u64::cmp), (0..sources).map(|_| None));
+            for key in 0..wins {
+                tree.set_head(0, Some(key));
+                assert_eq!(tree.pop(), Some((0, key)));
+            }
+            assert_eq!(tree.winner(), None);
+            tree.set_head(0, Some(50));
+            assert_eq!(tree.winner(), Some((0, &50)));
+            tree.push(Some(50));
+            assert_eq!(tree.pop(), Some((0, 50)));
+            assert_eq!(tree.pop(), Some((sources, 50)));
+        }
+    }
 }

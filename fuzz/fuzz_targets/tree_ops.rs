@@ -80,8 +80,8 @@ enum Op {
     Repeat(u8),
 }
 
-/// More wins in a row than are taken for chance in a tree of any size.
-const STREAK: usize = 10;
+/// More wins in a row than are taken for chance in a tree of any size, even where little can be paid for.
+const STREAK: usize = 40;
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum End {

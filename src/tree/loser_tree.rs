@@ -704,7 +704,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else {
             self.advance_by_matches(source);
         }
-        debug_assert!(self.is_plausible());
+        debug_assert!(self.is_plausible(), "{:?} {:?} {:?}", self.kind(), self.winner, self.bracket);
         self.due = Due::Nothing;
     }
 
@@ -883,7 +883,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
                 bracket.climb(source, challenger, |loser, challenger| referee.play(loser, challenger))
             };
         }
-        debug_assert!(self.is_plausible());
+        debug_assert!(self.is_plausible(), "{:?} {:?} {:?}", self.kind(), self.winner, self.bracket);
         self.due = Due::Nothing;
     }
 
@@ -921,20 +921,16 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             bracket.build(
                 &mut referee,
                 |referee, source| referee.player_by(Kind::Offset, source),
-                |referee, loser, challenger| referee.play_by_offset(loser, challenger),
+                Referee::play_by_offset,
             )
         } else {
-            bracket.build(
-                &mut referee,
-                |referee, source| referee.player_by(kind, source),
-                |referee, loser, challenger| referee.play(loser, challenger),
-            )
+            bracket.build(&mut referee, |referee, source| referee.player_by(kind, source), Referee::play)
         };
         if kind == Kind::Offset {
             self.winner.code = OffsetCode::UNKNOWN.0;
             self.keep_winner();
         }
-        debug_assert!(self.is_plausible());
+        debug_assert!(self.is_plausible(), "{:?} {:?} {:?}", self.kind(), self.winner, self.bracket);
         self.due = Due::Nothing;
     }
 
@@ -1149,7 +1145,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let mut referee = Referee { order, heads };
         let (runner_up, height) = streak.partial();
         let above = bracket.node_above(source, height + 1);
-        if referee.is_before(challenger, runner_up) {
+        // One that has run dry ends the streak, even where all others have, too.
+        if challenger.is_live() && referee.is_before(challenger, runner_up) {
             *winner =
                 bracket.climb_from(above, challenger, |loser, challenger| referee.play(loser, challenger));
             if winner.rank == challenger.rank {

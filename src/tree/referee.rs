@@ -145,14 +145,10 @@ impl<T, O: Order<T>> Referee<'_, T, O> {
     /// Has the head of a source play its matches where it has no code against what the codes on its way are against: by its bytes,
     /// until it loses. Whom it beats gets a code against it; who beats it goes on with the code that is there.
     pub(super) fn climb_by_bytes(&mut self, bracket: &mut Bracket, source: usize) -> Node {
-        let mut is_beaten = false;
-        let challenger = match self.heads.get(source) {
-            Some(Some(_)) => Node::live(OffsetCode::UNKNOWN.0, source),
-            _ => {
-                is_beaten = true;
-                Node::exhausted(source)
-            }
-        };
+        let is_live = matches!(self.heads.get(source), Some(Some(_)));
+        let mut is_beaten = !is_live;
+        let challenger =
+            if is_live { Node::live(OffsetCode::UNKNOWN.0, source) } else { Node::exhausted(source) };
         bracket.climb(source, challenger, |loser, challenger| {
             let holder = *loser;
             if is_beaten {
