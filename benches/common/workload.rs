@@ -491,8 +491,9 @@ pub(crate) const FLOATS: Workload<Float> = Workload {
     make: |k, n| {
         // Far below 2^52.
         #[allow(clippy::cast_precision_loss)]
-        let float =
-            |number: u64| Float(if number % 100 == 0 { f64::NAN } else { (number >> 16) as f64 - 1e14 });
+        let float = |number: u64| {
+            Float(if number.is_multiple_of(100) { f64::NAN } else { (number >> 16) as f64 - 1e14 })
+        };
         let mut runs: Vec<Vec<_>> =
             inputs::uniform(16, k, n).into_iter().map(|run| run.into_iter().map(float).collect()).collect();
         for run in &mut runs {
