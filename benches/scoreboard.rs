@@ -1,4 +1,4 @@
-//! Who is faster: all contenders on all workloads, for the README.
+//! Who is faster: all contenders on all workloads, for docs/benchmarks.md.
 //!
 //! ```text
 //! cargo bench --bench scoreboard
