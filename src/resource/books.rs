@@ -86,7 +86,7 @@ impl Books {
     pub(super) fn open_entries(&self, limit: usize) -> Vec<OpenEntry> {
         let oldest = self.records().map_or_else(Vec::new, |records| records.oldest(limit));
         // Without the lock of the books.
-        oldest.iter().map(|record| record.report()).collect()
+        oldest.iter().map(|record| record.report(now)).collect()
     }
 
     pub(super) fn snapshot(&self) -> LedgerSnapshot {
@@ -99,6 +99,7 @@ impl Books {
             (records.sites(), records.oldest(LedgerSnapshot::OPEN_ENTRIES), unclosed)
         });
         // Without the lock of the books.
+        let now = Moment::now();
         LedgerSnapshot {
             opened,
             closed: of(Ending::Closed),
@@ -108,12 +109,12 @@ impl Books {
             dropped_unclosed: of(Ending::DroppedUnclosed),
             lost: of(Ending::Lost),
             open: opened.saturating_sub(ended.iter().sum()),
-            open_entries: oldest.iter().map(|record| record.report()).collect(),
+            open_entries: oldest.iter().map(|record| record.report(now)).collect(),
             open_sites: sites
                 .into_iter()
-                .map(|(count, oldest)| OpenSite::new(count, oldest.report()))
+                .map(|(count, oldest)| OpenSite::new(count, oldest.report(now)))
                 .collect(),
-            last_unclosed: unclosed.iter().map(Unclosed::report).collect(),
+            last_unclosed: unclosed.iter().map(|unclosed| unclosed.report(now)).collect(),
         }
     }
 }
@@ -147,7 +148,7 @@ impl Records {
 }
 
 impl Unclosed {
-    fn report(&self) -> UnclosedEntry {
-        UnclosedEntry { entry: self.record.report(), ending: self.ending, ended: self.at.elapsed() }
+    fn report(&self, now: Moment) -> UnclosedEntry {
+        UnclosedEntry { entry: self.record.report(now), ending: self.ending, ended: now.since(self.at) }
     }
 }

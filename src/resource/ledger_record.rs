@@ -34,9 +34,9 @@ impl Record {
         *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(noted);
     }
 
-    pub(super) fn report(&self) -> OpenEntry {
+    /// What is known of it at a moment. All of a report are of the same one: an older entry has the greater age.
+    pub(super) fn report(&self, now: Moment) -> OpenEntry {
         let last_use = *self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Moment::now();
         OpenEntry {
             what: self.what.clone(),
             location: self.location,
