@@ -86,6 +86,7 @@ impl Books {
     pub(super) fn open_entries(&self, limit: usize) -> Vec<OpenEntry> {
         let oldest = self.records().map_or_else(Vec::new, |records| records.oldest(limit));
         // Without the lock of the books.
+        let now = Moment::now();
         oldest.iter().map(|record| record.report(now)).collect()
     }
 
