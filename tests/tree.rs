@@ -505,3 +505,14 @@ fn a_streak_ends_with_its_source() {
         }
     }
 }
+
+/// What is known of a runner-up without a code is not taken for one with a code, where a fifth source of strings joins.
+#[test]
+fn a_runner_up_that_was_asked_about_is_forgotten_where_codes_begin() {
+    let heads = ["a", "m", "n", "o"].map(|key| Some(key.to_owned()));
+    let mut tree = LoserTree::new(Natural, heads);
+    assert_eq!(tree.pop(), Some((0, "a".to_owned())));
+    assert!(tree.is_next(&"b".to_owned()));
+    tree.push(None);
+    assert_eq!(tree.replace_popped(Some("b".to_owned())), Some((0, "b".to_owned())));
+}

@@ -31,7 +31,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Codes {
     pub(super) kind: Kind,
-    /// Whether they are to be that however few the leaves, so that each head that is taken has a code against the one before.
+    /// Whether they are to be offset-value codes however few the leaves, so that each head that is taken has a code against the one before.
     pub(super) are_wanted: bool,
     /// How many more matches than items have had equal codes, since that was last less.
     pub(super) ties: usize,

@@ -1019,6 +1019,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
     /// Has the nodes hold the codes of the keys, where they had none. Nobody is compared.
     fn begin_prefixes(&mut self) {
+        // A runner-up that has been asked about has no code.
+        self.streak.forget();
         // Should the order panic, the nodes are of no more use.
         let due = mem::replace(&mut self.due, Due::Everything);
         let Self { order, heads, bracket, winner, .. } = self;

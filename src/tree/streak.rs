@@ -211,7 +211,7 @@ impl Streak {
         if stays >= REGULAR {
             (self.regular, self.misses) = (source as u64, 0);
         } else if self.is_complete && stays == 0 {
-            self.misses += 1;
+            self.misses = self.misses.saturating_add(1);
             if self.misses == MOST_MISSES {
                 self.regular = u64::MAX;
             }
