@@ -107,7 +107,7 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
     plain::<ProxyResponseLoserTree<Store>>();
     plain::<ProxyResponseLoserTree<Store, By<Compare>>>();
     plain::<Close<'_, ProxyResponseLoserTree<Store>>>();
-    plain::<MergeSource<Store, Natural>>();
+    plain::<MergeSource<ProxyResponseLoserTree<Store>>>();
     plain::<NextWithSource<'_, Store, Natural>>();
     plain::<NextBlock<'_, Store, Natural>>();
     plain::<Flatten<BlockStore>>();
@@ -166,6 +166,6 @@ fn sources_and_merges_can_be_cloned() {
 #[test]
 fn async_merges_of_runs_can_be_sent_shared_moved_and_printed() {
     plain::<losertree::stream::Coalesce<Store, Natural, KeepFirst>>();
-    plain::<losertree::stream::CoalesceSource<Store, Natural, KeepFirst>>();
+    plain::<MergeSource<losertree::stream::Coalesce<Store, Natural, KeepFirst>>>();
     plain::<losertree::stream::Unfold<std::future::Ready<Result<(), String>>, u64, String>>();
 }

@@ -171,7 +171,7 @@ fn a_merge_of_merges_is_closed_in_the_background_through_all_levels() {
             let lower = [merge_of(&stage, scripts(0), &ledger), merge_of(&stage, scripts(2), &ledger)];
             let upper = lower.map(ProxyResponseLoserTree::into_source);
             let upper = ProxyResponseLoserTree::builder().sources(upper).ledger(&ledger).build();
-            let mut guard = upper.close_on_drop(&background.closer);
+            let mut guard = CloseOnDrop::new(upper, &background.closer);
             let mut driver = stage.driver(seed);
             assert_eq!(driver.run_up_to(&mut guard, taken).oks().len(), taken);
             let before = ledger.snapshot();
@@ -198,7 +198,7 @@ fn a_query_is_closed_wherever_it_is_dropped() {
             };
             let query = ProxyQuery::builder().stores((0..3).map(store)).ledger(&ledger);
             let query = if batch { query.batches(2, usize::MAX).build() } else { query.build() };
-            let mut guard = query.close_on_drop(&background.closer);
+            let mut guard = CloseOnDrop::new(query, &background.closer);
             let tasks = &background.tasks;
             let mut stream = futures::stream::poll_fn(|cx| tasks.poll(cx, |cx| guard.poll_next_unpin(cx)));
             let driver = Driver::new(stage.bell().clone(), Log::new(), Random::seed(1));

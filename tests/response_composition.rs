@@ -14,7 +14,7 @@ use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use losertree::error::{Cause, CloseError};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, QuerySource, ResponseSetOptions, RetrievalStrategy, Store,
+    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store,
     StoreWarnings, batches, deduplicate, limit,
 };
 use losertree::stream::Closable;
@@ -371,7 +371,7 @@ fn told_store(told: &Arc<AtomicUsize>, first: usize) -> Store<BoxSource<'static,
     Store::opened(format!("store-{first}"), source.boxed())
 }
 
-fn is_store<S: Source<Item = Response> + Unpin>(_: Store<QuerySource<S>>) {}
+fn is_store<S: Source<Item = Response> + Unpin>(_: Store<MergeSource<ProxyQuery<S>>>) {}
 
 type Region = ProxyQuery<BoxSource<'static, Response, io::Error>>;
 

@@ -16,15 +16,15 @@ use futures::future::BoxFuture;
 use losertree::error::CloseError;
 use losertree::resource::BytePool;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder, QuerySource, ResponseSetOptions,
+    PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder, ResponseSetOptions,
     RetrievalStrategy, Store,
 };
 use losertree::{LeakLedger, Response, Source, SourceError, SourcePath};
 use losertree_testkit::{Checked, Closing, Ending, Random};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};
 
-type Lower = QuerySource<Checked<TimedSource>>;
-type Middle = QuerySource<Lower>;
+type Lower = MergeSource<ProxyQuery<Checked<TimedSource>>>;
+type Middle = MergeSource<ProxyQuery<Lower>>;
 type Upper = ProxyQuery<Middle>;
 
 const KEYS: usize = 40;

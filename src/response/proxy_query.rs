@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -8,9 +9,9 @@ use futures::stream::FusedStream;
 
 use super::batches::{Batches, batches};
 use super::proxy_query_builder::ProxyQueryBuilder;
-use super::{ResponseDeduplicator, ResponseLimit, ResponseSet};
+use super::{ResponseDeduplicator, ResponseLimit, ResponseSet, Store};
 use crate::error::{CloseError, SourceError};
-use crate::stream::{Closable, Close, MergeStats};
+use crate::stream::{Closable, Close, MergeSource, MergeStats, Nested, Received};
 use crate::{ProxyResponseLoserTree, Response, Source};
 
 /// The merge inside of a query.
@@ -207,11 +208,81 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     }
 }
 
+impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
+    /// Makes a source of the query, for a merge above: closing goes through all levels and is awaited. As a store of another
+    /// query: [`into_store`](Self::into_store).
+    pub const fn into_source(self) -> MergeSource<Self> {
+        MergeSource::new(self)
+    }
+
+    /// Makes a store of the query, for a query above.
+    ///
+    /// Closing goes through all levels. A warning or an error of a store here is told above with its path, such as `eu/store-a`; and
+    /// the query above is partial if this one is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures::{TryStreamExt, stream};
+    /// use losertree::response::{PartialResponseStrategy, ProxyQuery, Store};
+    /// use losertree::{Labels, LeakLedger, Response, Series, from_stream};
+    /// # use std::io;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let ledger = LeakLedger::sites();
+    /// let store = |name: &'static str, job: &'static str| {
+    ///     let up = Labels::from_pairs([("__name__", "up"), ("job", job)]).unwrap();
+    ///     let answer = [Ok::<_, io::Error>(Response::from(Series::new(up, vec![])))];
+    ///     Store::new(name, async { Ok(from_stream(stream::iter(answer))) })
+    /// };
+    /// let broken = Store::new("store-c", async { Err(io::ErrorKind::ConnectionRefused.into()) });
+    /// let eu = ProxyQuery::builder()
+    ///     .stores([store("store-a", "api"), broken])
+    ///     .partial_response(PartialResponseStrategy::Warn)
+    ///     .ledger(&ledger)
+    ///     .build();
+    /// let us = ProxyQuery::builder().store(store("store-b", "db")).ledger(&ledger).build();
+    ///
+    /// let mut query = ProxyQuery::builder()
+    ///     .stores([eu.into_store("eu"), us.into_store("us")])
+    ///     .partial_response(PartialResponseStrategy::Warn)
+    ///     .ledger(&ledger)
+    ///     .build();
+    /// let answer: Vec<_> = query.by_ref().try_collect().await?;
+    /// let Response::Warning(warning) = &answer[0] else { panic!("the warning comes first") };
+    /// assert_eq!(warning.origin().name().as_deref(), Some("eu/store-c"));
+    /// assert!(query.stats().is_partial);
+    /// ledger.assert_all_closed();
+    /// # use futures::StreamExt;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn into_store(self, name: impl Into<Arc<str>>) -> Store<MergeSource<Self>> {
+        Store::opened(name, self.into_source())
+    }
+}
+
 impl<S: Source<Item = Response> + Unpin> Closable for ProxyQuery<S> {
     type Error = S::Error;
 
     fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
         self.poll_close_all(cx)
+    }
+}
+
+impl<S: Source<Item = Response> + Unpin> Nested for ProxyQuery<S> {
+    type Yielded = Response;
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.merge_mut().poll_progress(cx);
+    }
+
+    fn received(&self) -> Option<Received> {
+        self.merge().received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.merge().is_partial()
     }
 }
 

@@ -1,4 +1,14 @@
-use super::{Flatten, Source};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use super::received::Received;
+use super::source::{PollClose, PollNext, Source};
+
+/// How many empty blocks one poll takes at most. Enough that the cost of being scheduled again is small beside it.
+const POLL_BUDGET: usize = 32;
 
 /// A source whose items are blocks of sorted items: what is read from a disk or a network comes so.
 ///
@@ -52,3 +62,105 @@ pub trait BlockSource: Source<Item: IntoIterator> {
 }
 
 impl<S: Source<Item: IntoIterator> + ?Sized> BlockSource for S {}
+
+/// The items of a block.
+type Items<S> = <<S as Source>::Item as IntoIterator>::IntoIter;
+
+pin_project! {
+    /// The items of a [`BlockSource`] as a source. Made by [`BlockSource::flatten`].
+    ///
+    /// Its errors, name and what it has received are those of the block source. An error comes after the items of all blocks
+    /// before it.
+    ///
+    /// # Complexity
+    ///
+    /// One poll takes at most 32 empty blocks in a row. After that it yields to the executor and has itself woken.
+    ///
+    /// # Closing
+    ///
+    /// Drops what is left of the block at hand, then closes the block source.
+    pub struct Flatten<S>
+    where
+        S: BlockSource,
+    {
+        // Dropped ahead of the source, which may have lent it.
+        block: Option<Items<S>>,
+        #[pin]
+        source: S,
+    }
+}
+
+impl<S: BlockSource> Flatten<S> {
+    pub(super) const fn new(source: S) -> Self {
+        Self { block: None, source }
+    }
+
+    /// Returns what is left of the block at hand, if there is one, and the block source.
+    #[must_use]
+    pub fn into_parts(self) -> (Option<<S::Item as IntoIterator>::IntoIter>, S) {
+        (self.block, self.source)
+    }
+
+    /// Polls for a block that is not empty, and takes its first item.
+    // Apart from the way of an item within a block, which is inlined into the merge.
+    #[inline(never)]
+    fn poll_block(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+        let mut this = self.project();
+        for _ in 0..POLL_BUDGET {
+            // Given back before the next one is asked for: there may be room for only one.
+            *this.block = None;
+            match ready!(this.source.as_mut().poll_next(cx)) {
+                Some(Ok(block)) => {
+                    if let Some(item) = this.block.insert(block.into_iter()).next() {
+                        return Poll::Ready(Some(Ok(item)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: BlockSource> Source for Flatten<S> {
+    type Item = <Items<S> as Iterator>::Item;
+    type Error = S::Error;
+
+    #[inline]
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+        match self.as_mut().project().block.as_mut().and_then(Iterator::next) {
+            Some(item) => Poll::Ready(Some(Ok(item))),
+            None => self.poll_block(cx),
+        }
+    }
+
+    fn poll_progress(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.project().source.poll_progress(cx);
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
+        let this = self.project();
+        *this.block = None;
+        this.source.poll_close(cx)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.source.name()
+    }
+
+    fn received(&self) -> Option<Received> {
+        self.source.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.source.is_partial()
+    }
+}
+
+impl<S: BlockSource + fmt::Debug> fmt::Debug for Flatten<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flatten").field("source", &self.source).finish_non_exhaustive()
+    }
+}

@@ -2,15 +2,17 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::gone::KEPT_STATS;
-use super::order_checker::OrderChecker;
+use super::children::Recording;
+use super::order_check::{OrderCheck, OrderChecker};
 use super::reports::ErrorPolicy;
-use super::{OrderCheck, ProxyResponseLoserTree, Source, UnpinSource};
+use super::source::{Source, UnpinSource};
+use super::stats::KEPT_STATS;
+use crate::error::SourceError;
 use crate::key::{Natural, Order};
 use crate::resource::LeakLedger;
-use crate::{SourceError, SourceId};
+use crate::source_id::SourceId;
 
-/// Sets up a [`ProxyResponseLoserTree`]. Made by [`ProxyResponseLoserTree::builder`].
+/// Sets up a [`ProxyResponseLoserTree`](super::ProxyResponseLoserTree), whose method `builder` makes it.
 ///
 /// | option | default |
 /// |---|---|
@@ -29,6 +31,7 @@ use crate::{SourceError, SourceId};
 pub struct Builder<S: Source, O = Natural> {
     pub(super) sources: Vec<(S, &'static Location<'static>)>,
     pub(super) options: Options<S::Item>,
+    pub(super) recording: Recording,
     pub(super) policy: ErrorPolicy<S::Item, S::Error>,
     pub(super) order: O,
 }
@@ -38,24 +41,18 @@ pub(super) struct Options<T> {
     pub(super) limit: Option<u64>,
     pub(super) checker: Option<OrderChecker<T>>,
     pub(super) attribute: Option<fn(T, &SourceId) -> T>,
-    pub(super) kept_stats: usize,
-    pub(super) is_timed: bool,
-    pub(super) ledger: LeakLedger,
     pub(super) name: Option<Arc<str>>,
 }
 
 impl<S: Source> Default for Builder<S> {
     fn default() -> Self {
-        let options = Options {
-            limit: None,
-            checker: None,
-            attribute: None,
-            kept_stats: KEPT_STATS,
-            is_timed: false,
-            ledger: LeakLedger::off(),
-            name: None,
-        };
-        Self { sources: Vec::new(), options, policy: ErrorPolicy::default(), order: Natural }
+        Self {
+            sources: Vec::new(),
+            options: Options { limit: None, checker: None, attribute: None, name: None },
+            recording: Recording { kept_stats: KEPT_STATS, is_timed: false, ledger: LeakLedger::off() },
+            policy: ErrorPolicy::default(),
+            order: Natural,
+        }
     }
 }
 
@@ -83,7 +80,8 @@ impl<S: Source, O> Builder<S, O> {
 
     /// Sets the order of the merge.
     pub fn order<P: Order<S::Item>>(self, order: P) -> Builder<S, P> {
-        Builder { sources: self.sources, options: self.options, policy: self.policy, order }
+        let Self { sources, options, recording, policy, order: _ } = self;
+        Builder { sources, options, recording, policy, order }
     }
 
     /// Ends the merge after this many items. Then every source is closed.
@@ -149,7 +147,7 @@ impl<S: Source, O> Builder<S, O> {
 
     /// Finds failures among items that take [no part in the order](crate::SortKey::is_ordered): what a source has turned into a
     /// warning, and is dropped because the merge is closed before it was yielded, is then among the errors of
-    /// [`close`](ProxyResponseLoserTree::close). For [`Response`](crate::Response)s:
+    /// [`close`](super::ProxyResponseLoserTree::close). For [`Response`](crate::Response)s:
     /// [`Response::into_failure`](crate::Response::into_failure).
     pub fn unyielded(mut self, failure: fn(S::Item) -> Option<SourceError<S::Error>>) -> Self {
         self.policy.unyielded = Some(failure);
@@ -164,14 +162,14 @@ impl<S: Source, O> Builder<S, O> {
         self
     }
 
-    /// Sets of how many sources that were [pushed](ProxyResponseLoserTree::push) and are gone the [statistics](
-    /// ProxyResponseLoserTree::stats) tell each on its own, the last ones; default 64. Of others they tell the totals.
+    /// Sets of how many sources that were [pushed](super::ProxyResponseLoserTree::push) and are gone the [statistics](
+    /// super::ProxyResponseLoserTree::stats) tell each on its own, the last ones; default 64. Of others they tell the totals.
     pub fn kept_stats(mut self, sources: usize) -> Self {
-        self.options.kept_stats = sources;
+        self.recording.kept_stats = sources;
         self
     }
 
-    /// Has the [statistics](ProxyResponseLoserTree::stats) of each source tell its times. Default: they are not taken, and the merge
+    /// Has the [statistics](super::ProxyResponseLoserTree::stats) of each source tell its times. Default: they are not taken, and the merge
     /// reads no clock.
     ///
     /// # Complexity
@@ -179,14 +177,14 @@ impl<S: Source, O> Builder<S, O> {
     /// The clock is read at most once for each poll of the merge that polls a source which has given no item yet, and once when a source
     /// is released. One allocation for each source.
     pub fn times(mut self) -> Self {
-        self.options.is_timed = true;
+        self.recording.is_timed = true;
         self
     }
 
     /// Books every source in `ledger`, from [`build`](Self::build) or
-    /// [`push`](ProxyResponseLoserTree::push) until it is released.
+    /// [`push`](super::ProxyResponseLoserTree::push) until it is released.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
-        self.options.ledger = ledger.clone();
+        self.recording.ledger = ledger.clone();
         self
     }
 
@@ -199,18 +197,6 @@ impl<S: Source, O> Builder<S, O> {
         self.options.name = Some(name.into());
         self
     }
-
-    /// Creates the merge. No source is polled before the merge is.
-    ///
-    /// # Complexity
-    ///
-    /// `O(K)` time and memory for K sources.
-    pub fn build(self) -> ProxyResponseLoserTree<S, O>
-    where
-        O: Order<S::Item>,
-    {
-        ProxyResponseLoserTree::from_builder(self)
-    }
 }
 
 impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
@@ -221,7 +207,7 @@ impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
             .field("limit", &self.options.limit)
             .field("order_check", &self.options.checker.as_ref().map(|checker| checker.check))
             .field("partial_response", &self.policy)
-            .field("ledger", &self.options.ledger)
+            .field("ledger", &self.recording.ledger)
             .field("name", &self.options.name)
             .finish()
     }

@@ -2,11 +2,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{CloseOnDrop, Closer, ProxyResponseLoserTree, Source};
 use crate::error::CloseError;
-use crate::key::Order;
 
-/// What has an orderly close: a merge, a query, a stage over one, any [`Source`].
+/// What has an orderly close: a merge, a query, a stage over one, any [`Source`](super::Source).
 ///
 /// Merges and queries have the same as methods of their own, which need no import.
 pub trait Closable {
@@ -35,18 +33,9 @@ pub trait Closable {
     fn close(&mut self) -> Close<'_, Self> {
         Close::of(self)
     }
-
-    /// Has it closed in the background when it is dropped unclosed, where nothing can be awaited: a client has disconnected, a future
-    /// was given up. See [`CloseOnDrop`].
-    fn close_on_drop(self, closer: &Closer) -> CloseOnDrop<Self>
-    where
-        Self: Sized + Send + 'static,
-    {
-        CloseOnDrop::new(self, closer)
-    }
 }
 
-/// Closes a merge, or whatever else is [`Closable`]. Returned by [`ProxyResponseLoserTree::close`].
+/// Closes a merge, or whatever else is [`Closable`]. Returned by [`close`](super::ProxyResponseLoserTree::close).
 ///
 /// # Cancel safety
 ///
@@ -74,17 +63,5 @@ impl<C: Closable + ?Sized> Future for Close<'_, C> {
 impl<C: ?Sized + fmt::Debug> fmt::Debug for Close<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Close").field("closable", &self.closable).finish()
-    }
-}
-
-impl<S, O> Closable for ProxyResponseLoserTree<S, O>
-where
-    S: Source + Unpin,
-    O: Order<S::Item>,
-{
-    type Error = S::Error;
-
-    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
-        self.poll_close_all(cx)
     }
 }

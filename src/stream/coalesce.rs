@@ -5,8 +5,13 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::stream::FusedStream;
 
-use super::drive::POLL_BUDGET;
-use super::{Closable, Close, MergeStats, PollClose, PollNext, ProxyResponseLoserTree, Received, Source};
+use super::children::POLL_BUDGET;
+use super::close::{Closable, Close};
+use super::merge_source::{MergeSource, Nested};
+use super::proxy_response_loser_tree::ProxyResponseLoserTree;
+use super::received::Received;
+use super::source::Source;
+use super::stats::MergeStats;
 use crate::error::{CloseError, SourceError};
 use crate::key::Order;
 use crate::merge::{Combine, KeepFirst, KeepFirstBy, Rule};
@@ -145,8 +150,8 @@ impl<S: Source, O, R> Coalesce<S, O, R> {
 
     /// Makes a source of it, for a merge of merges: closing goes through all levels and is awaited, and errors come up with
     /// their [path](SourceError::path).
-    pub const fn into_source(self) -> CoalesceSource<S, O, R> {
-        CoalesceSource { coalesce: self }
+    pub const fn into_source(self) -> MergeSource<Self> {
+        MergeSource::new(self)
     }
 }
 
@@ -183,7 +188,7 @@ where
         // Until it is part of what is held, which a panic may prevent.
         self.last = None;
         let run = match &mut self.held {
-            Some(held) if self.rule.is_same(self.merge.tree.order_mut(), is_equal, held, &item) => {
+            Some(held) if self.rule.is_same(self.merge.order_mut(), is_equal, held, &item) => {
                 self.rule.absorb(held, item);
                 None
             }
@@ -272,6 +277,27 @@ where
     }
 }
 
+impl<S, O, R> Nested for Coalesce<S, O, R>
+where
+    S: Source + Unpin,
+    O: Order<S::Item>,
+    R: Rule<S::Item, O>,
+{
+    type Yielded = S::Item;
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) {
+        self.merge.poll_progress(cx);
+    }
+
+    fn received(&self) -> Option<Received> {
+        self.merge.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.merge.is_partial()
+    }
+}
+
 /// Shows the merge, without asking items to be printed.
 impl<S: Source, O, R> fmt::Debug for Coalesce<S, O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -279,68 +305,5 @@ impl<S: Source, O, R> fmt::Debug for Coalesce<S, O, R> {
             .field("merge", &self.merge)
             .field("is_holding", &self.held.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-/// A merge in which runs become one item, as a source of another merge. Made by [`Coalesce::into_source`].
-///
-/// # Ordering, errors, closing
-///
-/// As for [`MergeSource`](super::MergeSource).
-pub struct CoalesceSource<S: Source, O, R> {
-    coalesce: Coalesce<S, O, R>,
-}
-
-impl<S: Source, O, R> CoalesceSource<S, O, R> {
-    /// Returns what was made a source.
-    pub const fn get_ref(&self) -> &Coalesce<S, O, R> {
-        &self.coalesce
-    }
-
-    /// Returns what was made a source.
-    pub fn into_inner(self) -> Coalesce<S, O, R> {
-        self.coalesce
-    }
-}
-
-// Nothing in here is ever pinned.
-impl<S: Source, O, R> Unpin for CoalesceSource<S, O, R> {}
-
-impl<S, O, R> Source for CoalesceSource<S, O, R>
-where
-    S: Source + Unpin,
-    O: Order<S::Item>,
-    R: Rule<S::Item, O>,
-{
-    type Item = S::Item;
-    type Error = S::Error;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
-        match Pin::new(&mut self.coalesce).poll_next(cx) {
-            Poll::Pending if self.coalesce.is_closing() => Poll::Ready(None),
-            polled => polled,
-        }
-    }
-
-    fn poll_progress(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
-        self.coalesce.merge.poll_progress(cx);
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
-        self.coalesce.poll_close_all(cx)
-    }
-
-    fn received(&self) -> Option<Received> {
-        self.coalesce.merge.received()
-    }
-
-    fn is_partial(&self) -> bool {
-        self.coalesce.merge.is_partial()
-    }
-}
-
-impl<S: Source, O, R> fmt::Debug for CoalesceSource<S, O, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CoalesceSource").field("coalesce", &self.coalesce).finish()
     }
 }

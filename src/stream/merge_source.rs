@@ -4,10 +4,14 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 
-use super::{PollClose, PollNext, ProxyResponseLoserTree, Received, Source};
-use crate::key::Order;
+use super::close::Closable;
+use super::inquiry::is_closing;
+use super::received::Received;
+use super::source::{PollClose, PollNext, Source};
+use crate::error::SourceError;
 
-/// A merge as a source of another merge. Made by [`ProxyResponseLoserTree::into_source`].
+/// A merge as a source of another merge. Made by [`into_source`](super::ProxyResponseLoserTree::into_source), the method of merges,
+/// of [`Coalesce`](super::Coalesce) and of [queries](crate::response::ProxyQuery).
 ///
 /// # Ordering
 ///
@@ -22,71 +26,48 @@ use crate::key::Order;
 ///
 /// Closes all sources of the merge, concurrently, and completes when each is closed. All errors come up. The source has ended as
 /// soon as the merge has only closing left, so nobody above waits for that before it is asked to close.
-pub struct MergeSource<S: Source, O> {
-    merge: ProxyResponseLoserTree<S, O>,
+pub struct MergeSource<M> {
+    merge: M,
 }
 
-impl<S: Source, O> ProxyResponseLoserTree<S, O> {
-    /// Makes a source of the merge, for a merge of merges: closing goes through all levels and is awaited.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use futures::{TryStreamExt, stream};
-    /// use losertree::{LeakLedger, ProxyResponseLoserTree, Source, closing};
-    ///
-    /// # futures::executor::block_on(async {
-    /// let ledger = LeakLedger::sites();
-    /// let region = |name: &'static str, first: u64| {
-    ///     let store = |first: u64| {
-    ///         let items = stream::iter([first, first + 2].map(Ok::<_, std::io::Error>));
-    ///         closing(items, |_| async { Ok(()) }).named(format!("store-{first}"))
-    ///     };
-    ///     let merge = ProxyResponseLoserTree::builder().sources([store(first), store(first + 1)]).ledger(&ledger);
-    ///     merge.build().into_source().named(name)
-    /// };
-    /// let mut merge = ProxyResponseLoserTree::builder()
-    ///     .sources([region("eu", 0), region("us", 10)])
-    ///     .ledger(&ledger)
-    ///     .limit(3)
-    ///     .build();
-    /// assert_eq!(merge.by_ref().try_collect::<Vec<_>>().await?, [0, 1, 2]);
-    /// assert_eq!(ledger.snapshot().closed, 6); // two regions, four stores
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// # use futures::StreamExt;
-    /// ```
-    pub const fn into_source(self) -> MergeSource<S, O> {
-        MergeSource { merge: self }
+/// What can be a source of a merge above: a merge, or what stands over one.
+pub trait Nested: Closable + Stream<Item = Result<Self::Yielded, SourceError<<Self as Closable>::Error>>> {
+    /// What it yields.
+    type Yielded;
+
+    /// Goes on with what is under way, and takes no item.
+    fn poll_progress(&mut self, cx: &mut Context<'_>);
+
+    /// See [`Source::received`].
+    fn received(&self) -> Option<Received>;
+
+    /// See [`Source::is_partial`].
+    fn is_partial(&self) -> bool;
+}
+
+impl<M> MergeSource<M> {
+    pub(crate) const fn new(merge: M) -> Self {
+        Self { merge }
     }
-}
 
-impl<S: Source, O> MergeSource<S, O> {
     /// Returns the merge.
-    pub const fn get_ref(&self) -> &ProxyResponseLoserTree<S, O> {
+    pub const fn get_ref(&self) -> &M {
         &self.merge
     }
 
     /// Returns the merge.
-    pub fn into_inner(self) -> ProxyResponseLoserTree<S, O> {
+    pub fn into_inner(self) -> M {
         self.merge
     }
 }
 
-// Nothing in here is ever pinned.
-impl<S: Source, O> Unpin for MergeSource<S, O> {}
-
-impl<S, O> Source for MergeSource<S, O>
-where
-    S: Source + Unpin,
-    O: Order<S::Item>,
-{
-    type Item = S::Item;
-    type Error = S::Error;
+impl<M: Nested + Unpin> Source for MergeSource<M> {
+    type Item = M::Yielded;
+    type Error = <M as Closable>::Error;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         match Pin::new(&mut self.merge).poll_next(cx) {
-            Poll::Pending if self.merge.is_closing() => Poll::Ready(None),
+            Poll::Pending if is_closing(&self.merge) => Poll::Ready(None),
             polled => polled,
         }
     }
@@ -108,7 +89,7 @@ where
     }
 }
 
-impl<S: Source, O> fmt::Debug for MergeSource<S, O> {
+impl<M: fmt::Debug> fmt::Debug for MergeSource<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MergeSource").field("merge", &self.merge).finish()
     }

@@ -81,76 +81,46 @@
 //! on the iterators of cockroachdb/pebble, whose documentation has the contract as a table too. Per-child
 //! wakers are those of `FuturesUnordered` in rust-lang/futures-rs, without its unsafe code.
 
-mod background;
+mod adaptors;
 mod block_source;
 mod builder;
+mod child;
+mod children;
 mod close;
 mod close_on_drop;
-mod closing;
+mod closer;
 mod coalesce;
-mod drive;
-mod flatten;
-mod from_items;
-mod from_iter;
-mod from_stream;
-mod gone;
+mod from;
 mod inquiry;
-mod lost;
-mod map;
-mod map_err;
 mod merge_source;
-mod named;
-mod next_block;
-mod next_with_source;
-mod order_checker;
+mod order_check;
 mod proxy_response_loser_tree;
-mod push;
 mod readiness;
 mod received;
-mod recover;
+mod release_context;
 mod reports;
-mod slot;
 mod source;
 mod stats;
-mod times;
+mod telemetry;
 mod unfold;
-mod unpin_source;
-mod watch;
 
-use std::pin::Pin;
-
-use crate::SourceError;
-
-pub use block_source::BlockSource;
+pub use adaptors::{Map, MapErr, Named};
+pub use block_source::{BlockSource, Flatten};
 pub use builder::Builder;
 pub use close::{Closable, Close};
-pub use close_on_drop::{BackgroundError, CloseOnDrop, CloseSourceOnDrop, Closer, Idle};
-pub use closing::{Closing, closing};
-pub use coalesce::{Coalesce, CoalesceSource};
-pub use flatten::Flatten;
-pub use from_items::{FromItems, from_items};
-pub use from_iter::{FromIter, from_iter};
-pub use from_stream::{FromStream, from_stream};
+pub use close_on_drop::{CloseOnDrop, CloseSourceOnDrop};
+pub use closer::{BackgroundError, Closer, Idle};
+pub use coalesce::Coalesce;
+pub use from::{Closing, FromItems, FromIter, FromStream, closing, from_items, from_iter, from_stream};
 pub(crate) use inquiry::ask_to_finish;
 pub use inquiry::is_closing;
-pub(crate) use lost::drop_closed;
-pub use map::Map;
-pub use map_err::MapErr;
 pub use merge_source::MergeSource;
-pub use named::Named;
-pub use next_block::NextBlock;
-pub use next_with_source::NextWithSource;
-pub use order_checker::OrderCheck;
-pub use proxy_response_loser_tree::ProxyResponseLoserTree;
-pub use push::PushError;
+pub(crate) use merge_source::Nested;
+pub use order_check::OrderCheck;
+pub use proxy_response_loser_tree::{NextBlock, NextWithSource, ProxyResponseLoserTree, PushError};
 pub use received::Received;
-pub use source::{PollClose, PollNext, Source};
+pub(crate) use release_context::drop_closed;
+pub use reports::Yielded;
+pub use source::{BoxSource, PollClose, PollNext, Source, UnpinSource};
 pub use stats::{ForgottenSources, MergeStats, SourceEnd, SourceStats};
 pub use unfold::{Unfold, unfold};
-pub use unpin_source::UnpinSource;
-
-/// Any source, boxed. Made by [`Source::boxed`].
-pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;
-
-/// What a merge yields with the source named: the source's index and the item, or an error.
-pub type Yielded<T, E> = Result<(usize, T), SourceError<E>>;

@@ -6,14 +6,14 @@ use std::task::{Wake, Waker};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// Which sources of a merge are to be polled.
+/// Which children of a merge are to be polled.
 ///
-/// Each source has a waker of its own. When one fires, the index of its source joins the list here and the
-/// task that polls the merge is woken, so that the merge polls that source and no other. A source is in the
-/// list at most once, save for stale entries, which [`SourceWaker::take`] tells apart.
+/// P9: each child has a waker of its own. When one fires, the index of its child joins the list here and the
+/// task that polls the merge is woken, so that the merge polls that child and no other. A child is in the
+/// list at most once, save for stale entries, which [`ChildWaker::take`] tells apart.
 ///
 /// The task's waker is only needed while the merge is pending, so it is registered then and not before every
-/// item: a merge whose sources are always ready takes no lock.
+/// item: a merge whose children are always ready takes no lock.
 #[derive(Debug)]
 pub(super) struct Readiness {
     shared: Arc<Shared>,
@@ -33,27 +33,27 @@ struct State {
 }
 
 impl Readiness {
-    pub(super) fn with_capacity(sources: usize) -> Self {
-        let state = State { woken: Vec::with_capacity(sources), task: None };
+    pub(super) fn with_capacity(children: usize) -> Self {
+        let state = State { woken: Vec::with_capacity(children), task: None };
         Self { shared: Arc::new(Shared { has_woken: AtomicBool::new(false), state: Mutex::new(state) }) }
     }
 
-    /// Creates the waker of the source at `index`, which is on a list already or is not.
-    pub(super) fn add(&self, index: usize, is_listed: bool) -> SourceWaker {
+    /// Creates the waker of the child with this index, which is on a list already or is not.
+    pub(super) fn add(&self, index: usize, is_listed: bool) -> ChildWaker {
         let flag =
             Arc::new(Flag { index, is_woken: AtomicBool::new(is_listed), shared: self.shared.clone() });
-        SourceWaker { waker: Waker::from(flag.clone()), flag }
+        ChildWaker { waker: Waker::from(flag.clone()), flag }
     }
 
-    /// Returns whether a source may have been woken since the list was taken.
+    /// Returns whether a child may have been woken since the list was taken.
     #[inline]
     pub(super) fn has_woken(&self) -> bool {
         self.shared.has_woken.load(Ordering::Acquire)
     }
 
     /// Gives back memory of a list that was once longer than it may get now.
-    pub(super) fn shrink_to(&self, sources: usize) {
-        self.shared.lock().woken.shrink_to(sources);
+    pub(super) fn shrink_to(&self, children: usize) {
+        self.shared.lock().woken.shrink_to(children);
     }
 
     /// Has the list taken by the next poll, though nobody has been woken.
@@ -61,7 +61,7 @@ impl Readiness {
         self.shared.has_woken.store(true, Ordering::Release);
     }
 
-    /// Has `task` woken by the next source that is woken, and moves the list of woken sources to `due`.
+    /// Has `task` woken by the next child that is woken, and moves the list of woken children to `due`.
     ///
     /// Both under one lock, so that no wake-up falls in between. The waker is not ours: it is cloned and dropped without it.
     pub(super) fn take_woken(&self, task: &Waker, due: &mut VecDeque<usize>) {
@@ -79,7 +79,7 @@ impl Readiness {
         drop(replaced);
     }
 
-    /// Forgets the task, so that neither a merge that has ended nor sources which outlive it keep anything of it
+    /// Forgets the task, so that neither a merge that has ended nor children which outlive it keep anything of it
     /// alive.
     pub(super) fn detach(&self) {
         let task = self.shared.lock().task.take();
@@ -94,9 +94,9 @@ impl Shared {
     }
 }
 
-/// The waker of one source.
+/// The waker of one child.
 #[derive(Debug)]
-pub(super) struct SourceWaker {
+pub(super) struct ChildWaker {
     waker: Waker,
     flag: Arc<Flag>,
 }
@@ -104,18 +104,18 @@ pub(super) struct SourceWaker {
 #[derive(Debug)]
 struct Flag {
     index: usize,
-    /// Whether the waker has fired since the source was polled last.
+    /// Whether the waker has fired since the child was polled last.
     is_woken: AtomicBool,
     shared: Arc<Shared>,
 }
 
-impl SourceWaker {
+impl ChildWaker {
     #[inline]
     pub(super) const fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// Returns whether the waker has fired, and sets it back. To be done before the source is polled, so that
+    /// Returns whether the waker has fired, and sets it back. To be done before the child is polled, so that
     /// a wake-up during the poll counts for the next one.
     #[inline]
     pub(super) fn take(&self) -> bool {
@@ -123,14 +123,14 @@ impl SourceWaker {
         self.flag.is_woken.load(Ordering::Acquire) && self.flag.is_woken.swap(false, Ordering::AcqRel)
     }
 
-    /// As [`take`](Self::take), before the source has ever been polled: nobody else has the waker yet.
+    /// As [`take`](Self::take), before the child has ever been polled: nobody else has the waker yet.
     pub(super) fn take_first(&self) -> bool {
         let is_woken = self.flag.is_woken.load(Ordering::Relaxed);
         self.flag.is_woken.store(false, Ordering::Relaxed);
         is_woken
     }
 
-    /// Puts the source on `due`, unless it is on a list already.
+    /// Puts the child on `due`, unless it is on a list already.
     pub(super) fn make_due(&self, due: &mut VecDeque<usize>) {
         if !self.flag.is_woken.swap(true, Ordering::AcqRel) {
             due.push_back(self.flag.index);

@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use super::Yielded;
-use crate::{SourceError, SourceId};
+use crate::error::SourceError;
+use crate::source_id::SourceId;
+
+/// What a merge yields with the source named: the source's index and the item, or an error.
+pub type Yielded<T, E> = Result<(usize, T), SourceError<E>>;
 
 /// Makes the item that stands for the failure of a source.
 pub(super) type MakeWarning<T, E> = Box<dyn FnMut(SourceError<E>) -> T + Send + Sync>;

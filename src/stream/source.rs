@@ -3,9 +3,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{BoxSource, Map, MapErr, Named, Received};
-use crate::SourceError;
-use crate::error::CloseError;
+use super::adaptors::{Map, MapErr, Named};
+use super::received::Received;
+use crate::error::{CloseError, SourceError};
 
 /// What polling a source for its next item gives.
 pub type PollNext<S> = Poll<Option<Result<<S as Source>::Item, SourceError<<S as Source>::Error>>>>;
@@ -248,6 +248,23 @@ pub trait Source {
         Box::pin(self)
     }
 }
+
+/// A [`Source`] that can be moved, as a merge moves its sources: every one that is [`Unpin`].
+///
+/// It has no other purpose than that who hands in a source which is not `Unpin` is told where it is handed in what to do: to
+/// [box](Source::boxed) it. Bounds of your own say `Source + Unpin`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be moved, and a merge moves its sources",
+    label = "not a `Source` that is `Unpin`",
+    note = "box it: `source.boxed()`, or `Box::pin(source)` if it is not `Send`"
+)]
+pub trait UnpinSource: Source + Unpin {}
+
+#[diagnostic::do_not_recommend]
+impl<S: Source + Unpin> UnpinSource for S {}
+
+/// Any source, boxed. Made by [`Source::boxed`].
+pub type BoxSource<'a, T, E> = Pin<Box<dyn Source<Item = T, Error = E> + Send + 'a>>;
 
 macro_rules! forwarding {
     () => {

@@ -1,49 +1,9 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::slot::Slot;
-use super::{ProxyResponseLoserTree, Received, Source};
-use crate::SourceId;
-
-impl<S: Source, O> ProxyResponseLoserTree<S, O> {
-    /// Returns what the merge and each of its sources have done so far.
-    ///
-    /// # Complexity
-    ///
-    /// `O(K)`, with one allocation.
-    #[must_use]
-    pub fn stats(&self) -> MergeStats {
-        let mut sources: Vec<_> = self.gone.kept().cloned().collect();
-        sources.extend(self.slots.iter().map(Slot::stats));
-        sources.sort_by_key(|source| source.origin.index());
-        MergeStats {
-            items: self.items + self.unordered_items,
-            is_partial: self.is_partial(),
-            sources,
-            forgotten: self.gone.forgotten,
-        }
-    }
-
-    /// Returns whether something is known to be missing in what is yielded: a source has failed and was replaced by a warning,
-    /// or [is partial](Source::is_partial) itself.
-    ///
-    /// # Complexity
-    ///
-    /// `O(K)`.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        self.reports.is_partial
-            || self.gone.forgotten.is_partial
-            || self.gone.kept().any(|source| source.is_partial)
-            || self.slots.iter().any(Slot::is_partial)
-    }
-
-    /// Returns what all sources together have received, if any of them counts that.
-    pub(crate) fn received(&self) -> Option<Received> {
-        let gone = self.gone.kept().filter_map(|source| source.received).chain(self.gone.forgotten.received);
-        self.slots.iter().filter_map(Slot::received).chain(gone).reduce(Received::plus)
-    }
-}
+use super::received::Received;
+use crate::source_id::SourceId;
 
 /// What a merge has done so far. Returned by
 /// [`ProxyResponseLoserTree::stats`](super::ProxyResponseLoserTree::stats).
@@ -161,5 +121,46 @@ impl fmt::Display for SourceEnd {
             Self::ClosedEarly => "closed early",
             Self::Panicked => "panicked",
         })
+    }
+}
+
+/// How many of the sources that were pushed and are gone have statistics of their own, unless the builder says otherwise.
+pub(super) const KEPT_STATS: usize = 64;
+
+/// What is known of sources whose leaves have been let go: of those given to the builder and of the last that were pushed each on
+/// its own, of all others together. So it is bounded, however many come and go.
+#[derive(Debug)]
+pub(super) struct Gone {
+    /// How many sources the builder was given.
+    built: usize,
+    /// How many of those that were pushed are kept.
+    keeps: usize,
+    of_builder: Vec<SourceStats>,
+    pushed: VecDeque<SourceStats>,
+    pub(super) forgotten: ForgottenSources,
+}
+
+impl Gone {
+    pub(super) fn new(built: usize, keeps: usize) -> Self {
+        let forgotten = ForgottenSources::default();
+        Self { built, keeps, of_builder: Vec::new(), pushed: VecDeque::new(), forgotten }
+    }
+
+    pub(super) fn add(&mut self, source: SourceStats) {
+        if source.origin.index() < self.built {
+            self.of_builder.push(source);
+            return;
+        }
+        self.pushed.push_back(source);
+        if self.pushed.len() > self.keeps
+            && let Some(oldest) = self.pushed.pop_front()
+        {
+            self.forgotten.add(&oldest);
+        }
+    }
+
+    /// Those that are kept each on its own.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &SourceStats> {
+        self.of_builder.iter().chain(&self.pushed)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use super::{PollClose, PollNext, Source};
+use super::source::{PollClose, PollNext, Source};
 use crate::error::{CloseError, SourceError};
 
 /// A client that is asked by async functions, as a source. Made by [`unfold`].

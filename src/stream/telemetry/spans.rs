@@ -30,8 +30,8 @@ impl MergeSpan {
         ))
     }
 
-    pub(super) fn source(&self, origin: &SourceId) -> SourceSpan {
-        SourceSpan { merge: self.0.clone(), origin: origin.clone() }
+    pub(super) fn child(&self, origin: &SourceId) -> ChildSpan {
+        ChildSpan { merge: self.0.clone(), origin: origin.clone() }
     }
 
     /// Notes the end in the span, and closes it as far as the merge is concerned.
@@ -41,7 +41,7 @@ impl MergeSpan {
     }
 }
 
-pub(super) struct SourceSpan {
+pub(super) struct ChildSpan {
     merge: Span,
     origin: SourceId,
 }
@@ -59,7 +59,7 @@ macro_rules! tell {
     };
 }
 
-impl SourceSpan {
+impl ChildSpan {
     pub(super) fn note_end(&self, end: SourceEnd, phase: Phase) {
         match end {
             SourceEnd::Exhausted => tell!(debug, self, "source ended"),

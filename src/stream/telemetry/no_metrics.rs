@@ -1,4 +1,4 @@
-//! In place of the figures, without the feature `metrics`: nothing.
+//! In place of the metrics, without the feature `metrics`: nothing.
 
 use std::sync::Arc;
 
@@ -6,24 +6,24 @@ use super::MergeEnd;
 use crate::resource::Ending;
 use crate::stream::SourceEnd;
 
-pub(super) struct MergeFigures;
+pub(super) struct MergeMetrics;
 
 #[allow(clippy::unused_self)]
-impl MergeFigures {
+impl MergeMetrics {
     pub(super) const fn new(_name: Option<&Arc<str>>) -> Self {
         Self
     }
 
-    pub(super) const fn source(&self) -> SourceFigures {
-        SourceFigures
+    pub(super) const fn child(&self) -> ChildMetrics {
+        ChildMetrics
     }
 
     pub(super) const fn end(&mut self, _end: MergeEnd, _items: u64, _is_partial: bool) {}
 }
 
-pub(super) struct SourceFigures;
+pub(super) struct ChildMetrics;
 
-impl SourceFigures {
+impl ChildMetrics {
     #[allow(clippy::unused_self)]
     pub(super) const fn released(&self, _ending: Ending, _end: Option<SourceEnd>) {}
 }

@@ -1,4 +1,4 @@
-//! The figures of merges: summed over all merges of one name, and published when sources are released and when
+//! The metrics of merges: summed over all merges of one name, and published when sources are released and when
 //! merges end.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::observe::names;
 use crate::resource::Ending;
 use crate::stream::SourceEnd;
 
-pub(super) struct MergeFigures {
+pub(super) struct MergeMetrics {
     /// `None` once the end has been published.
     since: Option<Moment>,
     series: Arc<Series>,
@@ -35,7 +35,7 @@ struct Series {
     lost: Counter,
 }
 
-impl MergeFigures {
+impl MergeMetrics {
     pub(super) fn new(name: Option<&Arc<str>>) -> Self {
         let name = name.map_or_else(|| Arc::from("unnamed"), Arc::clone);
         let merges = |end: MergeEnd| names::MERGES.counter_of(&name, "end", end.as_str());
@@ -58,8 +58,8 @@ impl MergeFigures {
         Self { since: Some(Moment::now()), series: Arc::new(series) }
     }
 
-    pub(super) fn source(&self) -> SourceFigures {
-        SourceFigures(Arc::clone(&self.series))
+    pub(super) fn child(&self) -> ChildMetrics {
+        ChildMetrics(Arc::clone(&self.series))
     }
 
     pub(super) fn end(&mut self, end: MergeEnd, items: u64, is_partial: bool) {
@@ -76,9 +76,9 @@ impl MergeFigures {
     }
 }
 
-pub(super) struct SourceFigures(Arc<Series>);
+pub(super) struct ChildMetrics(Arc<Series>);
 
-impl SourceFigures {
+impl ChildMetrics {
     pub(super) fn released(&self, ending: Ending, end: Option<SourceEnd>) {
         let counter = match ending {
             Ending::Closed if end == Some(SourceEnd::Exhausted) => &self.0.exhausted,

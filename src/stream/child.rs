@@ -1,28 +1,30 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use super::lost::{drop_closed, is_lost};
-use super::readiness::SourceWaker;
-use super::times::Times;
-use super::watch::SourceWatch;
-use super::{PollClose, PollNext, Received, Source, SourceEnd, SourceStats};
-use crate::SourceId;
+use super::readiness::ChildWaker;
+use super::source::{PollClose, PollNext, Source};
+use super::stats::{SourceEnd, SourceStats};
+use super::telemetry::ChildTelemetry;
+use super::received::Received;
+use super::release_context::{drop_closed, is_lost};
 use crate::clock::Moment;
 use crate::error::Phase;
 use crate::resource::Ending;
+use crate::source_id::SourceId;
 
-/// The place of one source in a merge: the source, its waker, what it is doing and its figures.
+/// One child of a merge: its source, its waker, what it is doing and what is counted of it.
 ///
-/// Upholds the contract of [`Source`]: never polled after its end, closed once, dropped when closed.
-pub(super) struct Slot<S> {
+/// P2, P3: it upholds the contract of [`Source`]. A source is never polled after its end, closed once, and dropped when closed.
+pub(super) struct Child<S> {
     /// The source, until it is released.
     source: Option<S>,
-    pub(super) state: SlotState,
-    pub(super) waker: SourceWaker,
+    pub(super) state: State,
+    pub(super) waker: ChildWaker,
     pub(super) origin: SourceId,
-    /// The books of the source, until it is released.
-    watch: Option<SourceWatch>,
+    /// Until the source is released.
+    telemetry: Option<ChildTelemetry>,
     end: Option<SourceEnd>,
     items: u64,
     polls: u64,
@@ -36,35 +38,35 @@ pub(super) struct Slot<S> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SlotState {
-    /// The merge needs an item of this source.
+pub(super) enum State {
+    /// The merge needs an item of it.
     Awaiting,
-    /// The source's head is in the tournament.
-    Headed,
-    /// The source is to be closed, and has not been asked to.
+    /// The merge has an item of it, and needs no other.
+    Ready,
+    /// It is to be closed, and has not been asked to.
     Ended,
-    /// The source is closing.
+    /// It is closing.
     Closing,
-    /// The source has been released.
+    /// It has been released.
     Released,
     /// A call into the source is under way; found afterwards, it has panicked.
     Called,
 }
 
-impl<S: Source> Slot<S> {
+impl<S: Source> Child<S> {
     pub(super) fn new(
         source: S,
         index: usize,
-        waker: SourceWaker,
+        waker: ChildWaker,
         is_timed: bool,
-        open: impl FnOnce(&SourceId) -> SourceWatch,
+        open: impl FnOnce(&SourceId) -> ChildTelemetry,
     ) -> Self {
         let origin = SourceId::new(index, source.name().map(Into::into));
         Self {
             waker,
-            watch: Some(open(&origin)),
+            telemetry: Some(open(&origin)),
             source: Some(source),
-            state: SlotState::Awaiting,
+            state: State::Awaiting,
             origin,
             end: None,
             items: 0,
@@ -78,7 +80,7 @@ impl<S: Source> Slot<S> {
 
     /// How many sources have joined the merge before: what the source is known by, whatever becomes of others.
     #[inline]
-    pub(super) const fn number(&self) -> usize {
+    pub(super) const fn index(&self) -> usize {
         self.origin.index()
     }
 
@@ -105,7 +107,7 @@ impl<S: Source> Slot<S> {
     {
         let Some(source) = &mut self.source else { return Poll::Ready(None) };
         self.polls += 1;
-        let state = std::mem::replace(&mut self.state, SlotState::Called);
+        let state = std::mem::replace(&mut self.state, State::Called);
         let polled = Pin::new(source).poll_next(&mut Context::from_waker(self.waker.waker()));
         self.state = state;
         if let Poll::Ready(Some(Ok(_))) = polled {
@@ -114,7 +116,7 @@ impl<S: Source> Slot<S> {
         polled
     }
 
-    /// Polls for an item that the tournament lacks, and takes the time until there is a first one if the merge was asked to.
+    /// Polls for an item that the merge lacks, and takes the time until there is a first one if the merge was asked to.
     ///
     /// `now` is the time at which the poll of the merge has begun, if it is known already: to read the clock for each source
     /// would take a fifth of what starting a merge of ready sources takes (bench `scoreboard`, `async/first`).
@@ -138,9 +140,9 @@ impl<S: Source> Slot<S> {
         S: Unpin,
     {
         let Some(source) = &mut self.source else { return };
-        self.state = SlotState::Called;
+        self.state = State::Called;
         Pin::new(source).poll_progress(&mut Context::from_waker(self.waker.waker()));
-        self.state = SlotState::Headed;
+        self.state = State::Ready;
     }
 
     /// Notes for the ledger that the source is waited for.
@@ -155,27 +157,27 @@ impl<S: Source> Slot<S> {
     }
 
     fn note_use(&self, doing: &'static str, number: Option<u64>) {
-        if let Some(watch) = &self.watch {
-            watch.note_use(doing, number);
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.note_use(doing, number);
         }
     }
 
     /// Notes that the source has come to its end, and is to be closed.
     pub(super) fn end(&mut self, end: SourceEnd) {
-        self.state = SlotState::Ended;
+        self.state = State::Ended;
         self.note_end(end, self.phase());
     }
 
     fn note_end(&mut self, end: SourceEnd, phase: Phase) {
         self.end = Some(end);
-        if let Some(watch) = &self.watch {
-            watch.note_end(end, phase);
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.note_end(end, phase);
         }
     }
 
     /// Polls the closing of the source, and releases it when that completes.
     ///
-    /// `closed` is how it is booked then, unless it has failed.
+    /// `closed` is how that is recorded, unless it has failed.
     pub(super) fn poll_close(&mut self, closed: Ending) -> PollClose<S>
     where
         S: Unpin,
@@ -183,9 +185,9 @@ impl<S: Source> Slot<S> {
         let Some(source) = &mut self.source else { return Poll::Ready(Ok(())) };
         self.polls += 1;
         self.waker.take();
-        self.state = SlotState::Called;
+        self.state = State::Called;
         let polled = Pin::new(source).poll_close(&mut Context::from_waker(self.waker.waker()));
-        self.state = SlotState::Closing;
+        self.state = State::Closing;
         match &polled {
             Poll::Pending => self.note_use("closing", None),
             Poll::Ready(outcome) => {
@@ -199,17 +201,17 @@ impl<S: Source> Slot<S> {
         polled
     }
 
-    /// Drops the source, whatever it is doing, and books how it has ended.
+    /// Drops the source, whatever it is doing, and records how it has ended.
     pub(super) fn release(&mut self, ending: Ending) {
-        let watch = self.watch.take();
+        let telemetry = self.telemetry.take();
         let source = self.take_source();
-        // Should this panic, the books are dropped too, and so the source is booked as dropped unclosed.
+        // Should this panic, the telemetry is dropped too, and so the source is recorded as dropped unclosed.
         match ending {
             Ending::Closed | Ending::ClosedInBackground | Ending::Failed => drop_closed(source),
             Ending::HandedBack | Ending::DroppedUnclosed | Ending::Lost => drop(source),
         }
-        if let Some(watch) = watch {
-            watch.release(ending, self.end);
+        if let Some(telemetry) = telemetry {
+            telemetry.release(ending, self.end);
         }
     }
 
@@ -227,17 +229,17 @@ impl<S: Source> Slot<S> {
 
     /// Gives the source back unreleased, and whether it has ended and is only to be closed.
     pub(super) fn hand_back(&mut self) -> Option<(S, bool)> {
-        let has_ended = matches!(self.state, SlotState::Ended | SlotState::Closing);
+        let has_ended = matches!(self.state, State::Ended | State::Closing);
         let source = self.take_source()?;
-        if let Some(watch) = self.watch.take() {
-            watch.release(Ending::HandedBack, self.end);
+        if let Some(telemetry) = self.telemetry.take() {
+            telemetry.release(Ending::HandedBack, self.end);
         }
         Some((source, has_ended))
     }
 
     fn take_source(&mut self) -> Option<S> {
-        let has_panicked = self.state == SlotState::Called;
-        self.state = SlotState::Released;
+        let has_panicked = self.state == State::Called;
+        self.state = State::Released;
         let source = self.source.take()?;
         if !has_panicked {
             self.received = source.received().map(Box::new);
@@ -251,7 +253,7 @@ impl<S: Source> Slot<S> {
 
     /// The source, if it may be asked for something.
     fn asked(&self) -> Option<&S> {
-        self.source.as_ref().filter(|_| self.state != SlotState::Called)
+        self.source.as_ref().filter(|_| self.state != State::Called)
     }
 
     pub(super) fn received(&self) -> Option<Received> {
@@ -272,18 +274,50 @@ impl<S: Source> Slot<S> {
             time_to_first_item: self.times.as_ref().and_then(|times| times.to_first_item()),
             duration: self.times.as_ref().and_then(|times| times.duration()),
             out_of_order: self.out_of_order,
-            end: self.end.filter(|_| self.state == SlotState::Released),
+            end: self.end.filter(|_| self.state == State::Released),
         }
     }
 }
 
-impl<S> fmt::Debug for Slot<S> {
+impl<S> fmt::Debug for Child<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot")
+        f.debug_struct("Child")
             .field("origin", &self.origin)
             .field("state", &self.state)
             .field("items", &self.items)
             .field("polls", &self.polls)
             .finish_non_exhaustive()
+    }
+}
+
+/// When a source was polled first, has given its first item and was released. A merge has these only if it was asked for times.
+#[derive(Debug, Default)]
+struct Times {
+    first_poll: Option<Moment>,
+    to_first_item: Option<Duration>,
+    until_released: Option<Duration>,
+}
+
+impl Times {
+    fn note_poll(&mut self, now: Moment) {
+        self.first_poll.get_or_insert(now);
+    }
+
+    /// Notes that the poll at `now` has given the first item.
+    fn note_first_item(&mut self, now: Moment) {
+        self.to_first_item = self.first_poll.map(|first| now.since(first));
+    }
+
+    fn note_release(&mut self) {
+        self.until_released = self.duration();
+    }
+
+    const fn to_first_item(&self) -> Option<Duration> {
+        self.to_first_item
+    }
+
+    /// From the first poll to the release, or until now.
+    fn duration(&self) -> Option<Duration> {
+        self.until_released.or_else(|| self.first_poll.map(Moment::elapsed))
     }
 }

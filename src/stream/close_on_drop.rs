@@ -1,28 +1,23 @@
-//! Closing without an `await` at hand: what is dropped is handed to somebody who closes it.
-
-mod background;
-mod background_error;
-mod closer;
-mod idle;
-mod source;
+//! Closing without an `await` at hand: what is dropped is handed to a [`Closer`].
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures::Stream;
 use futures::stream::FusedStream;
+use futures::task::AtomicWaker;
 
-use super::{Closable, Close, drop_closed};
+use super::close::{Closable, Close};
+use super::closer::{BackgroundError, Closer, OnError, Task};
+use super::received::Received;
+use super::release_context::drop_closed;
+use super::source::{PollClose, PollNext, Source};
 use crate::contain_panic::contain_panic;
 use crate::error::CloseError;
-use background::{OnError, Task};
-
-pub use background_error::BackgroundError;
-pub use closer::Closer;
-pub use idle::Idle;
-pub use source::CloseSourceOnDrop;
 
 /// A merge, a query or whatever else is [`Closable`], which is closed in the background when it is dropped.
 ///
@@ -44,7 +39,7 @@ pub use source::CloseSourceOnDrop;
 ///   only dropped later, and no task is spawned: the end of a stream counts as its close, as it is that of merges and queries.
 /// - Dropped before, also while it was being closed, it is closed in the background from where it is. A
 ///   [ledger](crate::LeakLedger) has the sources as [closed in the background](crate::resource::Ending::ClosedInBackground).
-/// - What does not close in time is dropped, and booked as dropped unclosed. The same happens if the runtime of the closer is gone
+/// - What does not close in time is dropped, and recorded as dropped unclosed. The same happens if the runtime of the closer is gone
 ///   or shut down before, or if its function panics or drops the task.
 /// - A source that panics in the background is dropped unclosed, and the others are closed.
 /// - Dropping waits for nothing and polls nothing: all of the closing is done where the closer spawns it.
@@ -239,6 +234,176 @@ impl<C: Closable + fmt::Debug + Send + 'static> fmt::Debug for CloseOnDrop<C> {
             .field("inner", self.inner())
             .field("state", &self.state)
             .field("closer", &self.closer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A source that is closed in the background when it is dropped unclosed: for the time in which no merge owns it, for example while
+/// others are being opened.
+///
+/// Of a merge, guard the merge: one that is dropped records its sources as dropped unclosed, though this guard closes them.
+///
+/// # Closing
+///
+/// As for [`CloseOnDrop`]. A source that is polled to its end is still to be closed. One that has panicked is only dropped.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "tokio")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use futures::future::{join_all, ready};
+/// use losertree::stream::{CloseSourceOnDrop, Closer};
+/// use losertree::{ProxyResponseLoserTree, closing};
+/// # use futures::stream;
+/// # async fn open(_store: u64) -> impl losertree::Source<Item = u64, Error = std::io::Error> + Unpin + Send {
+/// #     closing(stream::iter([Ok(1)]), |_| ready(Ok(())))
+/// # }
+///
+/// let closer = Closer::current()?;
+/// // Should this be cancelled half-way, those that are open already are closed.
+/// let sources = join_all((0..3).map(async |store| CloseSourceOnDrop::new(open(store).await, &closer))).await;
+/// let merge = ProxyResponseLoserTree::new(sources.into_iter().map(CloseSourceOnDrop::into_inner));
+/// # drop(merge);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "what is dropped at once is closed at once"]
+pub struct CloseSourceOnDrop<S: Source + Unpin + Send + 'static> {
+    guard: CloseOnDrop<Owned<S>>,
+}
+
+/// A source with what it takes to close it by its contract, from wherever that has got to.
+struct Owned<S> {
+    source: S,
+    /// Set when closing begins.
+    relay: Option<(Waker, Arc<Relay>)>,
+    /// Whether it is not to be called again: it is closed, or it has panicked.
+    is_done: bool,
+}
+
+/// The waker of a source that is being closed. A source is polled only after its waker has fired, also when somebody else goes on
+/// with the closing.
+#[derive(Default)]
+struct Relay {
+    has_fired: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_fired.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+impl<S: Source + Unpin> Owned<S> {
+    /// Calls the source, unless that must not be. A panic leaves it done.
+    fn call<T>(&mut self, done: T, call: impl FnOnce(Pin<&mut S>) -> T) -> T {
+        if std::mem::replace(&mut self.is_done, true) {
+            return done;
+        }
+        let result = call(Pin::new(&mut self.source));
+        self.is_done = false;
+        result
+    }
+}
+
+impl<S: Source + Unpin> Closable for Owned<S> {
+    type Error = S::Error;
+
+    fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseError<S::Error>>> {
+        let (waker, relay) = self.relay.get_or_insert_with(|| {
+            let relay = Arc::new(Relay { has_fired: AtomicBool::new(true), task: AtomicWaker::new() });
+            (Waker::from(Arc::clone(&relay)), relay)
+        });
+        relay.task.register(cx.waker());
+        if !self.is_done && !relay.has_fired.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        let waker = waker.clone();
+        let closed =
+            self.call(Poll::Ready(Ok(())), |source| source.poll_close(&mut Context::from_waker(&waker)));
+        let closed = ready!(closed);
+        self.is_done = true;
+        Poll::Ready(closed)
+    }
+}
+
+impl<S: Source + Unpin + Send + 'static> CloseSourceOnDrop<S> {
+    /// Has `source` closed by `closer` when it is dropped unclosed.
+    pub fn new(source: S, closer: &Closer) -> Self {
+        let owned = Owned { source, relay: None, is_done: false };
+        Self { guard: CloseOnDrop::new(owned, closer) }
+    }
+
+    /// Sets a function that is told if closing in the background does not go well, as [`CloseOnDrop::on_error`] does.
+    pub fn on_error(self, on_error: impl FnOnce(BackgroundError<S::Error>) + Send + Sync + 'static) -> Self {
+        Self { guard: self.guard.on_error(on_error) }
+    }
+
+    /// Returns the source.
+    pub fn get_ref(&self) -> &S {
+        &self.guard.source
+    }
+
+    /// Returns the source, which nobody will close in the background any more.
+    #[must_use = "dropping it releases it unclosed"]
+    pub fn into_inner(self) -> S {
+        self.guard.into_inner().source
+    }
+
+    /// Calls the source; should it panic, it is only dropped when the guard is.
+    fn call<T>(&mut self, call: impl FnOnce(&mut CloseOnDrop<Owned<S>>) -> T) -> T {
+        let state = std::mem::replace(&mut self.guard.state, State::Panicked);
+        let result = call(&mut self.guard);
+        // Set meanwhile if it has been closed.
+        if self.guard.state == State::Panicked {
+            self.guard.state = state;
+        }
+        result
+    }
+}
+
+impl<S: Source + Unpin + Send + 'static> Source for CloseSourceOnDrop<S> {
+    type Item = S::Item;
+    type Error = S::Error;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+        self.call(|guard| guard.call(Poll::Ready(None), |source| source.poll_next(cx)))
+    }
+
+    fn poll_progress(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.call(|guard| guard.call((), |source| source.poll_progress(cx)));
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
+        self.call(|guard| guard.poll_close_all(cx))
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.guard.source.name()
+    }
+
+    fn received(&self) -> Option<Received> {
+        self.guard.source.received()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.guard.source.is_partial()
+    }
+}
+
+impl<S: Source + Unpin + Send + fmt::Debug + 'static> fmt::Debug for CloseSourceOnDrop<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloseSourceOnDrop")
+            .field("source", &self.guard.source)
+            .field("state", &self.guard.state)
+            .field("closer", &self.guard.closer)
             .finish_non_exhaustive()
     }
 }

@@ -16,18 +16,18 @@ impl MergeSpan {
     }
 
     #[allow(clippy::unused_self)]
-    pub(super) const fn source(&self, _origin: &SourceId) -> SourceSpan {
-        SourceSpan
+    pub(super) const fn child(&self, _origin: &SourceId) -> ChildSpan {
+        ChildSpan
     }
 
     #[allow(clippy::unused_self)]
     pub(super) const fn end(&mut self, _end: MergeEnd, _items: u64, _is_partial: bool) {}
 }
 
-pub(super) struct SourceSpan;
+pub(super) struct ChildSpan;
 
 #[allow(clippy::unused_self)]
-impl SourceSpan {
+impl ChildSpan {
     pub(super) const fn note_end(&self, _end: SourceEnd, _phase: Phase) {}
 
     pub(super) const fn released(&self, _ending: Ending, _end: Option<SourceEnd>) {}
