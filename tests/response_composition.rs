@@ -14,10 +14,10 @@ use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use losertree::error::{Cause, CloseError};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store,
-    StoreWarnings, batches, deduplicate, limit,
+    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store, StoreWarnings,
+    batches, deduplicate, limit,
 };
-use losertree::stream::Closable;
+use losertree::stream::{Closable, MergeSource};
 use losertree::{
     BoxSource, Labels, LeakLedger, Phase, ProxyResponseLoserTree, Response, Series, Source, SourceError,
     Warning, closing, from_stream,

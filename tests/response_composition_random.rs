@@ -16,9 +16,9 @@ use futures::future::BoxFuture;
 use losertree::error::CloseError;
 use losertree::resource::BytePool;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder, ResponseSetOptions,
-    RetrievalStrategy, Store,
+    PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder, ResponseSetOptions, RetrievalStrategy, Store,
 };
+use losertree::stream::MergeSource;
 use losertree::{LeakLedger, Response, Source, SourceError, SourcePath};
 use losertree_testkit::{Checked, Closing, Ending, Random};
 use timed::{Cast, Plan, Step, TimedSource, assert_no_timer, fail, frame, seconds, series, tasks, wait};

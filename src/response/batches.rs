@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 
 use super::unpack::{POLL_BUDGET, Unpack};
 use crate::error::{CloseError, SourceError};
+use crate::series::{Response, Series};
 use crate::stream::Closable;
-use crate::{Response, Series};
 
 pin_project! {
     /// Responses whose series are packed into batches. Made by [`batches`].

@@ -2,10 +2,10 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 
-use crate::Response;
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::resource::Reservation;
+use crate::series::Response;
 use crate::stream::Received;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -141,7 +141,7 @@ enum Consumer {
 }
 
 /// What the consumer leaves to the producer.
-pub(super) enum Wish {
+pub(super) enum Demand {
     /// To go on. So much is held.
     More(Capacity),
     /// To close the store.
@@ -176,11 +176,11 @@ impl<E> State<E> {
         self.frames.queue.is_empty() && !self.has_ended && !self.has_stopped
     }
 
-    const fn wish(&self) -> Wish {
+    const fn demand(&self) -> Demand {
         match self.consumer_is {
-            Consumer::Reading => Wish::More(self.held),
-            Consumer::Closing => Wish::Close,
-            Consumer::Dropped => Wish::Drop,
+            Consumer::Reading => Demand::More(self.held),
+            Consumer::Closing => Demand::Close,
+            Consumer::Dropped => Demand::Drop,
         }
     }
 }
@@ -208,31 +208,31 @@ impl<E> Buffer<E> {
     }
 
     /// Registers the producer, to be done before it looks at anything else. Whatever it has waited for, it asks anew.
-    pub(super) fn begin(&self, producer: &Waker) -> Wish {
+    pub(super) fn begin(&self, producer: &Waker) -> Demand {
         let (mut state, replaced) = self.lock_registered(|state| &mut state.producer, producer);
-        let wish = state.wish();
+        let demand = state.demand();
         state.awaited = Awaited::Nothing;
         drop(state);
         drop(replaced);
-        wish
+        demand
     }
 
     /// Puts in frames, which have room. Returns what is held then.
-    pub(super) fn put(&self, frames: &mut Frames, added: Capacity, given: Given) -> Wish {
+    pub(super) fn put(&self, frames: &mut Frames, added: Capacity, given: Given) -> Demand {
         let mut state = self.lock();
         if state.consumer_is != Consumer::Reading {
-            return state.wish();
+            return state.demand();
         }
         state.given = given;
         if frames.queue.is_empty() {
-            return state.wish();
+            return state.demand();
         }
         state.held.frames += added.frames;
         state.held.bytes = state.held.bytes.saturating_add(added.bytes);
         state.frames.append(frames);
-        let wish = state.wish();
+        let demand = state.demand();
         wake(state.consumer.take(), state);
-        wish
+        demand
     }
 
     /// Has the producer woken for something, unless the consumer has used up frames since so much was held.

@@ -1,16 +1,17 @@
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::{fmt, vec};
+use std::vec;
 
-use super::arranger::Arranger;
 use super::buffer::Frame;
+use super::sorted_client::SortedClient;
 use super::unpack::POLL_BUDGET;
 use crate::error::{CloseError, SourceError};
 use crate::resource::Reservation;
-use crate::stream::{PollClose, PollNext, Received};
-use crate::{Response, Series, Source};
+use crate::series::{Response, Series};
+use crate::stream::{PollClose, PollNext, Received, Source};
 
 /// A store's answer that is received as a whole and then given. Made by
 /// [`ResponseSet::new`](super::ResponseSet::new).
@@ -48,7 +49,7 @@ use crate::{Response, Series, Source};
 pub struct EagerResponseSet<S: Source> {
     name: Arc<str>,
     // Boxed, so that a merge of sets does not move it about.
-    store: Box<Arranger<S>>,
+    store: Box<SortedClient<S>>,
     /// The frame that came last, until it is given or unpacked.
     frames: VecDeque<Frame>,
     batch: vec::IntoIter<Series>,
@@ -64,7 +65,7 @@ pub struct EagerResponseSet<S: Source> {
 impl<S: Source> Unpin for EagerResponseSet<S> {}
 
 impl<S: Source> EagerResponseSet<S> {
-    pub(super) fn new(name: Arc<str>, store: Arranger<S>) -> Self {
+    pub(super) fn new(name: Arc<str>, store: SortedClient<S>) -> Self {
         let batch = Vec::new().into_iter();
         Self {
             name,

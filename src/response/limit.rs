@@ -7,8 +7,8 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::unpack::POLL_BUDGET;
-use crate::Response;
 use crate::error::CloseError;
+use crate::series::Response;
 use crate::stream::{Closable, ask_to_finish};
 
 pin_project! {

@@ -43,30 +43,18 @@
 //! The division is that of `pkg/store` of thanos-io/thanos: `proxy.go` (the query), `proxy_merge.go` (lazy and eager
 //! response sets, the deduplicator).
 
-mod alarm;
-mod arranger;
 mod batches;
 mod buffer;
-mod chunks;
+mod client;
 mod deduplicator;
 mod eager_response_set;
 mod lazy_response_set;
 mod limit;
-mod partial_response_strategy;
-mod producer;
 mod proxy_query;
-mod proxy_query_builder;
-mod receiver;
 mod response_set;
-mod response_set_options;
-mod retrieval_strategy;
-mod series_order;
-mod shard_error;
 mod shard_matcher;
-mod signal;
-mod spawner;
+mod sorted_client;
 mod store;
-mod store_warnings;
 mod timers;
 mod unpack;
 
@@ -75,14 +63,7 @@ pub use deduplicator::{ResponseDeduplicator, deduplicate};
 pub use eager_response_set::EagerResponseSet;
 pub use lazy_response_set::LazyResponseSet;
 pub use limit::{ResponseLimit, limit};
-pub use partial_response_strategy::PartialResponseStrategy;
-pub use proxy_query::ProxyQuery;
-pub use proxy_query_builder::ProxyQueryBuilder;
-pub use response_set::ResponseSet;
-pub use response_set_options::ResponseSetOptions;
-pub use retrieval_strategy::RetrievalStrategy;
-pub use series_order::SeriesOrder;
-pub use shard_error::ShardError;
-pub use shard_matcher::ShardMatcher;
+pub use proxy_query::{PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder};
+pub use response_set::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, StoreWarnings};
+pub use shard_matcher::{ShardError, ShardMatcher};
 pub use store::Store;
-pub use store_warnings::StoreWarnings;

@@ -4,9 +4,7 @@ use std::num::NonZeroU64;
 use smallvec::SmallVec;
 use twox_hash::XxHash64;
 
-use super::ShardError;
-use crate::Labels;
-use crate::series::{escape, pieces, unescape};
+use crate::series::{Labels, escape, pieces, unescape};
 
 /// What follows each name and each value in the hashed bytes. No UTF-8 has it; in packed labels it marks a NUL.
 const SEPARATOR: u8 = 0xFF;
@@ -163,4 +161,21 @@ impl fmt::Debug for ShardMatcher {
             .field("total", &self.total)
             .finish()
     }
+}
+
+/// Why there is no such shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShardError {
+    /// There are to be no shards at all.
+    #[error("series cannot be divided into 0 shards")]
+    NoShards,
+    /// The shards have smaller indices.
+    #[error("there is no shard {index} of {total}: the last one is {}", .total - 1)]
+    NoSuchShard {
+        /// The index asked for.
+        index: u64,
+        /// How many shards there are.
+        total: u64,
+    },
 }

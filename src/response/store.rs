@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
-use super::ResponseSetOptions;
-use super::receiver::State;
-use crate::{Response, Source};
+use super::client::State;
+use super::response_set::ResponseSetOptions;
+use crate::series::Response;
+use crate::stream::Source;
 
 /// A store to be asked: its name, how it is opened, what it can do itself, and how its answer is received.
 ///

@@ -4,11 +4,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::readiness::ChildWaker;
+use super::received::Received;
+use super::release_context::{drop_closed, is_lost};
 use super::source::{PollClose, PollNext, Source};
 use super::stats::{SourceEnd, SourceStats};
 use super::telemetry::ChildTelemetry;
-use super::received::Received;
-use super::release_context::{drop_closed, is_lost};
 use crate::clock::Moment;
 use crate::error::Phase;
 use crate::resource::Ending;

@@ -368,11 +368,7 @@ impl<S: Source + Unpin> Children<S> {
         place.is_some()
     }
 
-    fn receive(
-        &mut self,
-        place: usize,
-        next: Option<Result<S::Item, SourceError<S::Error>>>,
-    ) -> EventOf<S> {
+    fn receive(&mut self, place: usize, next: Option<Result<S::Item, SourceError<S::Error>>>) -> EventOf<S> {
         let child = &mut self.children[place];
         match next {
             Some(Ok(item)) => {

@@ -31,7 +31,9 @@ pub struct MergeSource<M> {
 }
 
 /// What can be a source of a merge above: a merge, or what stands over one.
-pub trait Nested: Closable + Stream<Item = Result<Self::Yielded, SourceError<<Self as Closable>::Error>>> {
+pub trait Nested:
+    Closable + Stream<Item = Result<Self::Yielded, SourceError<<Self as Closable>::Error>>>
+{
     /// What it yields.
     type Yielded;
 

@@ -467,7 +467,6 @@ impl<S: Source + Unpin, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     pub(super) const fn order_mut(&mut self) -> &mut O {
         self.tree.order_mut()
     }
-
 }
 
 /// An item: from its child into the tournament, and out of it.

@@ -15,13 +15,13 @@ mod spans;
 use std::panic::Location;
 use std::sync::Arc;
 
+use self::metrics::{ChildMetrics, MergeMetrics};
+use self::spans::{ChildSpan, MergeSpan};
 use crate::SourceId;
 use crate::contain_panic::contain_panic;
 use crate::error::Phase;
 use crate::resource::{Ending, LeakLedger, LedgerEntry};
 use crate::stream::SourceEnd;
-use self::metrics::{ChildMetrics, MergeMetrics};
-use self::spans::{ChildSpan, MergeSpan};
 
 /// Tells when a merge ends, once.
 pub(super) struct MergeTelemetry {

@@ -3,21 +3,23 @@ use std::mem;
 use std::task::{Context, Poll, ready};
 
 use super::buffer::{Frame, Given};
-use super::receiver::{PollFrame, Receiver};
+use super::client::{PollFrame, SeriesClient};
+use super::response_set::SeriesOrder;
+use super::shard_matcher::ShardMatcher;
 use super::unpack::POLL_BUDGET;
-use super::{SeriesOrder, ShardMatcher};
 use crate::error::{Cause, SourceError};
+use crate::key::SortKey;
 use crate::resource::{BytePool, Reservation};
-use crate::stream::PollClose;
-use crate::{Labels, Response, Series, SortKey, Source};
+use crate::series::{Labels, Response, Series};
+use crate::stream::{PollClose, Source};
 
 type Error<S> = SourceError<<S as Source>::Error>;
 
 /// Gives the frames of a store as the merge wants them: the series of one shard, without some labels, in order.
 ///
 /// A frame keeps its shape: a batch stays one, without the series of other shards.
-pub(super) struct Arranger<S: Source> {
-    receiver: Receiver<S>,
+pub(super) struct SortedClient<S: Source> {
+    client: SeriesClient<S>,
     rules: Rules,
     /// Whether all frames are passed on as they are, save empty batches: whoever unpacks them has no budget.
     is_idle: bool,
@@ -62,15 +64,15 @@ enum Verdict {
     Skip,
 }
 
-impl<S: Source<Item = Response> + Unpin> Arranger<S> {
-    pub(super) fn new(receiver: Receiver<S>, rules: Rules) -> Self {
+impl<S: Source<Item = Response> + Unpin> SortedClient<S> {
+    pub(super) fn new(client: SeriesClient<S>, rules: Rules) -> Self {
         let holds = rules.is_eager || rules.order == SeriesOrder::Sorted;
         let is_idle = !holds
             && rules.order == SeriesOrder::Trusted
             && rules.shard.is_none()
             && rules.removed_labels.is_empty();
         Self {
-            receiver,
+            client,
             rules,
             is_idle,
             holds,
@@ -84,17 +86,17 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     }
 
     pub(super) const fn given(&self) -> Given {
-        self.receiver.given()
+        self.client.given()
     }
 
-    /// The receiver, for what does not concern the order.
-    pub(super) const fn receiver_mut(&mut self) -> &mut Receiver<S> {
-        &mut self.receiver
+    /// The client, for what does not concern the order.
+    pub(super) const fn client_mut(&mut self) -> &mut SeriesClient<S> {
+        &mut self.client
     }
 
     /// Whether the store says that something is missing.
     pub(super) fn is_partial(&self) -> bool {
-        self.receiver.is_partial()
+        self.client.is_partial()
     }
 
     /// A poll for the next frame, which is put behind the others in `frames`. After the end, it is only to be closed. Each
@@ -117,7 +119,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             // The clock is read for each poll, and not for each of its frames.
             let is_timed = *budget == POLL_BUDGET;
             *budget = left;
-            match ready!(self.receiver.poll_frame(cx, frames, is_timed)) {
+            match ready!(self.client.poll_frame(cx, frames, is_timed)) {
                 Some(Ok(())) if self.is_idle && !is_last_empty(frames) => return Poll::Ready(Some(Ok(()))),
                 Some(Ok(())) => {
                     if self.arrange_last(frames) {
@@ -152,7 +154,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
 
     /// Closes the store, in time if it `is_timed`. Frames that were held back stay.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> PollClose<S> {
-        self.receiver.poll_close(cx, is_timed)
+        self.client.poll_close(cx, is_timed)
     }
 
     fn give_rest(&mut self, frames: &mut VecDeque<Frame>) -> Option<Result<(), Error<S>>> {
@@ -251,7 +253,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
     }
 
     fn hold(&mut self, series: Series) -> Result<(), Error<S>> {
-        self.receiver.received.is_held_back = true;
+        self.client.received.is_held_back = true;
         let Held { series: held, bytes, reservation } = &mut self.held;
         let added = series.size_bytes();
         let limit_bytes = self.rules.hold_limit_bytes;
@@ -296,7 +298,7 @@ impl<S: Source<Item = Response> + Unpin> Arranger<S> {
             }
             SeriesOrder::Restored | SeriesOrder::Sorted => {
                 if !series.is_sorted_by(is_ahead) {
-                    self.receiver.received.is_resorted = true;
+                    self.client.received.is_resorted = true;
                     series.sort_by(SortKey::compare);
                 }
                 let last = self.last.as_ref()?;

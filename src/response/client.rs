@@ -1,25 +1,26 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures::future::BoxFuture;
+use futures::task::AtomicWaker;
 
-use super::alarm::Instant;
 use super::buffer::{Frame, Given};
-use super::signal::Signal;
-use super::timers::Timers;
-use super::{ResponseSetOptions, StoreWarnings};
+use super::response_set::{ResponseSetOptions, StoreWarnings};
+use super::timers::{Instant, Timers};
 use crate::contain_panic::contain_panic;
 use crate::error::{Cause, Phase, SourceError, Timeout};
-use crate::stream::{PollClose, Received, drop_closed};
-use crate::{Chunk, Response, Source};
+use crate::series::{Chunk, Response};
+use crate::stream::{PollClose, Received, Source, drop_closed};
 
 /// What receives from one store: opens it, waits for its frames no longer than it may take, counts them, and
 /// closes it. A store that panics has failed, however it is received.
-pub(super) struct Receiver<S: Source> {
+pub(super) struct SeriesClient<S: Source> {
     state: State<S>,
-    signal: Signal,
+    waker: StoreWaker,
     timers: Timers,
     is_closing: bool,
     samples: Option<fn(&Chunk) -> u64>,
@@ -41,13 +42,13 @@ type Error<S> = SourceError<<S as Source>::Error>;
 /// Whether there was a frame, the end or an error. The frame itself is not handed up, so that it is moved once only.
 pub(super) type PollFrame<S> = Poll<Option<Result<(), Error<S>>>>;
 
-impl<S: Source<Item = Response> + Unpin> Receiver<S> {
+impl<S: Source<Item = Response> + Unpin> SeriesClient<S> {
     pub(super) fn new(state: State<S>, options: &ResponseSetOptions) -> Self {
         let (timers, samples) = (Timers::new(options.timeouts), options.samples);
         let received = Received { samples: samples.map(|_| 0), ..Received::default() };
         Self {
             state,
-            signal: Signal::new(),
+            waker: StoreWaker::new(),
             timers,
             is_closing: false,
             samples,
@@ -92,7 +93,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             return Poll::Ready(Some(Err(error)));
         }
         let State::Open(source) = &mut self.state else { return Poll::Ready(None) };
-        match self.signal.poll(cx, |cx| Pin::new(source).poll_next(cx)) {
+        match self.waker.poll(cx, |cx| Pin::new(source).poll_next(cx)) {
             Poll::Ready(Some(Ok(Response::Warning(warning)))) if self.warnings == StoreWarnings::Fail => {
                 self.received.frames += 1;
                 self.received.bytes += Response::from(warning.clone()).size_bytes() as u64;
@@ -137,7 +138,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
     /// Closes the store; one that is being opened is given up. Its time runs only if it `is_timed`.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, is_timed: bool) -> PollClose<S> {
         if !mem::replace(&mut self.is_closing, true) {
-            self.signal.reset();
+            self.waker.reset();
             self.timers.stop_reading();
         }
         let closed = contain_panic(|| self.poll_close_in_time(cx, is_timed));
@@ -151,7 +152,7 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
             self.state = State::Closed;
             return Poll::Ready(Ok(()));
         };
-        let closed = match self.signal.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
+        let closed = match self.waker.poll(cx, |cx| Pin::new(source).poll_close(cx)) {
             Poll::Pending if !is_timed => return Poll::Pending,
             Poll::Pending => Err(ready!(self.timers.poll_expired(Timeout::Close, cx))),
             Poll::Ready(closed) => Ok(closed),
@@ -241,4 +242,82 @@ impl<S: Source<Item = Response> + Unpin> Receiver<S> {
 
 fn in_opening<E>(cause: Cause<E>) -> SourceError<E> {
     SourceError::new(cause).in_phase(Phase::Opening)
+}
+
+/// A waker of a store's own, so that the store is polled again only when it has woken, and not when its task was
+/// woken for something else: room in the buffer, memory, or a timeout.
+#[derive(Debug)]
+pub(super) struct StoreWaker {
+    flag: Arc<Flag>,
+    waker: Waker,
+    is_awaited: bool,
+}
+
+#[derive(Debug, Default)]
+struct Flag {
+    has_fired: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl StoreWaker {
+    pub(super) fn new() -> Self {
+        let flag = Arc::<Flag>::default();
+        Self { waker: Waker::from(Arc::clone(&flag)), flag, is_awaited: false }
+    }
+
+    /// Polls, unless that was pending and has not woken since.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.is_awaited {
+            self.flag.task.register(cx.waker());
+        }
+        // Set back before the poll: what fires during it counts for the next one.
+        if !self.flag.take() && self.is_awaited {
+            return Poll::Pending;
+        }
+        let polled = poll(&mut Context::from_waker(&self.waker));
+        self.is_awaited = polled.is_pending();
+        if self.is_awaited {
+            self.flag.task.register(cx.waker());
+            if self.flag.has_fired.load(Ordering::Acquire) {
+                cx.waker().wake_by_ref();
+            }
+        }
+        polled
+    }
+
+    /// To be called before something else is polled.
+    pub(super) const fn reset(&mut self) {
+        self.is_awaited = false;
+    }
+}
+
+impl Flag {
+    /// Returns whether the waker has fired, and sets it back.
+    fn take(&self) -> bool {
+        // Reading first keeps the common case free of a locked instruction.
+        self.has_fired.load(Ordering::Acquire) && self.has_fired.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.has_fired.swap(true, Ordering::AcqRel) {
+            self.task.wake();
+        }
+    }
+}
+
+impl Drop for StoreWaker {
+    fn drop(&mut self) {
+        // A store that left its waker somewhere keeps nothing of the task.
+        drop(self.flag.task.take());
+    }
 }
