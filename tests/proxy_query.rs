@@ -17,8 +17,8 @@ use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store,
-    StoreWarnings,
+    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, ResponseStats, RetrievalStrategy, SeriesOrder,
+    Store, StoreWarnings, empty_sources,
 };
 use losertree::stream::SourceStats;
 use losertree::{BoxSource, Chunk, Labels, LeakLedger, Phase, Response, Series, Source, Warning, closing};
@@ -84,9 +84,9 @@ async fn everything_at_once() {
         assert_eq!(batches, [vec!["p", "q"], vec!["r"]]);
         let stats = query.stats();
         assert!(stats.is_partial);
-        assert_eq!(stats.empty_sources(), 1);
-        assert_eq!(stats.sources[0].received.unwrap().series, 3);
-        assert_eq!(stats.sources[0].received.unwrap().frames, 2);
+        assert_eq!(empty_sources(&stats), 1);
+        assert_eq!(stats.sources[0].received().unwrap().series, 3);
+        assert_eq!(stats.sources[0].received().unwrap().frames, 2);
         ledger.assert_balanced();
     }
 }
@@ -243,9 +243,9 @@ async fn a_store_has_options_of_its_own() {
     let pods = ["p", "q", "r", "s"].map(|pod| Response::from(series(&format!(r#"{{pod="{pod}"}}"#), 0)));
     assert_eq!(answer, pods);
     let stats = query.stats();
-    let held_back = stats.sources.iter().map(|source| source.received.unwrap().is_held_back);
+    let held_back = stats.sources.iter().map(|source| source.received().unwrap().is_held_back);
     assert_eq!(held_back.collect::<Vec<_>>(), [true, false, true, false]);
-    let resorted = stats.sources.iter().map(|source| source.received.unwrap().is_resorted);
+    let resorted = stats.sources.iter().map(|source| source.received().unwrap().is_resorted);
     assert_eq!(resorted.collect::<Vec<_>>(), [false, false, true, false]);
     assert_eq!((query.merged_series(), query.dropped_chunks()), (4, 4));
     query.close().await.unwrap();

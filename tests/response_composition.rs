@@ -14,8 +14,8 @@ use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use losertree::error::{Cause, CloseError};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store, StoreWarnings,
-    batches, deduplicate, limit,
+    Deduplicate, PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store,
+    StoreWarnings, batches, deduplicate, limit,
 };
 use losertree::stream::{Closable, MergeSource};
 use losertree::{

@@ -10,7 +10,7 @@ use allocation_counter::measure;
 use frames::{Failed, Fitful, Frame, chunk, random_answer, random_frames, random_series, series};
 use futures::stream::{self, FusedStream};
 use futures::{Stream, StreamExt};
-use losertree::response::{ResponseDeduplicator, deduplicate};
+use losertree::response::{Deduplicate, ResponseDeduplicator, deduplicate};
 use losertree::{Chunk, LeakLedger, ProxyResponseLoserTree, Response, Series, Warning};
 use losertree_testkit::{
     CountingWaker, Random, Script, Stage, TestError, Wake, assert_no_square, deduplicated,

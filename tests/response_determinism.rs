@@ -4,7 +4,8 @@
 use futures::{StreamExt, stream};
 use losertree::resource::BytePool;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, RetrievalStrategy, SeriesOrder, Store, StoreWarnings,
+    PartialResponseStrategy, ProxyQuery, ResponseStats, RetrievalStrategy, SeriesOrder, Store, StoreWarnings,
+    empty_sources,
 };
 use losertree::stream::SourceEnd;
 use losertree::{Chunk, Labels, LeakLedger, Response, Series, Warning};
@@ -164,7 +165,7 @@ fn a_query_gives_what_the_oracle_says() {
         let is_whole = outcome.frames.iter().all(Result::is_ok) && plan.limit == u64::MAX;
         for (store, answer) in stats.sources.iter().zip(&expected.answers) {
             if is_whole {
-                assert_eq!(store.received, Some(answer.received));
+                assert_eq!(store.received(), Some(answer.received));
                 assert_eq!(store.items, answer.responses.len() as u64);
             }
         }
@@ -306,7 +307,7 @@ fn an_error_ends_the_query_or_becomes_a_warning() {
         let outcome = plan.run(seed);
         let stats = outcome.query.stats();
         assert!(stats.is_partial);
-        assert_eq!(stats.empty_sources(), 1);
+        assert_eq!(empty_sources(&stats), 1);
         let ends: Vec<_> = stats.sources.iter().map(|source| source.end.unwrap()).collect();
         let failed = SourceEnd::Failed;
         assert_eq!(ends, [failed, failed, failed, SourceEnd::Exhausted]);

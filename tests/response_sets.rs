@@ -9,8 +9,8 @@ use std::pin::Pin;
 
 use futures::stream::{self, Stream};
 use losertree::resource::BytePool;
+use losertree::response::Received;
 use losertree::response::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, Store};
-use losertree::stream::Received;
 use losertree::{Chunk, Labels, Response, Series, Source, Warning};
 use losertree_testkit::{
     Answer, Checked, Driver, Random, Script, ScriptedSource, SetRules, Stage, Tasks, TestError, Wake,
@@ -111,7 +111,7 @@ fn check(
 ) {
     let mut play = Play::new(options, script.clone(), spawned, seed);
     let (responses, error) = play.read();
-    let received = play.set.received().unwrap();
+    let received = play.set.received();
     assert_eq!(Answer { responses, error, received }, rules.answer(0, script), "{rules:?}");
     assert_eq!(play.close(), Ok(()));
     play.end();
@@ -174,7 +174,7 @@ fn a_set_that_is_closed_or_dropped_at_any_point_releases_all() {
                 assert!(is_charged || Some(cause) == expected.error);
             }
             let given: u64 = play.stage.log().items() as u64;
-            assert_eq!(play.set.received().unwrap().frames, given, "every frame is counted");
+            assert_eq!(play.set.received().frames, given, "every frame is counted");
             play.end();
         } else {
             drop(play.set);
@@ -263,7 +263,7 @@ fn restored_fails_only_where_a_series_was_given_too_early() {
     );
     let (got, error) = play.read();
     assert_eq!((got.len(), error), (3, None));
-    assert!(play.set.received().unwrap().is_resorted);
+    assert!(play.set.received().is_resorted);
     assert_eq!(play.close(), Ok(()));
     play.end();
     // One that belongs before the one that was given.
@@ -271,7 +271,7 @@ fn restored_fails_only_where_a_series_was_given_too_early() {
         Play::new(&options, of(&[r#"{a="", b="", replica="1"}"#, r#"{a="", replica="1"}"#]), false, 1);
     let (got, error) = play.read();
     assert_eq!((got.len(), error), (1, Some(Cause::OutOfOrder { position: 1 })));
-    assert!(!play.set.received().unwrap().is_resorted);
+    assert!(!play.set.received().is_resorted);
     assert_eq!(play.close(), Ok(()));
     play.end();
 }
@@ -381,7 +381,7 @@ fn counts_are_of_series_not_of_frames() {
         is_held_back: false,
         is_resorted: false,
     };
-    assert_eq!(play.set.received(), Some(expected));
+    assert_eq!(play.set.received(), expected);
     assert_eq!(play.close(), Ok(()));
     play.end();
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures::stream::{self, StreamExt};
-use losertree::stream::{Received, SourceEnd};
+use losertree::stream::{Counters, SourceEnd};
 use losertree::{BlockSource, LeakLedger, ProxyResponseLoserTree, Source, closing, from_stream};
 use losertree_testkit::{Script, Stage, TestError, Wake};
 
@@ -32,7 +32,7 @@ fn a_stream_is_a_source() {
     assert_eq!(ready(source.as_mut().poll_next(&mut cx)), Some(Ok(1)));
     assert_eq!(ready(source.as_mut().poll_next(&mut cx)), Some(Err("broken".into())));
     assert_eq!(ready(source.as_mut().poll_close(&mut cx)), Ok(()));
-    assert_eq!((source.name(), source.received()), (None, None));
+    assert_eq!((source.name(), source.counters()), (None, Counters::default()));
 }
 
 #[test]
@@ -160,21 +160,21 @@ fn what_was_received_is_reported_while_open_and_after() {
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             Poll::Ready(Ok(()))
         }
-        fn received(&self) -> Option<Received> {
-            Some(Received { bytes: self.0, ..Received::default() })
+        fn counters(&self) -> Counters {
+            [("bytes", self.0)].into_iter().collect()
         }
     }
     let source =
         Counting(0).named("a").map(|item| [item]).flatten().map(|item| item).map_err(|error| error).boxed();
     let mut merge = ProxyResponseLoserTree::new([source]);
     futures::executor::block_on(merge.next());
-    assert_eq!(merge.stats().sources[0].received.map(|received| received.bytes), Some(200));
+    assert_eq!(merge.stats().sources[0].counters.get("bytes"), Some(200));
     futures::executor::block_on(merge.by_ref().collect::<Vec<_>>());
-    assert_eq!(merge.stats().sources[0].received.map(|received| received.bytes), Some(300));
+    assert_eq!(merge.stats().sources[0].counters.get("bytes"), Some(300));
 }
 
 #[test]
-fn a_source_that_has_panicked_is_not_asked_what_it_has_received() {
+fn a_source_that_has_panicked_is_not_asked_what_it_has_counted() {
     struct Panicking(bool);
     impl Source for Panicking {
         type Item = u64;
@@ -186,16 +186,16 @@ fn a_source_that_has_panicked_is_not_asked_what_it_has_received() {
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> PollClose<Self> {
             Poll::Ready(Ok(()))
         }
-        fn received(&self) -> Option<Received> {
+        fn counters(&self) -> Counters {
             assert!(!self.0, "it has panicked");
-            Some(Received::default())
+            [("polls", 0)].into_iter().collect()
         }
     }
     let mut merge = ProxyResponseLoserTree::new([Panicking(false)]);
-    assert_eq!(merge.stats().sources[0].received, Some(Received::default()));
+    assert_eq!(merge.stats().sources[0].counters.get("polls"), Some(0));
     let next = || futures::executor::block_on(merge.next());
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(next)).is_err());
-    assert_eq!(merge.stats().sources[0].received, None);
+    assert_eq!(merge.stats().sources[0].counters, Counters::default());
     assert_eq!(futures::executor::block_on(merge.next()), None);
     assert_eq!(merge.stats().sources[0].end, Some(SourceEnd::Panicked));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use futures::{Stream, StreamExt, TryStreamExt};
 use losertree::SourceError;
-use losertree::response::{ShardMatcher, batches};
+use losertree::response::{Deduplicate, ShardMatcher, batches};
 use losertree::{Chunk, Labels, ProxyResponseLoserTree, Response, Series};
 use losertree_testkit::{deduplicated, inputs};
 

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use losertree::resource::LedgerSnapshot;
+use losertree::response::ResponseStats;
 use losertree::stream::SourceStats;
 
 use crate::query::Outcome;
@@ -44,7 +45,7 @@ impl Display for Summary<'_> {
         let width = stats.sources.iter().map(|source| name(source).chars().count()).max().unwrap_or(0).max(5);
         writeln!(f, "{:width$}  {:>8}  {:>10}  ended", "store", "series", "bytes")?;
         for source in &stats.sources {
-            let bytes = source.received.map_or(0, |received| received.bytes);
+            let bytes = source.received().map_or(0, |received| received.bytes);
             let end = source.end.map_or_else(|| "still open".to_owned(), |end| end.to_string());
             writeln!(f, "{:width$}  {:>8}  {bytes:>10}  {end}", name(source), source.items)?;
         }

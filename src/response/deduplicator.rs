@@ -46,7 +46,7 @@ pin_project! {
 ///
 /// One series is held back, with its duplicates, until another one or the end comes. Each series costs a
 /// comparison of its labels to those of the one before, which a merge's
-/// [own method](ProxyResponseLoserTree::deduplicate) can do without, and, if the chunks are in order, a pass over them; this
+/// [method](Deduplicate) of merges can do without, and, if the chunks are in order, a pass over them; this
 /// allocates nothing. `n` chunks of all its duplicates cost `O(n log n)` comparisons, and a pass if all have the same; while they come,
 /// up to half of what is held may be there twice.
 ///
@@ -99,7 +99,8 @@ where
     ResponseDeduplicator { unpacked: Unpack::new(stream), run: Run::default(), last_item: |_| None }
 }
 
-impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
+/// [`deduplicate`] as a method of merges.
+pub trait Deduplicate: Sized {
     /// Makes one series of those with equal labels: [`deduplicate`], with what the tournament knows. From five sources on it
     /// mostly has found out which series are equal to the one before, and their labels are not compared again. Ordering, complexity,
     /// errors, cancel safety and closing are as there.
@@ -109,6 +110,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
     /// ```
     /// use futures::executor::block_on;
     /// use futures::{TryStreamExt, stream};
+    /// use losertree::response::Deduplicate;
     /// use losertree::{Labels, ProxyResponseLoserTree, Response, Series, from_stream};
     ///
     /// let up = Response::from(Series::new(Labels::from_pairs([("__name__", "up")]).unwrap(), vec![]));
@@ -117,7 +119,11 @@ impl<S: Source<Item = Response> + Unpin> ProxyResponseLoserTree<S> {
     /// assert_eq!(series, [up]);
     /// # Ok::<_, losertree::SourceError<std::io::Error>>(())
     /// ```
-    pub fn deduplicate(self) -> ResponseDeduplicator<Self> {
+    fn deduplicate(self) -> ResponseDeduplicator<Self>;
+}
+
+impl<S: Source<Item = Response> + Unpin> Deduplicate for ProxyResponseLoserTree<S> {
+    fn deduplicate(self) -> ResponseDeduplicator<Self> {
         ResponseDeduplicator { last_item: Self::last_item, ..deduplicate(self) }
     }
 }

@@ -6,12 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::vec;
 
 use super::buffer::Frame;
+use super::received::Received;
 use super::sorted_client::SortedClient;
 use super::unpack::POLL_BUDGET;
 use crate::error::{CloseError, SourceError};
 use crate::resource::Reservation;
 use crate::series::{Response, Series};
-use crate::stream::{PollClose, PollNext, Received, Source};
+use crate::stream::{Counters, PollClose, PollNext, Source};
 
 /// A store's answer that is received as a whole and then given. Made by
 /// [`ResponseSet::new`](super::ResponseSet::new).
@@ -90,6 +91,14 @@ impl<S: Source<Item = Response> + Unpin> EagerResponseSet<S> {
     }
 }
 
+impl<S: Source<Item = Response> + Unpin> EagerResponseSet<S> {
+    /// Returns what was received so far.
+    #[must_use]
+    pub fn received(&self) -> Received {
+        self.store.given().received
+    }
+}
+
 impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
     type Item = Response;
     type Error = S::Error;
@@ -145,8 +154,8 @@ impl<S: Source<Item = Response> + Unpin> Source for EagerResponseSet<S> {
         Some(&self.name)
     }
 
-    fn received(&self) -> Option<Received> {
-        Some(self.store.given().received)
+    fn counters(&self) -> Counters {
+        self.received().into()
     }
 
     fn is_partial(&self) -> bool {

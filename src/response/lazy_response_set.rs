@@ -9,6 +9,7 @@ use std::vec;
 use futures::future::BoxFuture;
 
 use super::buffer::{Awaited, Buffer, Capacity, Demand, Frame, Frames, Stopped, Taken, wake_one};
+use super::received::Received;
 use super::sorted_client::SortedClient;
 use super::timers::{Alarm, Instant, now};
 use super::unpack::POLL_BUDGET;
@@ -16,7 +17,7 @@ use crate::contain_panic::contain_panic;
 use crate::error::{Cause, CloseError, SourceError};
 use crate::resource::BytePool;
 use crate::series::{Response, Series};
-use crate::stream::{PollClose, PollNext, Received, Source};
+use crate::stream::{Counters, PollClose, PollNext, Source};
 use crate::sync::{Arc, Mutex};
 
 /// By how much a task may be late, after which its set does what the task should have done.
@@ -240,6 +241,14 @@ impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
     }
 }
 
+impl<S: Source<Item = Response> + Unpin> LazyResponseSet<S> {
+    /// Returns what was received so far.
+    #[must_use]
+    pub fn received(&self) -> Received {
+        self.shared.buffer.given().received
+    }
+}
+
 impl<S: Source> LazyResponseSet<S> {
     /// Drops all that was taken from the buffer, and has the store closed or dropped.
     fn cancel(&mut self, is_dropped: bool) {
@@ -326,8 +335,8 @@ impl<S: Source<Item = Response> + Unpin> Source for LazyResponseSet<S> {
         Some(&self.name)
     }
 
-    fn received(&self) -> Option<Received> {
-        Some(self.shared.buffer.given().received)
+    fn counters(&self) -> Counters {
+        self.received().into()
     }
 
     fn is_partial(&self) -> bool {

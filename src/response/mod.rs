@@ -33,7 +33,7 @@
 //! | take replica labels off | [`ResponseSetOptions::without_labels`], [`SeriesOrder`] |
 //! | leave out the series of other shards | [`ShardMatcher`] |
 //! | go on without stores that fail | [`PartialResponseStrategy::Warn`] |
-//! | make one series of its replicas | [`deduplicate`], or of a merge its [own method](crate::ProxyResponseLoserTree::deduplicate) |
+//! | make one series of its replicas | [`deduplicate`], or of a merge [its method](Deduplicate) |
 //! | make a query a store of another one | [`ProxyQuery::into_store`] |
 //! | end after so many series | [`limit`](limit()) |
 //! | pack series into frames | [`batches`](batches()) |
@@ -51,6 +51,7 @@ mod eager_response_set;
 mod lazy_response_set;
 mod limit;
 mod proxy_query;
+mod received;
 mod response_set;
 mod shard_matcher;
 mod sorted_client;
@@ -59,11 +60,12 @@ mod timers;
 mod unpack;
 
 pub use batches::{Batches, batches};
-pub use deduplicator::{ResponseDeduplicator, deduplicate};
+pub use deduplicator::{Deduplicate, ResponseDeduplicator, deduplicate};
 pub use eager_response_set::EagerResponseSet;
 pub use lazy_response_set::LazyResponseSet;
 pub use limit::{ResponseLimit, limit};
 pub use proxy_query::{PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder};
+pub use received::{Received, ResponseStats, empty_sources};
 pub use response_set::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, StoreWarnings};
 pub use shard_matcher::{ShardError, ShardMatcher};
 pub use store::Store;

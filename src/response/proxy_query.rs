@@ -8,7 +8,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 
 use super::batches::{Batches, batches};
-use super::deduplicator::ResponseDeduplicator;
+use super::deduplicator::{Deduplicate, ResponseDeduplicator};
 use super::limit::{ResponseLimit, limit};
 use super::response_set::{ResponseSet, ResponseSetOptions};
 use super::store::Store;
@@ -16,7 +16,7 @@ use crate::error::{CloseError, SourceError};
 use crate::resource::LeakLedger;
 use crate::series::Response;
 use crate::stream::{
-    Closable, Close, MergeSource, MergeStats, Nested, ProxyResponseLoserTree, Received, Source,
+    Closable, Close, Counters, MergeSource, MergeStats, Nested, ProxyResponseLoserTree, Source,
 };
 
 /// The merge inside of a query.
@@ -183,7 +183,7 @@ impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
     }
 
     /// Returns what the merge and each store have done so far; a store's
-    /// [`received`](crate::stream::SourceStats::received) has its frames, series, chunks and samples.
+    /// [`received`](super::ResponseStats::received) has its frames, series, chunks and samples.
     ///
     /// # Complexity
     ///
@@ -282,8 +282,8 @@ impl<S: Source<Item = Response> + Unpin> Nested for ProxyQuery<S> {
         self.merge_mut().poll_progress(cx);
     }
 
-    fn received(&self) -> Option<Received> {
-        self.merge().received()
+    fn counters(&self) -> Counters {
+        self.merge().counters()
     }
 
     fn is_partial(&self) -> bool {

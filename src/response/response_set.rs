@@ -12,13 +12,14 @@ use super::client::SeriesClient;
 use super::eager_response_set::EagerResponseSet;
 use super::lazy_response_set::LazyResponseSet;
 use super::lazy_response_set::Spawner;
+use super::received::Received;
 use super::shard_matcher::ShardMatcher;
 use super::sorted_client::{Rules, SortedClient};
 use super::store::Store;
 use super::timers::Timeouts;
 use crate::resource::BytePool;
 use crate::series::{Chunk, Response};
-use crate::stream::{PollClose, PollNext, Received, Source};
+use crate::stream::{Counters, PollClose, PollNext, Source};
 
 /// The answer of one store, as a source for a merge.
 pub enum ResponseSet<S: Source> {
@@ -50,6 +51,17 @@ where
                 Self::Lazy(LazyResponseSet::new(name, client, options.capacity, pool, spawner, is_timed))
             }
             RetrievalStrategy::Eager => Self::Eager(EagerResponseSet::new(name, client)),
+        }
+    }
+}
+
+impl<S: Source<Item = Response> + Unpin> ResponseSet<S> {
+    /// Returns what was received so far.
+    #[must_use]
+    pub fn received(&self) -> Received {
+        match self {
+            Self::Lazy(set) => set.received(),
+            Self::Eager(set) => set.received(),
         }
     }
 }
@@ -93,11 +105,8 @@ impl<S: Source<Item = Response> + Unpin> Source for ResponseSet<S> {
         }
     }
 
-    fn received(&self) -> Option<Received> {
-        match self {
-            Self::Lazy(set) => set.received(),
-            Self::Eager(set) => set.received(),
-        }
+    fn counters(&self) -> Counters {
+        self.received().into()
     }
 }
 
@@ -400,8 +409,8 @@ pub enum RetrievalStrategy {
 /// where the labels of one series are those of another and one more: `{a, replica}` comes after `{a, b, replica}`,
 /// but `{a}` before `{a, b}`. So use it for stores whose series have all the same names of labels.
 ///
-/// [`Received::is_held_back`](crate::stream::Received::is_held_back) says whether series were held back, and
-/// [`is_resorted`](crate::stream::Received::is_resorted) whether those were out of order. An [`EagerResponseSet`](super::EagerResponseSet) holds back everything anyway, and sorts what has to be.
+/// [`Received::is_held_back`](super::Received::is_held_back) says whether series were held back, and
+/// [`is_resorted`](super::Received::is_resorted) whether those were out of order. An [`EagerResponseSet`](super::EagerResponseSet) holds back everything anyway, and sorts what has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SeriesOrder {

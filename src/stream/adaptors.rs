@@ -7,7 +7,7 @@ use std::task::Context;
 
 use pin_project_lite::pin_project;
 
-use super::received::Received;
+use super::counters::Counters;
 use super::source::{PollClose, PollNext, Source};
 
 pin_project! {
@@ -52,8 +52,8 @@ impl<S: Source> Source for Named<S> {
         Some(&self.name)
     }
 
-    fn received(&self) -> Option<Received> {
-        self.source.received()
+    fn counters(&self) -> Counters {
+        self.source.counters()
     }
 
     fn is_partial(&self) -> bool {
@@ -104,8 +104,8 @@ impl<S: Source, T, F: FnMut(S::Item) -> T> Source for Map<S, F> {
         self.source.name()
     }
 
-    fn received(&self) -> Option<Received> {
-        self.source.received()
+    fn counters(&self) -> Counters {
+        self.source.counters()
     }
 
     fn is_partial(&self) -> bool {
@@ -163,8 +163,8 @@ impl<S: Source, E, F: FnMut(S::Error) -> E> Source for MapErr<S, F> {
         self.source.name()
     }
 
-    fn received(&self) -> Option<Received> {
-        self.source.received()
+    fn counters(&self) -> Counters {
+        self.source.counters()
     }
 
     fn is_partial(&self) -> bool {

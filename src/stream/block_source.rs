@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::received::Received;
+use super::counters::Counters;
 use super::source::{PollClose, PollNext, Source};
 
 /// How many empty blocks one poll takes at most. Enough that the cost of being scheduled again is small beside it.
@@ -69,7 +69,7 @@ type Items<S> = <<S as Source>::Item as IntoIterator>::IntoIter;
 pin_project! {
     /// The items of a [`BlockSource`] as a source. Made by [`BlockSource::flatten`].
     ///
-    /// Its errors, name and what it has received are those of the block source. An error comes after the items of all blocks
+    /// Its errors, name and counters are those of the block source. An error comes after the items of all blocks
     /// before it.
     ///
     /// # Complexity
@@ -150,8 +150,8 @@ impl<S: BlockSource> Source for Flatten<S> {
         self.source.name()
     }
 
-    fn received(&self) -> Option<Received> {
-        self.source.received()
+    fn counters(&self) -> Counters {
+        self.source.counters()
     }
 
     fn is_partial(&self) -> bool {

@@ -3,8 +3,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::counters::Counters;
 use super::readiness::ChildWaker;
-use super::received::Received;
 use super::release_context::{drop_closed, is_lost};
 use super::source::{PollClose, PollNext, Source};
 use super::stats::{SourceEnd, SourceStats};
@@ -29,8 +29,8 @@ pub(super) struct Child<S> {
     items: u64,
     polls: u64,
     pub(super) out_of_order: u64,
-    /// What the source had received when it was released; boxed, since most say nothing.
-    received: Option<Box<Received>>,
+    /// What the source had counted when it was released.
+    counters: Counters,
     /// Whether the source had said by then that something is missing.
     is_partial: bool,
     /// If the merge was asked for times; boxed, since most are not.
@@ -72,7 +72,7 @@ impl<S: Source> Child<S> {
             items: 0,
             polls: 0,
             out_of_order: 0,
-            received: None,
+            counters: Counters::default(),
             is_partial: false,
             times: is_timed.then(Box::default),
         }
@@ -242,7 +242,7 @@ impl<S: Source> Child<S> {
         self.state = State::Released;
         let source = self.source.take()?;
         if !has_panicked {
-            self.received = source.received().map(Box::new);
+            self.counters = source.counters();
             self.is_partial = source.is_partial();
         }
         if let Some(times) = &mut self.times {
@@ -256,8 +256,8 @@ impl<S: Source> Child<S> {
         self.source.as_ref().filter(|_| self.state != State::Called)
     }
 
-    pub(super) fn received(&self) -> Option<Received> {
-        self.asked().map_or(self.received.as_deref().copied(), Source::received)
+    pub(super) fn counters(&self) -> Counters {
+        self.asked().map_or_else(|| self.counters.clone(), Source::counters)
     }
 
     pub(super) fn is_partial(&self) -> bool {
@@ -268,7 +268,7 @@ impl<S: Source> Child<S> {
         SourceStats {
             origin: self.origin.clone(),
             items: self.items,
-            received: self.received(),
+            counters: self.counters(),
             is_partial: self.is_partial(),
             polls: self.polls,
             time_to_first_item: self.times.as_ref().and_then(|times| times.to_first_item()),

@@ -4,8 +4,8 @@ use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
 use super::child::{Child, State};
+use super::counters::Counters;
 use super::readiness::Readiness;
-use super::received::Received;
 use super::release_context::is_in_background;
 use super::source::{PollNext, Source};
 use super::stats::{ForgottenSources, Gone, SourceEnd, SourceStats};
@@ -250,7 +250,7 @@ impl<S: Source> Children<S> {
         let mut sources: Vec<_> = self.gone.kept().cloned().collect();
         sources.extend(self.children.iter().map(Child::stats));
         sources.sort_by_key(|source| source.origin.index());
-        (sources, self.gone.forgotten)
+        (sources, self.gone.forgotten.clone())
     }
 
     /// Whether a child has said that something is missing in what it gives.
@@ -260,10 +260,12 @@ impl<S: Source> Children<S> {
             || self.children.iter().any(Child::is_partial)
     }
 
-    /// What all children together have received, if any of them counts that.
-    pub(super) fn received(&self) -> Option<Received> {
-        let gone = self.gone.kept().filter_map(|source| source.received).chain(self.gone.forgotten.received);
-        self.children.iter().filter_map(Child::received).chain(gone).reduce(Received::plus)
+    /// What all children together have counted.
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = self.gone.forgotten.counters.clone();
+        self.gone.kept().for_each(|source| sum.extend(source.counters.iter()));
+        self.children.iter().for_each(|child| sum.extend(child.counters().iter()));
+        sum
     }
 
     /// Tells those who observe that the merge has ended. The first call counts.

@@ -13,7 +13,7 @@ use futures::task::AtomicWaker;
 
 use super::close::{Closable, Close};
 use super::closer::{BackgroundError, Closer, OnError, Task};
-use super::received::Received;
+use super::counters::Counters;
 use super::release_context::drop_closed;
 use super::source::{PollClose, PollNext, Source};
 use crate::contain_panic::contain_panic;
@@ -389,8 +389,8 @@ impl<S: Source + Unpin + Send + 'static> Source for CloseSourceOnDrop<S> {
         self.guard.source.name()
     }
 
-    fn received(&self) -> Option<Received> {
-        self.guard.source.received()
+    fn counters(&self) -> Counters {
+        self.guard.source.counters()
     }
 
     fn is_partial(&self) -> bool {

@@ -7,9 +7,9 @@ use futures::stream::FusedStream;
 
 use super::children::POLL_BUDGET;
 use super::close::{Closable, Close};
+use super::counters::Counters;
 use super::merge_source::{MergeSource, Nested};
 use super::proxy_response_loser_tree::ProxyResponseLoserTree;
-use super::received::Received;
 use super::source::Source;
 use super::stats::MergeStats;
 use crate::error::{CloseError, SourceError};
@@ -20,7 +20,7 @@ use crate::merge::{Combine, KeepFirst, KeepFirstBy, Rule};
 ///
 /// Made by [`dedup`](ProxyResponseLoserTree::dedup), [`dedup_by`](ProxyResponseLoserTree::dedup_by) and
 /// [`coalesce`](ProxyResponseLoserTree::coalesce). For [`Response`](crate::Response)s there is
-/// [`deduplicate`](ProxyResponseLoserTree::deduplicate), which merges their chunks.
+/// [`deduplicate`](crate::response::Deduplicate::deduplicate), which merges their chunks.
 ///
 /// # Ordering
 ///
@@ -289,8 +289,8 @@ where
         self.merge.poll_progress(cx);
     }
 
-    fn received(&self) -> Option<Received> {
-        self.merge.received()
+    fn counters(&self) -> Counters {
+        self.merge.counters()
     }
 
     fn is_partial(&self) -> bool {

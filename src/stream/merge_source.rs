@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use futures::Stream;
 
 use super::close::Closable;
+use super::counters::Counters;
 use super::inquiry::is_closing;
-use super::received::Received;
 use super::source::{PollClose, PollNext, Source};
 use crate::error::SourceError;
 
@@ -40,8 +40,8 @@ pub trait Nested:
     /// Goes on with what is under way, and takes no item.
     fn poll_progress(&mut self, cx: &mut Context<'_>);
 
-    /// See [`Source::received`].
-    fn received(&self) -> Option<Received>;
+    /// See [`Source::counters`].
+    fn counters(&self) -> Counters;
 
     /// See [`Source::is_partial`].
     fn is_partial(&self) -> bool;
@@ -82,8 +82,8 @@ impl<M: Nested + Unpin> Source for MergeSource<M> {
         self.merge.poll_close_all(cx)
     }
 
-    fn received(&self) -> Option<Received> {
-        self.merge.received()
+    fn counters(&self) -> Counters {
+        self.merge.counters()
     }
 
     fn is_partial(&self) -> bool {

@@ -11,10 +11,10 @@ use futures::stream::FusedStream;
 use super::builder::{Builder, Options};
 use super::children::{Children, Event, EventOf, POLL_BUDGET, Returned};
 use super::close::{Closable, Close};
+use super::counters::Counters;
 use super::inquiry::{self, Asked};
 use super::merge_source::{MergeSource, Nested};
 use super::order_check::{OrderCheck, OrderChecker};
-use super::received::Received;
 use super::reports::{Reports, Yielded};
 use super::source::{PollNext, Source, UnpinSource};
 use super::stats::MergeStats;
@@ -857,8 +857,8 @@ where
         self.children.leave();
     }
 
-    fn received(&self) -> Option<Received> {
-        self.children.received()
+    fn counters(&self) -> Counters {
+        self.children.counters()
     }
 
     fn is_partial(&self) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::adaptors::{Map, MapErr, Named};
-use super::received::Received;
+use super::counters::Counters;
 use crate::error::{CloseError, SourceError};
 
 /// What polling a source for its next item gives.
@@ -194,12 +194,11 @@ pub trait Source {
         None
     }
 
-    /// Returns what the source has received so far, if it counts that.
+    /// Returns what the source counts of what it does.
     ///
-    /// Asked for statistics, and once more when the source is released, unless it has panicked. Default: not
-    /// counted.
-    fn received(&self) -> Option<Received> {
-        None
+    /// Asked for statistics, and once more when the source is released, unless it has panicked. Default: nothing.
+    fn counters(&self) -> Counters {
+        Counters::default()
     }
 
     /// Returns whether the source knows that something is missing in what it gives, though it does not fail: it is a merge
@@ -275,8 +274,8 @@ macro_rules! forwarding {
             (**self).name()
         }
 
-        fn received(&self) -> Option<Received> {
-            (**self).received()
+        fn counters(&self) -> Counters {
+            (**self).counters()
         }
 
         fn is_partial(&self) -> bool {
@@ -341,8 +340,8 @@ where
         (**self).name()
     }
 
-    fn received(&self) -> Option<Received> {
-        (**self).received()
+    fn counters(&self) -> Counters {
+        (**self).counters()
     }
 
     fn is_partial(&self) -> bool {

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::received::Received;
+use super::counters::Counters;
 use crate::source_id::SourceId;
 
 /// What a merge has done so far. Returned by
@@ -23,30 +23,28 @@ pub struct MergeStats {
 }
 
 impl MergeStats {
-    /// Returns how many sources have given all that they had, which was nothing.
-    ///
-    /// Of those that count what they have received, that is no series: warnings and hints are not what was asked for.
+    /// Returns what all sources together have counted.
     #[must_use]
-    pub fn empty_sources(&self) -> usize {
-        let is_empty = |source: &&SourceStats| {
-            let given = source.received.map_or(source.items, |received| received.series);
-            source.end == Some(SourceEnd::Exhausted) && given == 0
-        };
-        self.sources.iter().filter(is_empty).count()
+    pub fn counters(&self) -> Counters {
+        let mut sum = self.forgotten.counters.clone();
+        for source in &self.sources {
+            sum.extend(source.counters.iter());
+        }
+        sum
     }
 }
 
 /// What those sources have done that were [pushed](super::ProxyResponseLoserTree::push), are gone, and have no statistics of their
 /// own any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ForgottenSources {
     /// How many they are.
     pub sources: u64,
     /// How many items they have given.
     pub items: u64,
-    /// What they said that they had received, if one counts that.
-    pub received: Option<Received>,
+    /// What they have counted, together.
+    pub counters: Counters,
     /// Whether one has said that something is missing in what it gave.
     pub is_partial: bool,
     /// How often they were polled.
@@ -63,7 +61,7 @@ impl ForgottenSources {
     pub(super) fn add(&mut self, source: &SourceStats) {
         self.sources += 1;
         self.items += source.items;
-        self.received = self.received.into_iter().chain(source.received).reduce(Received::plus);
+        self.counters.extend(source.counters.iter());
         self.is_partial |= source.is_partial;
         self.polls += source.polls;
         self.out_of_order += source.out_of_order;
@@ -80,8 +78,8 @@ pub struct SourceStats {
     pub origin: SourceId,
     /// How many items the source has given; one of them may still wait in the tournament.
     pub items: u64,
-    /// What the source says it has received, if it counts that.
-    pub received: Option<Received>,
+    /// What the source counts; empty if it counts nothing.
+    pub counters: Counters,
     /// Whether the source says that something is missing in what it gives.
     pub is_partial: bool,
     /// How often the source was polled, for items and for closing.

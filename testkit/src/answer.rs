@@ -1,6 +1,6 @@
 use losertree::Response;
 use losertree::error::Cause;
-use losertree::stream::Received;
+use losertree::response::Received;
 
 use crate::TestError;
 

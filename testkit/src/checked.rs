@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use losertree::Source;
-use losertree::stream::Received;
+use losertree::stream::Counters;
 
 use crate::record::Call;
 use crate::{Log, Outcome};
@@ -90,8 +90,8 @@ impl<S: Source + Unpin> Source for Checked<S> {
         self.inner.name()
     }
 
-    fn received(&self) -> Option<Received> {
-        self.inner.received()
+    fn counters(&self) -> Counters {
+        self.inner.counters()
     }
 
     fn is_partial(&self) -> bool {

@@ -1,7 +1,7 @@
 use losertree::error::Cause;
 use losertree::resource::PoolError;
+use losertree::response::Received;
 use losertree::response::{ResponseSetOptions, RetrievalStrategy, SeriesOrder, ShardMatcher, StoreWarnings};
-use losertree::stream::Received;
 use losertree::{Labels, Response, Series};
 
 use crate::{Answer, At, Random, Script, Step, TestError};

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::{StreamExt, stream};
 use losertree::resource::BytePool;
-use losertree::response::{ProxyQuery, Store};
+use losertree::response::{ProxyQuery, ResponseStats, Store};
 use losertree::{LeakLedger, Response, Series};
 use losertree_testkit::{
     Checked, Driver, End, Log, QueryAnswer, Random, Script, ScriptedSource, Stage, Tasks, TestError,
@@ -195,7 +195,7 @@ impl<'a> Play<'a> {
     fn check_stats(&self) {
         let stats = self.query.stats();
         for (source, answer) in stats.sources.iter().zip(&self.expected.answers) {
-            let received = source.received.expect("sets count");
+            let received = source.received().expect("sets count");
             assert!(received.frames <= answer.received.frames && received.series <= answer.received.series);
             assert!(source.items <= answer.responses.len() as u64);
         }
