@@ -10,7 +10,7 @@
 //! ```
 //!
 //! [`merge_by`] takes a comparator and [`merge_by_key`] a key; [`try_merge`] and its like merge iterators of `Result`s;
-//! [`MergeSorted`] has them as methods. [`Merge`] and [`TryMerge`] can peek, name the source of each item, give their sources
+//! [`Merge`] and [`TryMerge`] can peek, name the source of each item, give their sources
 //! back, drop duplicates and combine equal items, give blocks of items and read their sources ahead.
 //!
 //! Runs that are in memory as a whole are merged in bulk, which is several times as fast:
@@ -156,12 +156,11 @@ pub mod tree;
 pub use error::{CloseError, Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
-    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_coded, merge_owned_runs,
-    merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with, merge_with,
-    try_merge, try_merge_by, try_merge_by_key, try_merge_with,
+    Merge, TryMerge, merge, merge_by, merge_by_key, merge_coded, merge_runs, merge_runs_with, merge_with,
+    try_merge, try_merge_with,
 };
 #[cfg(feature = "rayon")]
-pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
+pub use merge::{par_merge_runs, par_merge_runs_with};
 pub use resource::LeakLedger;
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::{SourceId, SourcePath};

@@ -25,7 +25,7 @@ fn check<K: TestKey>(runs: &Runs<K>) {
     let merge = ProxyResponseLoserTree::builder().sources(sources).order(order()).build();
     assert_same(&block_on(merge.try_collect::<Vec<_>>()).unwrap(), &expected);
     let mut out = Vec::new();
-    merge_runs_with(runs, order(), &mut out);
+    merge_runs_with(runs, &mut out, order());
     assert_same(&out, &expected);
 
     let backwards: Vec<Vec<_>> = runs.iter().map(|run| run.iter().rev().cloned().collect()).collect();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use losertree::series::LabelsError;
-use losertree::{Labels, LabelsBuilder, MergeSorted, Response, Series, SortKey};
+use losertree::{Labels, LabelsBuilder, Response, Series, SortKey, merge};
 use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
 
 /// A string over few characters, so that ties and beginnings of one another are frequent.
@@ -180,7 +180,7 @@ fn merging_sorts() {
         right.sort();
         let mut expected = [left.clone(), right.clone()].concat();
         expected.sort();
-        [left, right].merge_sorted().eq(expected)
+        merge([left, right]).eq(expected)
     }
     QuickCheck::new().tests(500).quickcheck(sorted as fn(Vec<Model>, Vec<Model>) -> bool);
 }

@@ -9,11 +9,8 @@ use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use losertree::key::{By, Natural, Reversed};
-use losertree::{
-    SortKey, merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key,
-    merge_runs_with,
-};
+use losertree::key::{By, ByKey, Natural, Reversed};
+use losertree::{SortKey, merge, merge_runs, merge_runs_with, merge_with};
 use losertree_testkit::{
     Comparisons, Item, Random, Runs, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key,
     inputs, merged, panic_at, silence_scripted_panics,
@@ -81,21 +78,21 @@ fn check_all<K: SortKey + Clone + std::fmt::Debug>(runs: &Runs<K>) {
     merge_runs(slices, &mut out);
     assert_same(&out, &expected);
     out.clear();
-    merge_runs_by(slices, natural, &mut out);
+    merge_runs_with(slices, &mut out, By::new(natural));
     assert_same(&out, &expected);
     out.clear();
-    merge_runs_by_key(slices, |item| item.key.clone(), &mut out);
+    merge_runs_with(slices, &mut out, ByKey::new(|item: &Item<K>| item.key.clone()));
     assert_same(&out, &expected);
-    assert_same(&merge_owned_runs(slices.to_vec()), &expected);
+    assert_same(&merge(slices.to_vec()).collect::<Vec<_>>(), &expected);
 
     let mut downwards = slices.to_vec();
     for run in &mut downwards {
         run.sort_by(|a, b| natural(b, a));
     }
     out.clear();
-    merge_runs_with(&downwards, Reversed(Natural), &mut out);
+    merge_runs_with(&downwards, &mut out, Reversed(Natural));
     assert_merged_by(&out, &downwards, |a, b| natural(b, a));
-    assert_same(&merge_owned_runs_with(downwards, Reversed(Natural)), &out);
+    assert_same(&merge_with(downwards, Reversed(Natural)).collect::<Vec<_>>(), &out);
 }
 
 #[test]
@@ -118,7 +115,7 @@ fn is_what_the_oracle_says_for_much_of_each_shape() {
         merge_runs(runs.as_slice(), &mut out);
         assert_merged(&out, runs.as_slice());
         out.clear();
-        merge_runs_by(runs.as_slice(), natural, &mut out);
+        merge_runs_with(runs.as_slice(), &mut out, By::new(natural));
         assert_merged(&out, runs.as_slice());
     });
 }
@@ -203,11 +200,15 @@ fn nothing_comes_of_nothing() {
     let mut out = vec![1_u8];
     merge_runs::<u8, Vec<u8>>(&[], &mut out);
     merge_runs(&[[]; 3], &mut out);
-    merge_runs_by(&[[]; 3], |_, _| unreachable!("there is nothing to compare"), &mut out);
+    merge_runs_with(&[[]; 3], &mut out, By::new(|_, _| unreachable!("there is nothing to compare")));
     assert_eq!(out, [1]);
-    assert_eq!(merge_owned_runs(Vec::<Vec<u8>>::new()), []);
+    assert_eq!(merge(Vec::<Vec<u8>>::new()).collect::<Vec<_>>(), []);
 
-    merge_runs_by(&[vec![], vec![9, 3], vec![]], |_, _| unreachable!("one run is alone"), &mut out);
+    merge_runs_with(
+        &[vec![], vec![9, 3], vec![]],
+        &mut out,
+        By::new(|_, _| unreachable!("one run is alone")),
+    );
     assert_eq!(out, [1, 9, 3]);
     let mut units = Vec::new();
     merge_runs(&[vec![(); 1000], vec![(); 234]], &mut units);
@@ -244,7 +245,7 @@ fn each_run_comes_out_in_its_own_order_though_none_is_sorted() {
         let mut out = Vec::new();
         merge_runs(&runs, &mut out);
         assert_complete(&out, &runs);
-        assert_complete(&merge_owned_runs(runs.clone()), &runs);
+        assert_complete(&merge(runs.clone()).collect::<Vec<_>>(), &runs);
     });
 }
 
@@ -254,7 +255,7 @@ fn each_run_comes_out_in_its_own_order_though_the_comparator_contradicts_itself(
         let runs = Runs::from_keys(keys).into_vec();
         let mut random = Random::seed(6);
         let mut out = Vec::new();
-        merge_runs_by(&runs, |_, _| 1.cmp(&random.below(3)), &mut out);
+        merge_runs_with(&runs, &mut out, By::new(|_, _| 1.cmp(&random.below(3))));
         assert_complete(&out, &runs);
     });
 }
@@ -270,19 +271,22 @@ fn what_was_appended_before_a_panic_are_the_first_items() {
     for (items, fan_in) in [(400, 5), (MANY, 20)] {
         let runs = Runs::from_keys(inputs::uniform(8, fan_in, items));
         let comparisons = Comparisons::new();
-        merge_runs_by(runs.as_slice(), comparisons.counting(natural), &mut Vec::new());
+        merge_runs_with(runs.as_slice(), &mut Vec::new(), By::new(comparisons.counting(natural)));
         let expected = merged(runs.as_slice());
         for_each_comparison(comparisons.count(), |n| {
             let stray = Item::new(0, usize::MAX, usize::MAX);
             let mut out = vec![stray];
-            let merging = || merge_runs_by(runs.as_slice(), panic_at(n, natural), &mut out);
+            let merging = || merge_runs_with(runs.as_slice(), &mut out, By::new(panic_at(n, natural)));
             assert!(catch_unwind(AssertUnwindSafe(merging)).is_err());
             assert_eq!(out[0], stray);
             assert_same(&out[1..], &expected[..out.len() - 1]);
         });
         let mut out = Vec::new();
         let last = panic_at(comparisons.count(), natural);
-        assert!(catch_unwind(AssertUnwindSafe(|| merge_runs_by(runs.as_slice(), last, &mut out))).is_err());
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| merge_runs_with(runs.as_slice(), &mut out, By::new(last))))
+                .is_err()
+        );
         assert!(!out.is_empty(), "what is known to come first is appended");
     }
 }
@@ -316,7 +320,7 @@ fn tokens(keys: &[Vec<u64>], alive: &Rc<()>) -> Vec<Vec<Token>> {
 fn items_that_cannot_be_cloned_are_moved_and_dropped_once() {
     fn property(runs: Runs<u64>) -> bool {
         let alive = Rc::new(());
-        let out = merge_owned_runs(tokens(&runs.keys(), &alive));
+        let out = merge(tokens(&runs.keys(), &alive)).collect::<Vec<_>>();
         assert!(out.iter().map(|token| token.key).eq(merged(runs.as_slice()).iter().map(|item| item.key)));
         assert_eq!(Rc::strong_count(&alive), 1 + runs.items());
         drop(out);
@@ -333,10 +337,10 @@ fn items_that_are_owned_are_dropped_once_though_the_comparator_panics() {
     let alive = Rc::new(());
     let order = |n| By::new(panic_at(n, Token::compare));
     let counting = By::new(comparisons.counting(Token::compare));
-    assert_eq!(merge_owned_runs_with(tokens(&runs, &alive), counting).len(), 60);
+    assert_eq!(merge_with(tokens(&runs, &alive), counting).collect::<Vec<_>>().len(), 60);
     for n in 1..=comparisons.count() {
         let owned = tokens(&runs, &alive);
-        assert!(catch_unwind(AssertUnwindSafe(|| merge_owned_runs_with(owned, order(n)))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| merge_with(owned, order(n)).collect::<Vec<_>>())).is_err());
         assert_eq!(Rc::strong_count(&alive), 1);
     }
 }
@@ -362,11 +366,11 @@ fn items_that_need_a_drop_are_cloned_once() {
             .map(|run| run.iter().map(|key| Original(*key, Rc::clone(&clones))).collect())
             .collect();
         let mut out = Vec::new();
-        merge_runs_by_key(&runs, |item| item.0, &mut out);
+        merge_runs_with(&runs, &mut out, ByKey::new(|item: &Original| item.0));
         assert_eq!(clones.get(), out.len(), "{name}");
         out.clear();
         clones.set(0);
-        merge_runs_by(&runs, |a, b| a.0.cmp(&b.0), &mut out);
+        merge_runs_with(&runs, &mut out, By::new(|a: &Original, b: &Original| a.0.cmp(&b.0)));
         assert_eq!(clones.get(), out.len(), "{name}");
         assert_eq!(Rc::strong_count(&clones), 1 + 2 * out.len());
     });
@@ -382,14 +386,14 @@ fn comparisons_are_within_the_bound() {
         let levels = runs.len().next_power_of_two().ilog2() as usize;
         let comparisons = Comparisons::new();
         let mut out = Vec::with_capacity(items);
-        merge_runs_by(&runs, comparisons.counting(u64::cmp), &mut out);
+        merge_runs_with(&runs, &mut out, By::new(comparisons.counting(u64::cmp)));
         let (count, most) = (comparisons.take(), items * (levels + 1) + runs.len());
         assert!(count <= most, "{name}: {count} comparisons of {items} items, not {most}");
 
         let long: Vec<Vec<_>> =
             runs.iter().map(|run| run.iter().map(|key| (comparisons.key(*key), *key)).collect()).collect();
         let mut out = Vec::new();
-        merge_runs_by_key(&long, |item| item.1, &mut out);
+        merge_runs_with(&long, &mut out, ByKey::new(|item: &(_, _)| item.1));
         assert_eq!(comparisons.count(), 0, "{name}: codes are exact");
     });
 }
@@ -419,7 +423,7 @@ fn assert_comparisons(runs: &[Vec<u8>]) {
     let items: usize = runs.iter().map(Vec::len).sum();
     let levels = runs.len().next_power_of_two().ilog2() as usize;
     let comparisons = Comparisons::new();
-    merge_runs_by(runs, comparisons.counting(u8::cmp), &mut Vec::with_capacity(items));
+    merge_runs_with(runs, &mut Vec::with_capacity(items), By::new(comparisons.counting(u8::cmp)));
     let (count, most) = (comparisons.count(), items * (levels + 1) + runs.len());
     assert!(count <= most, "{runs:?}: {count} comparisons, not {most}");
 }
@@ -463,7 +467,7 @@ fn comparisons_are_within_the_bound_though_runs_wait() {
         let items: usize = lens.iter().sum();
         let levels = lens.len().ilog2() as usize;
         let comparisons = Comparisons::new();
-        merge_runs_by(&runs, comparisons.counting(u64::cmp), &mut Vec::new());
+        merge_runs_with(&runs, &mut Vec::new(), By::new(comparisons.counting(u64::cmp)));
         // One for each level, and half a one for what it costs to look for stretches and to split merges.
         let most = items * levels + items / 2;
         assert!(comparisons.count() <= most, "{lens:?}: {} comparisons, not {most}", comparisons.count());
@@ -476,11 +480,11 @@ fn runs_that_hardly_overlap_take_few_comparisons() {
     for fan_in in [8, 16, 64] {
         let disjoint = SHAPES[5].1(&mut random, fan_in, MANY);
         let comparisons = Comparisons::new();
-        merge_runs_by(&disjoint, comparisons.counting(u64::cmp), &mut Vec::new());
+        merge_runs_with(&disjoint, &mut Vec::new(), By::new(comparisons.counting(u64::cmp)));
         assert!(comparisons.take() < MANY / 10, "disjoint, K = {fan_in}: {}", comparisons.count());
 
         let long_runs = inputs::long_runs(3, fan_in, MANY);
-        merge_runs_by(&long_runs, comparisons.counting(u64::cmp), &mut Vec::new());
+        merge_runs_with(&long_runs, &mut Vec::new(), By::new(comparisons.counting(u64::cmp)));
         let levels = fan_in.ilog2() as usize;
         assert!(comparisons.count() < MANY * levels / 2, "K = {fan_in}: {}", comparisons.count());
     }
@@ -498,8 +502,7 @@ fn the_room_is_bounded() {
 #[cfg(feature = "rayon")]
 mod parallel {
     use super::*;
-    use losertree::merge::{par_merge_runs_by_key, par_merge_runs_with};
-    use losertree::{par_merge_runs, par_merge_runs_by};
+    use losertree::{par_merge_runs, par_merge_runs_with};
     use rayon::{ThreadPool, ThreadPoolBuilder};
 
     /// More than there are in a few parts.
@@ -535,10 +538,16 @@ mod parallel {
             pool.install(|| par_merge_runs(runs.as_slice(), &mut out));
             assert_same(&out, &expected);
             out.clear();
-            pool.install(|| par_merge_runs_by(runs.as_slice(), natural, &mut out));
+            pool.install(|| par_merge_runs_with(runs.as_slice(), &mut out, By::new(natural)));
             assert_same(&out, &expected);
             out.clear();
-            pool.install(|| par_merge_runs_by_key(runs.as_slice(), |item| item.key.clone(), &mut out));
+            pool.install(|| {
+                par_merge_runs_with(
+                    runs.as_slice(),
+                    &mut out,
+                    ByKey::new(|item: &Item<String>| item.key.clone()),
+                )
+            });
             assert_same(&out, &expected);
 
             let mut downwards = runs.into_vec();
@@ -546,7 +555,7 @@ mod parallel {
                 run.sort_by(|a, b| natural(b, a));
             }
             out.clear();
-            pool.install(|| par_merge_runs_with(&downwards, Reversed(Natural), &mut out));
+            pool.install(|| par_merge_runs_with(&downwards, &mut out, Reversed(Natural)));
             assert_merged_by(&out, &downwards, |a, b| natural(b, a));
         });
     }
@@ -569,10 +578,10 @@ mod parallel {
                 a.cmp(b)
             };
             let mut out = Vec::new();
-            merge_runs_by(&runs, compare, &mut out);
+            merge_runs_with(&runs, &mut out, By::new(compare));
             let alone = count.swap(0, Relaxed);
             out.clear();
-            pool.install(|| par_merge_runs_by(&runs, compare, &mut out));
+            pool.install(|| par_merge_runs_with(&runs, &mut out, By::new(compare)));
             let most = alone + 3 * one;
             assert!(count.load(Relaxed) <= most, "{name}: {} comparisons, not {most}", count.load(Relaxed));
         });
@@ -615,7 +624,7 @@ mod parallel {
                 assert!(left != 1, "the comparator panics as asked");
                 a.cmp(b)
             };
-            let merging = || pool.install(|| par_merge_runs_by(&texts, compare, &mut out));
+            let merging = || pool.install(|| par_merge_runs_with(&texts, &mut out, By::new(compare)));
             assert!(catch_unwind(AssertUnwindSafe(merging)).is_err());
             assert_eq!(out, ["before"]);
         }

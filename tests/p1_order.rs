@@ -12,7 +12,7 @@ use std::convert::Infallible;
 
 use losertree::key::{By, Natural, Reversed};
 use losertree::tree::LoserTree;
-use losertree::{MergeSorted, SortKey, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with};
+use losertree::{SortKey, merge, merge_by, merge_by_key, merge_with, try_merge, try_merge_with};
 use losertree_testkit::{
     Item, Random, Runs, TestKey, assert_merged, assert_merged_by, assert_same, for_each_key, inputs, merged,
 };
@@ -66,12 +66,8 @@ fn every_way_gives_the_stable_order<K: TestKey>(runs: Runs<K>) -> bool {
     check(merge_with(input(), Natural).collect());
     check(merge_with(input(), Reversed(Reversed(Natural))).collect());
     check(merge(input()).by_ref().collect());
-    check(input().merge_sorted().collect());
-    check(input().merge_sorted_by(natural).collect());
-    check(input().merge_sorted_by_key(key).collect());
     check(try_merge(fallible()).map(Result::unwrap).collect());
     check(try_merge_with(fallible(), By::new(natural)).map(Result::unwrap).collect());
-    check(fallible().try_merge_sorted().collect::<Result<_, _>>().unwrap());
     check(with_tree(input(), natural));
     let mut merge = merge(input());
     let sourced: Vec<_> = std::iter::from_fn(|| merge.next_with_source()).collect();

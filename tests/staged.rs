@@ -9,7 +9,7 @@ mod probe;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use losertree::{MergeSorted, merge, merge_by, try_merge_with};
+use losertree::{merge, merge_by, try_merge_with};
 use losertree_testkit::{Item, Runs, assert_merged, merged, silence_scripted_panics};
 use probe::Books;
 use quickcheck::quickcheck;
@@ -33,7 +33,7 @@ fn the_output_is_the_same() {
             runs.as_slice(),
         );
         let mut out = Vec::new();
-        let mut twice = runs.clone().into_vec().merge_sorted().staged(items).staged(3);
+        let mut twice = merge(runs.clone().into_vec()).staged(items).staged(3);
         out.extend(twice.by_ref().take(taken));
         twice.for_each(|item| out.push(item));
         assert_merged(&out, runs.as_slice());

@@ -11,10 +11,8 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use losertree::{
-    MergeSorted, Phase, SourceError, TryMerge, merge, merge_by, merge_by_key, try_merge, try_merge_by,
-    try_merge_by_key,
-};
+use losertree::key::{By, ByKey};
+use losertree::{Phase, SourceError, TryMerge, merge, merge_by, merge_by_key, try_merge, try_merge_with};
 use losertree_testkit::{Item, Random, Runs, assert_same, merged};
 use probe::{Books, Probe};
 use quickcheck::quickcheck;
@@ -47,21 +45,13 @@ fn without_errors_all_is_as_for_plain_items() {
         let runs = runs.as_slice();
         let plain = || runs.to_vec();
         let expected: Result<Items<String>, SourceError<usize>> = Ok(merged(runs));
-        assert_eq!(try_merge_by(good(runs), natural).collect::<Result<Vec<_>, _>>(), expected);
-        assert_eq!(
-            good(runs).collect::<Vec<_>>().try_merge_sorted_by(natural).collect::<Result<Vec<_>, _>>(),
-            expected
-        );
+        assert_eq!(try_merge_with(good(runs), By::new(natural)).collect::<Result<Vec<_>, _>>(), expected);
         let by_key = |item: &Item<String>| item.key.clone();
-        assert_eq!(try_merge_by_key(good(runs), by_key).collect::<Result<Vec<_>, _>>(), expected);
-        assert_eq!(
-            good(runs).collect::<Vec<_>>().try_merge_sorted_by_key(by_key).collect::<Result<Vec<_>, _>>(),
-            expected
-        );
+        assert_eq!(try_merge_with(good(runs), ByKey::new(by_key)).collect::<Result<Vec<_>, _>>(), expected);
 
         let dedup = try_merge(good(runs)).dedup().map(Result::unwrap);
         assert_same(&dedup.collect::<Vec<_>>(), &merge(plain()).dedup().collect::<Vec<_>>());
-        let dedup = try_merge_by(good(runs), natural).dedup().map(Result::unwrap);
+        let dedup = try_merge_with(good(runs), By::new(natural)).dedup().map(Result::unwrap);
         assert_same(&dedup.collect::<Vec<_>>(), &merge_by(plain(), natural).dedup().collect::<Vec<_>>());
         let same = |a: &Item<String>, b: &Item<String>| a.key.len() == b.key.len();
         let dedup = try_merge(good(runs)).dedup_by(same).map(Result::unwrap);
@@ -70,7 +60,7 @@ fn without_errors_all_is_as_for_plain_items() {
         let counted: Vec<Vec<_>> =
             plain().into_iter().map(|run| run.into_iter().map(|item| (item, 1)).collect()).collect();
         let key = |pair: &(Item<String>, u32)| pair.0.key.clone();
-        let sums = try_merge_by_key(good(&counted), key).coalesce(count).map(Result::unwrap);
+        let sums = try_merge_with(good(&counted), ByKey::new(key)).coalesce(count).map(Result::unwrap);
         assert!(sums.eq(merge_by_key(counted.clone(), key).coalesce(count)));
 
         let mut random = Random::seed(seed);
@@ -203,11 +193,12 @@ fn no_source_is_dropped_while_its_item_is_held() {
         let source = |keys: &[u64], fails: bool| Lender(books.source(keys.to_vec()), fails, Rc::default());
         let sources = vec![source(&[1], false), source(&[1], false), source(&[1, 2], fails)];
         let mut panics = true;
-        let mut coalesced = try_merge_by_key(sources, |item| item.0).coalesce(|_held, next| {
-            drop(next);
-            assert!(books.dropped().is_empty(), "the source of what is held was dropped");
-            assert!(!mem::take(&mut panics), "as asked");
-        });
+        let mut coalesced =
+            try_merge_with(sources, ByKey::new(|item: &Lent| item.0)).coalesce(|_held, next| {
+                drop(next);
+                assert!(books.dropped().is_empty(), "the source of what is held was dropped");
+                assert!(!mem::take(&mut panics), "as asked");
+            });
         // A rule that panics changes nothing of that.
         assert!(catch_unwind(AssertUnwindSafe(|| coalesced.next())).is_err());
         assert!(books.dropped().is_empty());

@@ -1,5 +1,7 @@
 //! Merges of whole runs that are in memory, at the end of a vector.
 
+use losertree::key::By;
+
 use super::workload::Key;
 
 /// Merges runs.
@@ -31,5 +33,5 @@ pub(crate) fn par_merge_runs<K: Key>(runs: &[Vec<K>], out: &mut Vec<K>) {
 
 /// With a comparator.
 pub(crate) fn merge_runs_by<K: Key>(runs: &[Vec<K>], out: &mut Vec<K>) {
-    losertree::merge_runs_by(runs, K::cmp, out);
+    losertree::merge_runs_with(runs, out, By::new(K::cmp));
 }

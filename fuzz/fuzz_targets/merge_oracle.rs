@@ -8,7 +8,7 @@ use std::rc::Rc;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use losertree::key::{Natural, Order, Reversed};
-use losertree::{Merge, MergeSorted, Phase, TryMerge, merge, merge_by, merge_by_key, merge_with};
+use losertree::{Merge, Phase, TryMerge, merge, merge_by, merge_by_key, merge_with};
 use losertree_fuzz::{Key, Kind, Unfused, let_scripted_panics_unwind, unless_it_panics, with_keys};
 use losertree_testkit::{Comparisons, Item, assert_same, merged_by};
 
@@ -37,7 +37,6 @@ struct Source {
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum How {
     Merge,
-    Sorted,
     By,
     ByKey,
     Reversed,
@@ -78,7 +77,6 @@ fn play<K: Key>(input: &Input) {
     let descending = |a: &Item<K>, b: &Item<K>| b.key.compare(&a.key);
     match input.how {
         How::Merge => check(&comparisons, input, ascending, merge),
-        How::Sorted => check(&comparisons, input, ascending, |sources| sources.merge_sorted()),
         How::By => check(&comparisons, input, ascending, |sources| merge_by(sources, ascending)),
         How::ByKey => check(&comparisons, input, ascending, |sources| {
             merge_by_key(sources, |item: &Item<K>| item.key.clone())

@@ -6,12 +6,9 @@ use std::cmp::Ordering;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use losertree::key::{By, Natural, Reversed};
+use losertree::key::{By, ByKey, Natural, Reversed};
 use losertree::merge::par_merge_runs_with;
-use losertree::{
-    merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with,
-    par_merge_runs,
-};
+use losertree::{merge_runs, merge_runs_with, par_merge_runs};
 use losertree_fuzz::{Key, Kind, let_scripted_panics_unwind, scripted_panic, unless_it_panics, with_keys};
 use losertree_testkit::{Comparisons, Item, assert_same, merged_by};
 
@@ -41,8 +38,6 @@ enum How {
     Reversed,
     By,
     ByKey,
-    Owned,
-    OwnedBy,
     Parallel,
     ParallelReversed,
 }
@@ -74,30 +69,25 @@ fn play<K: Key + Send + Sync>(input: &Input) {
         compare(a, b)
     };
     comparisons.take();
-    // Only the two that have the failing comparator may panic.
+    // Only the one that has the failing comparator may panic.
     let is_done = unless_it_panics(|| match input.how {
         How::Natural => merge_runs(&runs, &mut out),
-        How::Reversed => merge_runs_with(&runs, Reversed(Natural), &mut out),
-        How::By => merge_runs_by(&runs, failing, &mut out),
-        How::ByKey => merge_runs_by_key(&runs, |item| item.key.clone(), &mut out),
-        How::Owned => out.extend(merge_owned_runs(runs.clone())),
-        How::OwnedBy => out.extend(merge_owned_runs_with(runs.clone(), By::new(failing))),
+        How::Reversed => merge_runs_with(&runs, &mut out, Reversed(Natural)),
+        How::By => merge_runs_with(&runs, &mut out, By::new(failing)),
+        How::ByKey => merge_runs_with(&runs, &mut out, ByKey::new(|item: &Item<K>| item.key.clone())),
         How::Parallel => par_merge_runs(&runs, &mut out),
-        How::ParallelReversed => par_merge_runs_with(&runs, Reversed(Natural), &mut out),
+        How::ParallelReversed => par_merge_runs_with(&runs, &mut out, Reversed(Natural)),
     })
     .is_some();
-    let spent = match input.how {
-        How::By | How::OwnedBy => calls.get(),
-        _ => comparisons.take(),
-    };
-    let is_exact = K::EXACT && !matches!(input.how, How::By | How::OwnedBy);
+    let spent = if input.how == How::By { calls.get() } else { comparisons.take() };
+    let is_exact = K::EXACT && input.how != How::By;
     let levels = runs.len().next_power_of_two().ilog2() as usize;
     // In parallel the splits come on top.
     let is_parallel = matches!(input.how, How::Parallel | How::ParallelReversed);
     let most = if is_exact { 0 } else { items * (levels + 1) + runs.len() };
     assert!(is_parallel || spent <= most, "{spent} comparisons, {most} promised");
 
-    assert!(is_done || matches!(input.how, How::By | How::OwnedBy));
+    assert!(is_done || input.how == How::By);
     assert_same(&out[..before.len()], &before);
     let out = &out[before.len()..];
     assert_eq!(out.len() == items, is_done || items == 0);

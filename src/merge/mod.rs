@@ -1,9 +1,8 @@
 //! Merging of iterators, and of runs in memory, synchronously.
 //!
 //! [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`] merge sources that cannot fail;
-//! [`try_merge`], [`try_merge_by`], [`try_merge_by_key`] and [`try_merge_with`] merge sources of `Result`s. [`merge_coded`] merges items that know what they have in common with the
-//! item before. [`MergeSorted`] has the same as methods of a collection of
-//! sources. All of them take the sources in the order that decides ties.
+//! [`try_merge`] and [`try_merge_with`] merge sources of `Result`s. [`merge_coded`] merges items that know what they have in common
+//! with the item before. All of them take the sources in the order that decides ties.
 //!
 //! [`runs`] merges whole runs that are in memory.
 //!
@@ -31,7 +30,6 @@ mod coded_merge;
 mod engine;
 #[allow(clippy::module_inception)]
 mod merge;
-mod merge_sorted;
 mod rule;
 pub mod runs;
 mod staged;
@@ -42,15 +40,12 @@ mod undrained;
 pub use coalesce::Coalesce;
 pub use coded_merge::{CodedMerge, merge_coded};
 pub use merge::{Merge, merge, merge_by, merge_by_key, merge_with};
-pub use merge_sorted::MergeSorted;
 pub(crate) use rule::Rule;
 pub use rule::{Combine, KeepFirst, KeepFirstBy};
-pub use runs::{
-    merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with,
-};
+pub use runs::{merge_runs, merge_runs_with};
 #[cfg(feature = "rayon")]
-pub use runs::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
+pub use runs::{par_merge_runs, par_merge_runs_with};
 pub use staged::Staged;
 use sync_merge::SyncMerge;
-pub use try_merge::{TryMerge, try_merge, try_merge_by, try_merge_by_key, try_merge_with};
+pub use try_merge::{TryMerge, try_merge, try_merge_with};
 pub use undrained::Undrained;

@@ -1,4 +1,3 @@
-use std::cmp::Ordering;
 use std::fmt;
 use std::iter::FusedIterator;
 
@@ -6,11 +5,11 @@ use super::engine::Engine;
 use super::{Coalesce, Combine, KeepFirst, KeepFirstBy, Staged, SyncMerge, Undrained};
 use crate::SourceId;
 use crate::error::{Phase, SourceError};
-use crate::key::{By, ByKey, Natural, Order, SortKey};
+use crate::key::{Natural, Order, SortKey};
 
 /// An iterator that merges sorted iterators of `Result`s into one.
 ///
-/// Made by [`try_merge`], [`try_merge_by`], [`try_merge_by_key`] and [`try_merge_with`].
+/// Made by [`try_merge`] and [`try_merge_with`].
 ///
 /// # Ordering
 ///
@@ -57,45 +56,18 @@ where
     try_merge_with(sources, Natural)
 }
 
-/// Merges sources of `Result`s whose values are sorted by a comparator.
+/// Merges sources of `Result`s whose values are sorted by any [`Order`]: [`By`](crate::key::By) a comparator,
+/// [`ByKey`](crate::key::ByKey), or [`ByKeyRef`](crate::key::ByKeyRef) if the key borrows from the item.
 ///
 /// # Examples
 ///
 /// ```
-/// use losertree::try_merge_by;
+/// use losertree::key::{By, ByKeyRef};
+/// use losertree::try_merge_with;
 ///
 /// let sources = [vec![Ok::<_, &str>(7), Ok(4)], vec![Ok(6)]];
-/// let merged: Result<Vec<u64>, _> = try_merge_by(sources, |a, b| b.cmp(a)).collect();
+/// let merged: Result<Vec<u64>, _> = try_merge_with(sources, By::new(|a: &u64, b: &u64| b.cmp(a))).collect();
 /// assert_eq!(merged, Ok(vec![7, 6, 4]));
-/// ```
-pub fn try_merge_by<S, T, E, F>(
-    sources: S,
-    compare: F,
-) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, E, By<F>>
-where
-    S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
-    F: FnMut(&T, &T) -> Ordering,
-{
-    try_merge_with(sources, By::new(compare))
-}
-
-/// Merges sources of `Result`s whose values are sorted by a key.
-///
-/// # Examples
-///
-/// ```
-/// use losertree::try_merge_by_key;
-///
-/// let sources = [vec![Ok::<_, &str>("a"), Ok("ccc")], vec![Ok("bb")]];
-/// let by_length: Result<Vec<_>, _> = try_merge_by_key(sources, |word| word.len()).collect();
-/// assert_eq!(by_length, Ok(vec!["a", "bb", "ccc"]));
-/// ```
-///
-/// A key that borrows from the item, such as `&entry.name`, takes an order of its own:
-///
-/// ```
-/// use losertree::key::ByKeyRef;
-/// use losertree::try_merge_with;
 ///
 /// struct Entry { name: String }
 /// # let entry = |name: &str| Entry { name: name.to_owned() };
@@ -103,19 +75,6 @@ where
 /// let merged = try_merge_with(runs, ByKeyRef::new(|entry: &Entry| entry.name.as_str()));
 /// assert_eq!(merged.filter_map(Result::ok).map(|entry| entry.name).collect::<String>(), "a");
 /// ```
-pub fn try_merge_by_key<S, T, E, K, F>(
-    sources: S,
-    key: F,
-) -> TryMerge<<S::Item as IntoIterator>::IntoIter, T, E, ByKey<F>>
-where
-    S: IntoIterator<Item: IntoIterator<Item = Result<T, E>>>,
-    K: SortKey,
-    F: FnMut(&T) -> K,
-{
-    try_merge_with(sources, ByKey::new(key))
-}
-
-/// Merges sources of `Result`s whose values are sorted by any [`Order`].
 pub fn try_merge_with<S, T, E, O>(
     sources: S,
     order: O,
@@ -229,8 +188,11 @@ where
     /// A run that an error interrupts is not yielded, since it may not be complete; the error comes in its place.
     ///
     /// ```
+    /// use losertree::key::ByKey;
+    ///
     /// let sources = [vec![Ok(("a", 1)), Ok(("b", 2))], vec![Ok(("a", 10)), Err("gone")]];
-    /// let mut sums = losertree::try_merge_by_key(sources, |pair| pair.0).coalesce(|sum, next| sum.1 += next.1);
+    /// let by_name = ByKey::new(|pair: &(&'static str, u32)| pair.0);
+    /// let mut sums = losertree::try_merge_with(sources, by_name).coalesce(|sum, next| sum.1 += next.1);
     /// assert!(sums.next().unwrap().is_err()); // there may have been more of "a"
     /// assert_eq!(sums.next(), None);
     /// ```

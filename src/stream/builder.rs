@@ -36,11 +36,14 @@ pub struct Builder<S: Source, O = Natural> {
     pub(super) order: O,
 }
 
+/// Changes an item that takes no part in the order, as coming from a source.
+pub(super) type Attribute<T> = fn(T, &SourceId) -> T;
+
 /// What a builder sets and a merge reads.
 pub(super) struct Options<T> {
     pub(super) limit: Option<u64>,
     pub(super) checker: Option<OrderChecker<T>>,
-    pub(super) attribute: Option<fn(T, &SourceId) -> T>,
+    pub(super) attribute: Option<Attribute<T>>,
     pub(super) name: Option<Arc<str>>,
 }
 

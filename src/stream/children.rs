@@ -12,7 +12,7 @@ use super::stats::{ForgottenSources, Gone, SourceEnd, SourceStats};
 use super::telemetry::{MergeEnd, MergeTelemetry};
 use crate::clock::Moment;
 use crate::contain_panic::contain_panic;
-use crate::error::{Cause, Phase, SourceError};
+use crate::error::{Cause, CloseError, Phase, SourceError};
 use crate::resource::{Ending, LeakLedger};
 
 /// How many children one poll of a merge polls at most. Enough that the cost of being scheduled again is small beside it.
@@ -38,7 +38,8 @@ const FEW_GONE: usize = 4;
 /// | P9 nobody is polled in vain | `Readiness`: a child is due when its own waker has fired |
 /// | P12 bounded work in a poll | [`Turn`] |
 pub(super) struct Children<S: Source> {
-    children: Vec<Child<S>>,
+    /// In the order of joining.
+    places: Vec<Child<S>>,
     readiness: Readiness,
     /// Those to be polled next, by index.
     due: VecDeque<usize>,
@@ -120,15 +121,15 @@ impl<S: Source> Children<S> {
             let waker = readiness.add(index, true);
             Child::new(source, index, waker, is_timed, |origin| telemetry.open(origin, site, &ledger))
         };
-        let children: Vec<_> = sources.into_iter().enumerate().map(join).collect();
+        let places: Vec<_> = sources.into_iter().enumerate().map(join).collect();
         Self {
             readiness,
-            due: (0..children.len()).collect(),
-            awaiting: children.len(),
-            open: children.len(),
-            joined: children.len(),
-            gone: Gone::new(children.len(), kept_stats),
-            children,
+            due: (0..places.len()).collect(),
+            awaiting: places.len(),
+            open: places.len(),
+            joined: places.len(),
+            gone: Gone::new(places.len(), kept_stats),
+            places,
             stage: Stage::Merging,
             has_told_all: false,
             is_entered: false,
@@ -151,7 +152,7 @@ impl<S: Source> Children<S> {
         let open = |origin: &_| self.telemetry.open(origin, site, &self.ledger);
         let child = Child::new(source, index, waker, self.is_timed, open);
         child.waker.waker().wake_by_ref();
-        self.children.push(child);
+        self.places.push(child);
         self.joined += 1;
         self.awaiting += 1;
         self.open += 1;
@@ -161,15 +162,15 @@ impl<S: Source> Children<S> {
     /// Returns for each place whether its child stays, if it is time to [let go](Self::retain) of the others: those that are gone
     /// are half of all and more than a few. So the places grow with how many are open, and not with how many come and go.
     pub(super) fn staying(&self) -> Option<Vec<bool>> {
-        let gone = self.children.len() - self.open;
-        let is_time = gone >= FEW_GONE && 2 * gone >= self.children.len();
-        is_time.then(|| self.children.iter().map(|child| child.state != State::Released).collect())
+        let gone = self.places.len() - self.open;
+        let is_time = gone >= FEW_GONE && 2 * gone >= self.places.len();
+        is_time.then(|| self.places.iter().map(|child| child.state != State::Released).collect())
     }
 
     /// Lets go of the places of children that are gone. The others move up and keep their order, which is that of joining.
     pub(super) fn retain(&mut self, stays: &[bool]) {
         let mut place = 0;
-        self.children.retain(|child| {
+        self.places.retain(|child| {
             let stays = stays.get(place).is_none_or(|stays| *stays);
             place += 1;
             if !stays {
@@ -177,15 +178,15 @@ impl<S: Source> Children<S> {
             }
             stays
         });
-        let room = 2 * self.children.len();
-        self.children.shrink_to(room);
+        let room = 2 * self.places.len();
+        self.places.shrink_to(room);
         self.due.shrink_to(room);
         self.readiness.shrink_to(room);
     }
 
     /// How many places there are.
     pub(super) const fn len(&self) -> usize {
-        self.children.len()
+        self.places.len()
     }
 
     /// How many have not been released.
@@ -196,19 +197,19 @@ impl<S: Source> Children<S> {
     /// The index of the child at a place.
     #[inline]
     pub(super) fn index(&self, place: usize) -> usize {
-        self.children[place].index()
+        self.places[place].index()
     }
 
     /// Who the child at a place is.
     pub(super) fn child(&self, place: usize) -> &Child<S> {
-        &self.children[place]
+        &self.places[place]
     }
 
     /// The place of the child with this index; `None` if it is gone.
     fn place(&self, index: usize) -> Option<usize> {
-        match self.children.get(index) {
+        match self.places.get(index) {
             Some(child) if child.index() == index => Some(index),
-            _ => self.children.binary_search_by_key(&index, Child::index).ok(),
+            _ => self.places.binary_search_by_key(&index, Child::index).ok(),
         }
     }
 
@@ -226,7 +227,7 @@ impl<S: Source> Children<S> {
 
     /// Whether the merge lacks the item of the child at a place.
     pub(super) fn is_awaited(&self, place: usize) -> bool {
-        self.children[place].state == State::Awaiting
+        self.places[place].state == State::Awaiting
     }
 
     /// Whether there may be more to do than to take an item of who is ready.
@@ -248,7 +249,7 @@ impl<S: Source> Children<S> {
 
     pub(super) fn stats(&self) -> (Vec<SourceStats>, ForgottenSources) {
         let mut sources: Vec<_> = self.gone.kept().cloned().collect();
-        sources.extend(self.children.iter().map(Child::stats));
+        sources.extend(self.places.iter().map(Child::stats));
         sources.sort_by_key(|source| source.origin.index());
         (sources, self.gone.forgotten.clone())
     }
@@ -257,14 +258,14 @@ impl<S: Source> Children<S> {
     pub(super) fn is_partial(&self) -> bool {
         self.gone.forgotten.is_partial
             || self.gone.kept().any(|source| source.is_partial)
-            || self.children.iter().any(Child::is_partial)
+            || self.places.iter().any(Child::is_partial)
     }
 
     /// What all children together have counted.
     pub(super) fn counters(&self) -> Counters {
         let mut sum = self.gone.forgotten.counters.clone();
         self.gone.kept().for_each(|source| sum.extend(source.counters.iter()));
-        self.children.iter().for_each(|child| sum.extend(child.counters().iter()));
+        self.places.iter().for_each(|child| sum.extend(child.counters().iter()));
         sum
     }
 
@@ -295,7 +296,7 @@ impl<S: Source + Unpin> Children<S> {
             let index = self.due.pop_front()?;
             // One that is gone may have been woken before.
             let Some(place) = self.place(index) else { continue };
-            if self.children[place].take_turn() {
+            if self.places[place].take_turn() {
                 return Some(place);
             }
         }
@@ -311,7 +312,7 @@ impl<S: Source + Unpin> Children<S> {
 
     /// Polls a child that is due for what it is doing.
     pub(super) fn poll(&mut self, place: usize, turn: &mut Turn) -> Option<EventOf<S>> {
-        let child = &mut self.children[place];
+        let child = &mut self.places[place];
         match child.state {
             State::Awaiting => {
                 let Poll::Ready(next) = child.poll_head(&mut turn.now) else {
@@ -336,13 +337,13 @@ impl<S: Source + Unpin> Children<S> {
     /// Polls a child for its next item, while the merge still has one. What comes is to be [taken](Self::take), unless it is an item.
     #[inline]
     pub(super) fn poll_next(&mut self, place: usize) -> PollNext<S> {
-        self.children[place].poll_next()
+        self.places[place].poll_next()
     }
 
     /// Forgets that a child was woken, since it is about to be polled.
     #[inline]
     pub(super) fn take_wake_up(&mut self, place: usize) {
-        self.children[place].waker.take();
+        self.places[place].waker.take();
     }
 
     /// Takes what a child has said that was polled for its next item: `None` if the merge has to wait for it.
@@ -350,14 +351,14 @@ impl<S: Source + Unpin> Children<S> {
         if let Poll::Ready(next) = polled {
             return Some(self.receive(place, next));
         }
-        self.children[place].note_wait();
+        self.places[place].note_wait();
         self.hold_back(place);
         None
     }
 
     /// Lacks the item of a child, and does not poll it before it is woken or [resumed](Self::resume).
     pub(super) fn hold_back(&mut self, place: usize) {
-        self.children[place].state = State::Awaiting;
+        self.places[place].state = State::Awaiting;
         self.awaiting += 1;
     }
 
@@ -365,13 +366,13 @@ impl<S: Source + Unpin> Children<S> {
     pub(super) fn resume(&mut self, index: usize) -> bool {
         let place = self.place(index);
         if let Some(place) = place {
-            self.children[place].waker.make_due(&mut self.due);
+            self.places[place].waker.make_due(&mut self.due);
         }
         place.is_some()
     }
 
     fn receive(&mut self, place: usize, next: Option<Result<S::Item, SourceError<S::Error>>>) -> EventOf<S> {
-        let child = &mut self.children[place];
+        let child = &mut self.places[place];
         match next {
             Some(Ok(item)) => {
                 child.state = State::Ready;
@@ -391,12 +392,12 @@ impl<S: Source + Unpin> Children<S> {
 
     /// Counts an item of a child that comes before the one ahead of it.
     pub(super) fn count_out_of_order(&mut self, place: usize) {
-        self.children[place].out_of_order += 1;
+        self.places[place].out_of_order += 1;
     }
 
     /// Has a child fail whose last item comes before the one ahead of it.
     pub(super) fn fail_out_of_order(&mut self, place: usize) -> EventOf<S> {
-        let position = self.children[place].items() - 1;
+        let position = self.places[place].items() - 1;
         let error = SourceError::new(Cause::OutOfOrder { position });
         self.receive(place, Some(Err(error)))
     }
@@ -406,14 +407,14 @@ impl<S: Source + Unpin> Children<S> {
 impl<S: Source + Unpin> Children<S> {
     /// Polls the closing of a child that has ended.
     pub(super) fn poll_close(&mut self, place: usize) -> Option<EventOf<S>> {
-        let child = &mut self.children[place];
+        let child = &mut self.places[place];
         let ending = if is_in_background() { Ending::ClosedInBackground } else { Ending::Closed };
         self.closing = Some(place);
         let closed = child.poll_close(ending);
         self.closing = None;
         let Poll::Ready(closed) = closed else { return None };
         self.open -= 1;
-        let errors = closed.map_or_else(|closed| closed.into_errors(), |()| Vec::new());
+        let errors = closed.map_or_else(CloseError::into_errors, |()| Vec::new());
         let of_child = |error: SourceError<_>| error.of_source(&child.origin, Phase::Closing);
         Some(Event::Closed(errors.into_iter().map(of_child).collect()))
     }
@@ -432,7 +433,7 @@ impl<S: Source + Unpin> Children<S> {
 
     /// Has the closing of every child polled that has not been asked to close.
     fn tell_all(&mut self) {
-        for child in &mut self.children {
+        for child in &mut self.places {
             match child.state {
                 State::Awaiting | State::Ready => child.end(SourceEnd::ClosedEarly),
                 State::Ended => {}
@@ -472,10 +473,10 @@ impl<S: Source + Unpin> Children<S> {
         if self.has_told_all {
             // One was being closed, if any was called: there may be very many that panic, so the others are not looked at.
             self.open -= usize::from(closing.is_some());
-            return closing.filter(|place| self.children[*place].state == State::Called);
+            return closing.filter(|place| self.places[*place].state == State::Called);
         }
-        let called = self.children.iter().position(|child| child.state == State::Called);
-        self.open = self.children.iter().filter(|child| child.state != State::Released).count();
+        let called = self.places.iter().position(|child| child.state == State::Called);
+        self.open = self.places.iter().filter(|child| child.state != State::Released).count();
         self.open -= usize::from(called.is_some());
         called
     }
@@ -488,7 +489,7 @@ impl<S: Source + Unpin> Children<S> {
             self.tell_all();
         }
         if let Some(place) = panicked {
-            self.children[place].release_panicked();
+            self.places[place].release_panicked();
         }
     }
 }
@@ -502,7 +503,7 @@ impl<S: Source> Children<S> {
 
     /// Gives a child back unreleased. One that has panicked, and one that was released, does not come back.
     pub(super) fn hand_back(&mut self, place: usize) -> Option<Returned<S>> {
-        let child = &mut self.children[place];
+        let child = &mut self.places[place];
         if child.state == State::Called {
             return None;
         }
@@ -513,7 +514,7 @@ impl<S: Source> Children<S> {
     /// Drops all that are left, in order. One that panicks by that does not keep the others from it.
     pub(super) fn drop_unclosed(&mut self) {
         self.readiness.detach();
-        for child in &mut self.children {
+        for child in &mut self.places {
             contain_panic(|| child.drop_unclosed());
         }
     }
@@ -531,7 +532,7 @@ impl<S: Source> fmt::Debug for Children<S> {
             .field("stage", &self.stage)
             .field("awaiting", &self.awaiting)
             .field("open", &self.open)
-            .field("children", &self.children)
+            .field("children", &self.places)
             .finish_non_exhaustive()
     }
 }

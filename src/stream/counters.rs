@@ -38,6 +38,7 @@ impl Counters {
     }
 
     /// Iterates over all counters, by name.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, u64)> {
         self.counts.iter().copied()
     }

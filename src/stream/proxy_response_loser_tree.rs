@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::stream::FusedStream;
 
-use super::builder::{Builder, Options};
+use super::builder::{Attribute, Builder, Options};
 use super::children::{Children, Event, EventOf, POLL_BUDGET, Returned};
 use super::close::{Closable, Close};
 use super::counters::Counters;
@@ -23,7 +23,6 @@ use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
-use crate::source_id::SourceId;
 use crate::tree::LoserTree;
 
 /// From how many bytes on a way with fewer copies is worth it. Records of 256 bytes take 0.8 of the time by that, and those of 64
@@ -114,7 +113,7 @@ pub struct ProxyResponseLoserTree<S: Source, O = Natural> {
     /// What is to be yielded ahead of the tournament.
     reports: Reports<S::Item, S::Error>,
     checker: Option<OrderChecker<S::Item>>,
-    attribute: Option<fn(S::Item, &SourceId) -> S::Item>,
+    attribute: Option<Attribute<S::Item>>,
     name: Option<Arc<str>>,
     /// How many items of the tournament were yielded, and how many others of sources.
     items: u64,

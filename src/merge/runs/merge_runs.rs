@@ -1,20 +1,18 @@
-use std::cmp::Ordering;
 use std::mem::needs_drop;
 
 use super::Sink;
 use super::cascade;
 use super::entry::PrefixEntry;
 use super::offset_entry::{self, OffsetEntry};
-use crate::key::{By, ByKey, Natural, Order, SortKey};
+use crate::key::{Natural, Order, SortKey};
 
 /// The longest items that the cascade moves themselves.
 const LONGEST_MOVED: usize = 32;
 
 /// Merges runs sorted by the natural order of their items, and appends the result to `out`.
 ///
-/// The runs are slices, or whatever can be had as one. For items that cannot be cloned there is
-/// [`merge_owned_runs`](super::merge_owned_runs()), and for several threads `par_merge_runs` (feature
-/// `rayon`).
+/// The runs are slices, or whatever can be had as one. Items that cannot be cloned, or not cheaply, are moved out of vectors by
+/// `merge(runs).collect()`. For several threads there is `par_merge_runs` (feature `rayon`).
 ///
 /// # Ordering
 ///
@@ -54,56 +52,15 @@ where
     T: SortKey + Clone,
     R: AsRef<[T]>,
 {
-    merge_runs_with(runs, Natural, out);
-}
-
-/// Merges runs sorted by a comparator, and appends the result to `out`: see [`merge_runs`].
-///
-/// # Examples
-///
-/// ```
-/// use losertree::merge_runs_by;
-///
-/// let mut out = Vec::new();
-/// merge_runs_by(&[[7, 4], [6, 5]], |a, b| b.cmp(a), &mut out);
-/// assert_eq!(out, [7, 6, 5, 4]);
-/// ```
-pub fn merge_runs_by<T, R, F>(runs: &[R], compare: F, out: &mut Vec<T>)
-where
-    T: Clone,
-    R: AsRef<[T]>,
-    F: FnMut(&T, &T) -> Ordering,
-{
-    merge_runs_with(runs, By::new(compare), out);
-}
-
-/// Merges runs sorted by a key of their items, and appends the result to `out`: see [`merge_runs`].
-///
-/// The function is called twice for each comparison. If the code of the key is exact that goes for
-/// comparisons of codes as well, where the items are moved themselves (see the [module](super)): some
-/// 2·⌈log2 K⌉ calls for each item. Otherwise it is called about once more for each item, for its code, or twice if that
-/// is an [offset-value code](crate::key::OffsetCode).
-///
-/// # Examples
-///
-/// ```
-/// use losertree::merge_runs_by_key;
-///
-/// let mut out = Vec::new();
-/// merge_runs_by_key(&[vec!["a", "ccc"], vec!["bb"]], |word| word.len(), &mut out);
-/// assert_eq!(out, ["a", "bb", "ccc"]);
-/// ```
-pub fn merge_runs_by_key<T, R, K, F>(runs: &[R], key: F, out: &mut Vec<T>)
-where
-    T: Clone,
-    R: AsRef<[T]>,
-    K: SortKey,
-    F: FnMut(&T) -> K,
-{
-    merge_runs_with(runs, ByKey::new(key), out);
+    merge_runs_with(runs, out, Natural);
 }
 
 /// Merges runs sorted by any [`Order`], and appends the result to `out`: see [`merge_runs`].
+///
+/// By a comparator: [`By`](crate::key::By). By a key: [`ByKey`](crate::key::ByKey), whose function is called twice for each
+/// comparison. If the code of the key is exact that goes for comparisons of codes as well, where the items are moved themselves (see
+/// the [module](super)): some 2·⌈log2 K⌉ calls for each item. Otherwise it is called about once more for each item, for its code, or
+/// twice if that is an [offset-value code](crate::key::OffsetCode).
 ///
 /// Does not compile for [`ByOffsetCode`](crate::key::ByOffsetCode), as items would keep the codes that they have in their
 /// runs:
@@ -112,20 +69,28 @@ where
 /// use losertree::key::{ByOffsetCode, Coded};
 ///
 /// let run: Vec<_> = Coded::with_codes(["a", "b"]).collect();
-/// losertree::merge_runs_with(&[run], ByOffsetCode, &mut Vec::new());
+/// losertree::merge_runs_with(&[run], &mut Vec::new(), ByOffsetCode);
 /// ```
 ///
 /// # Examples
 ///
 /// ```
-/// use losertree::key::{Natural, Reversed};
+/// use losertree::key::{By, ByKey, Natural, Reversed};
 /// use losertree::merge_runs_with;
 ///
 /// let mut out = Vec::new();
-/// merge_runs_with(&[[5, 1], [4, 2]], Reversed(Natural), &mut out);
+/// merge_runs_with(&[[5, 1], [4, 2]], &mut out, Reversed(Natural));
 /// assert_eq!(out, [5, 4, 2, 1]);
+///
+/// let mut out = Vec::new();
+/// merge_runs_with(&[[7, 4], [6, 5]], &mut out, By::new(|a: &u32, b: &u32| b.cmp(a)));
+/// assert_eq!(out, [7, 6, 5, 4]);
+///
+/// let mut out = Vec::new();
+/// merge_runs_with(&[vec!["a", "ccc"], vec!["bb"]], &mut out, ByKey::new(|word: &&str| word.len()));
+/// assert_eq!(out, ["a", "bb", "ccc"]);
 /// ```
-pub fn merge_runs_with<T, R, O>(runs: &[R], mut order: O, out: &mut Vec<T>)
+pub fn merge_runs_with<T, R, O>(runs: &[R], out: &mut Vec<T>, mut order: O)
 where
     T: Clone,
     R: AsRef<[T]>,

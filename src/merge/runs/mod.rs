@@ -1,8 +1,7 @@
 //! Merging of whole runs that are in memory.
 //!
-//! [`merge_runs`] appends the merge of sorted slices to a vector; [`merge_runs_by`], [`merge_runs_by_key`]
-//! and [`merge_runs_with`] do so in other orders, and [`merge_owned_runs`] moves items out of vectors.
-//! `par_merge_runs` and its like (feature `rayon`) do it on several threads.
+//! [`merge_runs`] appends the merge of sorted slices to a vector, and [`merge_runs_with`] does so in any order.
+//! `par_merge_runs` and `par_merge_runs_with` (feature `rayon`) do it on several threads.
 //!
 //! Whoever has all runs in memory can do better than to ask, item by item, which of K heads is the smallest:
 //! there is more to see than heads.
@@ -140,7 +139,6 @@ mod entry;
 mod lane;
 mod merge_runs;
 mod offset_entry;
-mod owned;
 #[cfg(feature = "rayon")]
 mod par;
 mod samples;
@@ -150,8 +148,7 @@ mod split;
 mod stretches;
 mod sweep;
 
-pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
-pub use owned::{merge_owned_runs, merge_owned_runs_with};
+pub use merge_runs::{merge_runs, merge_runs_with};
 #[cfg(feature = "rayon")]
-pub use par::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
+pub use par::{par_merge_runs, par_merge_runs_with};
 use sink::Sink;

@@ -1,12 +1,10 @@
-use std::cmp::Ordering;
-
 use rayon::iter::plumbing::{Consumer, Folder, Producer, ProducerCallback, UnindexedConsumer, bridge};
 use rayon::prelude::*;
 
 use super::Sink;
 use super::merge_runs::{merge_slices, slices};
 use super::split::split_at_rank;
-use crate::key::{By, ByKey, Natural, Order, SortKey};
+use crate::key::{Natural, Order, SortKey};
 
 /// How many items a part has at least: what takes some ten microseconds.
 const SHORTEST_PART: usize = 1 << 14;
@@ -43,32 +41,11 @@ where
     T: SortKey + Clone + Send + Sync,
     R: AsRef<[T]>,
 {
-    par_merge_runs_with(runs, Natural, out);
+    par_merge_runs_with(runs, out, Natural);
 }
 
-/// Merges runs as [`merge_runs_by`](super::merge_runs_by) does, in parallel: see [`par_merge_runs`].
-pub fn par_merge_runs_by<T, R, F>(runs: &[R], compare: F, out: &mut Vec<T>)
-where
-    T: Clone + Send + Sync,
-    R: AsRef<[T]>,
-    F: Fn(&T, &T) -> Ordering + Sync,
-{
-    par_merge_runs_with(runs, By::new(|a: &T, b: &T| compare(a, b)), out);
-}
-
-/// Merges runs as [`merge_runs_by_key`](super::merge_runs_by_key) does, in parallel: see [`par_merge_runs`].
-pub fn par_merge_runs_by_key<T, R, K, F>(runs: &[R], key: F, out: &mut Vec<T>)
-where
-    T: Clone + Send + Sync,
-    R: AsRef<[T]>,
-    K: SortKey,
-    F: Fn(&T) -> K + Sync,
-{
-    par_merge_runs_with(runs, ByKey::new(|item: &T| key(item)), out);
-}
-
-/// Merges runs as [`merge_runs_with`](super::merge_runs_with) does, in parallel: see [`par_merge_runs`].
-pub fn par_merge_runs_with<T, R, O>(runs: &[R], order: O, out: &mut Vec<T>)
+/// Merges runs as [`merge_runs_with`](super::merge_runs_with) does, in parallel: see [`par_merge_runs`]. Each thread has a clone of the order.
+pub fn par_merge_runs_with<T, R, O>(runs: &[R], out: &mut Vec<T>, order: O)
 where
     T: Clone + Send + Sync,
     R: AsRef<[T]>,
