@@ -11,8 +11,8 @@ use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use losertree::error::{Cause, CloseError};
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store,
-    StoreWarnings, batches, deduplicate, limit,
+    PartialResponseStrategy, ProxyQuery, ResponseSetOptions, RetrievalStrategy, Store, StoreWarnings,
+    batches, deduplicate, limit,
 };
 use losertree::stream::Closable;
 use losertree::{

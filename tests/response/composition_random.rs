@@ -11,8 +11,7 @@ use futures::future::BoxFuture;
 use losertree::error::CloseError;
 use losertree::resource::BytePool;
 use losertree::response::{
-    PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder, ResponseSetOptions,
-    RetrievalStrategy, Store,
+    PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder, ResponseSetOptions, RetrievalStrategy, Store,
 };
 use losertree::{LeakLedger, Response, Source, SourceError, SourcePath};
 use losertree_testkit::{Checked, Closing, Ending, Random};
