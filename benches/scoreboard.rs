@@ -22,7 +22,7 @@ mod report;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use board::Board;
@@ -70,14 +70,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     report::summary(&board.rows, &mut out)?;
     report::keys(&board.rows, &mut out)?;
     if let Some(path) = options.json {
-        let mut file = BufWriter::new(File::create(path)?);
+        let mut file = BufWriter::new(File::create(from_root(&path))?);
         report::json(&board.rows, &mut file)?;
         file.flush()?;
     }
     if let Some(path) = options.chart {
-        chart::draw(&board.rows, &path)?;
+        chart::draw(&board.rows, &from_root(&path))?;
     }
     Ok(())
+}
+
+/// Cargo runs a benchmark in the folder of its package. Paths are relative to the workspace, in which cargo is called.
+fn from_root(path: &Path) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 /// The workloads, the fan-ins, and who takes part. The naive heap is the first of each list.

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "resource")]
 use crate::resource::PoolError;
 use crate::{SourceId, SourcePath};
 
@@ -101,6 +102,7 @@ pub enum Cause<E> {
         limit_bytes: usize,
     },
     /// Series have to be held back to be sorted, and the pool has no room for them.
+    #[cfg(feature = "resource")]
     #[error("no memory to hold series back")]
     Pool(#[from] PoolError),
     /// The source has panicked, which the panic hook has reported. It was dropped without another call.
@@ -127,6 +129,7 @@ impl<E> Cause<E> {
                 Cause::FrameTooLarge { frame_bytes, limit_bytes }
             }
             Self::TooLarge { limit_bytes } => Cause::TooLarge { limit_bytes },
+            #[cfg(feature = "resource")]
             Self::Pool(error) => Cause::Pool(error),
             Self::Panicked => Cause::Panicked,
             Self::Abandoned => Cause::Abandoned,
@@ -302,6 +305,7 @@ impl<E: fmt::Display> fmt::Display for SourceError<E> {
         write!(f, "{} {}", self.path(), self.failure())?;
         if f.alternate() {
             write!(f, ": {:#}", self.cause())?;
+            #[cfg(feature = "resource")]
             if let Cause::Pool(error) = self.cause() {
                 write!(f, ": {error:#}")?;
             }

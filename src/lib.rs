@@ -121,6 +121,23 @@
 //! timeouts, by the feature `metrics` once for each merge, by ledgers at [level sites](resource::LedgerLevel::Sites), by gates for each
 //! reader, and by pools for each snapshot and each grant to somebody who has waited.
 //!
+//! # Features
+//!
+//! Without any, the crate is [`key`], [`tree`] and [`mod@merge`], and depends on `smallvec` and `thiserror` alone.
+//!
+//! | feature | default | gives | needs |
+//! |---|---|---|---|
+//! | `resource` | yes | [`resource`] | `bytes` |
+//! | `series` | yes | [`series`] | `bytes` |
+//! | `stream` | yes | [`stream`] | `resource` |
+//! | `response` | yes | [`response`] | `series`, `stream` |
+//! | `bytes` | yes | `Bytes` are keys | |
+//! | `tokio` | | response sets are received on the tokio runtime that polls them, and have timeouts, as pools and gates have | `resource` |
+//! | `rayon` | | runs in memory are merged on several threads | |
+//! | `serde` | | labels, chunks and series can be serialized | `series` |
+//! | `metrics` | | `observe` | `resource` |
+//! | `tracing` | | a span for each async merge | `stream` |
+//!
 //! # The floors
 //!
 //! | floor | module | what stands on it |
@@ -137,19 +154,29 @@
 //! Each floor uses only what is below it, and each is public.
 
 #![forbid(unsafe_code)]
+// A layer has functions for those above it, which may not be there.
+#![cfg_attr(not(feature = "response"), allow(dead_code, unused_imports))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "resource")]
 mod clock;
+#[cfg(feature = "resource")]
 mod contain_panic;
 pub mod error;
 pub mod key;
 pub mod merge;
 #[cfg(feature = "metrics")]
 pub mod observe;
+#[cfg(feature = "resource")]
 pub mod resource;
+#[cfg(feature = "response")]
 pub mod response;
+#[cfg(feature = "series")]
 pub mod series;
 mod source_id;
+#[cfg(feature = "stream")]
 pub mod stream;
+#[cfg(feature = "resource")]
 mod sync;
 pub mod tree;
 
@@ -161,9 +188,12 @@ pub use merge::{
 };
 #[cfg(feature = "rayon")]
 pub use merge::{par_merge_runs, par_merge_runs_with};
+#[cfg(feature = "resource")]
 pub use resource::LeakLedger;
+#[cfg(feature = "series")]
 pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
 pub use source_id::{SourceId, SourcePath};
+#[cfg(feature = "stream")]
 pub use stream::{
     BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_items, from_iter, from_stream,
     unfold,

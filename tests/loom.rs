@@ -1,7 +1,7 @@
 //! What threads do to each other, in every order up to a bound: models for loom.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --test loom
+//! RUSTFLAGS="--cfg loom" cargo test -p losertree --release --test loom
 //! ```
 //!
 //! Explored are all interleavings with at most [`PREEMPTIONS`] preemptions ([`FEWER_PREEMPTIONS`] where

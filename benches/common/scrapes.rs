@@ -17,7 +17,7 @@ const MACHINES: usize = 16;
 
 /// The label sets of each scrape, sorted.
 pub(crate) fn alone() -> Vec<Vec<Labels>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("examples").join("data");
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "prom"));

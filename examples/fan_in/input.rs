@@ -16,7 +16,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// The directory of the shipped scrapes, relative to the package.
+    /// The directory of the shipped scrapes, relative to the repository.
     pub(crate) const SHIPPED: &str = "examples/data";
 
     pub(crate) fn stdin() -> Self {
@@ -30,11 +30,12 @@ impl Input {
     /// Lists the shipped scrapes by name. They are found from any directory.
     pub(crate) fn shipped() -> io::Result<Vec<Self>> {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let repository = package.parent().unwrap_or(package);
         let mut inputs = Vec::new();
-        for entry in fs::read_dir(package.join(Self::SHIPPED))? {
+        for entry in fs::read_dir(repository.join(Self::SHIPPED))? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "prom") {
-                let name = path.strip_prefix(package).unwrap_or(&path).display().to_string();
+                let name = path.strip_prefix(repository).unwrap_or(&path).display().to_string();
                 inputs.push(Self { name, path: Some(path) });
             }
         }

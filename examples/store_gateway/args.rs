@@ -93,7 +93,8 @@ impl Args {
     pub(crate) fn dir(&self) -> PathBuf {
         let default = || {
             let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-            let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
+            let target =
+                target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target"));
             target.join("store_gateway")
         };
         self.data.clone().unwrap_or_else(default)

@@ -70,7 +70,7 @@ impl Dataset {
         for Found { path, .. } in self.files()? {
             fs::remove_file(&path).map_err(in_file(&path))?;
         }
-        let templates = templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data"))?;
+        let templates = templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data"))?;
         for block in 0..self.blocks {
             self.write_block(block, &templates)?;
             progress();

@@ -13,7 +13,7 @@
 //!
 //! All that is read from files is in the pool, so the budget bounds it. The index is read through a window; no
 //! part of it is kept. So the program takes the budget, and up to 4 MiB for the rest, more than it does without
-//! queries, whatever the blocks have (held by `tests/store_gateway_memory.rs` with 200,000 series, 135 MiB). Only
+//! queries, whatever the blocks have (held by `examples/tests/store_gateway_memory.rs` with 200,000 series, 135 MiB). Only
 //! where a close is forgotten there is more: the queries, and what the books say of them.
 //!
 //! The blocks are received in the background, each by a task and up to a few series ahead of the merge. Each series

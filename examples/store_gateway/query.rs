@@ -113,7 +113,7 @@ impl Query {
     /// 16 queries × 900 KiB = 14.1 MiB, of 16 MiB
     /// ```
     ///
-    /// `tests/store_gateway_budget.rs` holds this, with chunks of 4 KiB.
+    /// `examples/tests/store_gateway_budget.rs` holds this, with chunks of 4 KiB.
     ///
     /// The blocks of a cancelled query that workers read at that very moment add to it until the workers return. For
     /// that a lease may have to wait, but the workers wait for nothing. Whatever happens, the pool lends no more than

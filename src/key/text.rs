@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+#[cfg(feature = "bytes")]
 use bytes::Bytes;
 
 use super::SortKey;
@@ -44,7 +45,9 @@ macro_rules! text {
     )*};
 }
 
-text!(str, String, [u8], Vec<u8>, Bytes);
+text!(str, String, [u8], Vec<u8>);
+#[cfg(feature = "bytes")]
+text!(Bytes);
 
 /// Exact up to eight bytes, such as the big-endian form of a number.
 impl<const N: usize> SortKey for [u8; N] {

@@ -1,8 +1,8 @@
 //! The Prometheus text exposition format, version 0.0.4: reading and writing it.
 //!
 //! It is read as Prometheus 2.42 does it. What Prometheus refuses is refused, and what it accepts has the same labels,
-//! also where that is odd: `tests/data/odd_lines.txt` has such lines with the verdicts of Prometheus, against which
-//! `tests/fan_in_prometheus.rs` holds them.
+//! also where that is odd: `examples/tests/odd_lines/odd_lines.txt` has such lines with the verdicts of Prometheus, against which
+//! `examples/tests/fan_in_prometheus.rs` holds them.
 
 mod comment;
 mod problem;
