@@ -1,23 +1,12 @@
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::Location;
+use std::sync::PoisonError;
 
-use super::books::Books;
-use super::{LedgerEntry, LedgerSnapshot, OpenEntry};
-use crate::sync::Arc;
-
-/// How much a [`LeakLedger`] writes down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum LedgerLevel {
-    /// Nothing. Costs nothing.
-    Off,
-    /// How many entries were opened and how they ended: two atomic additions for each.
-    #[default]
-    Counts,
-    /// Also what is open, since when, the line of code that opened it and how it was last used: a lock, a
-    /// clock and two allocations for each entry, a lock of its own and a clock for each use that is noted. And the
-    /// last 16 that were lost and the last 16 that were dropped unclosed, and no more of these.
-    Sites,
-}
+use super::ledger_snapshot::{Ending, LastUse, LedgerSnapshot, OpenEntry, OpenSite, UnclosedEntry};
+use crate::clock::Moment;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// The books of what is open and how everything else ended.
 ///
@@ -198,5 +187,305 @@ impl fmt::Debug for LeakLedger {
             .field("level", &self.level())
             .field("snapshot", &self.snapshot())
             .finish()
+    }
+}
+
+/// How much a [`LeakLedger`] writes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum LedgerLevel {
+    /// Nothing. Costs nothing.
+    Off,
+    /// How many entries were opened and how they ended: two atomic additions for each.
+    #[default]
+    Counts,
+    /// Also what is open, since when, the line of code that opened it and how it was last used: a lock, a
+    /// clock and two allocations for each entry, a lock of its own and a clock for each use that is noted. And the
+    /// last 16 that were lost and the last 16 that were dropped unclosed, and no more of these.
+    Sites,
+}
+
+/// Something open in a [`LeakLedger`](super::LeakLedger).
+///
+/// Keep it beside the resource it stands for. Dropping it books the resource as dropped unclosed, so no
+/// path can forget to.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::LeakLedger;
+///
+/// let ledger = LeakLedger::sites();
+/// let entry = ledger.open("connection to store-a");
+/// entry.note("sending request", Some(7));
+/// let report = ledger.snapshot().to_string();
+/// assert!(report.ends_with(" ago: sending request 7"), "{report}");
+/// ```
+#[must_use = "an entry that is dropped is booked as dropped unclosed"]
+pub struct LedgerEntry {
+    /// The books and the place in them; `None` at level off and once it has ended.
+    open: Option<(Arc<Books>, Option<Arc<Record>>)>,
+}
+
+impl LedgerEntry {
+    const fn new(open: Option<(Arc<Books>, Option<Arc<Record>>)>) -> Self {
+        Self { open }
+    }
+
+    /// Notes what the holder does with the resource from now on, for the report: `waiting for item`, and which.
+    ///
+    /// The last note counts. At level sites it takes a clock and a lock that nobody else takes but for a report,
+    /// and allocates nothing; at the others it does nothing.
+    #[inline]
+    pub fn note(&self, doing: &'static str, number: Option<u64>) {
+        if let Some((_, Some(record))) = &self.open {
+            record.note(doing, number);
+        }
+    }
+
+    /// Returns what notes for the entry from elsewhere.
+    pub(super) fn noter(&self) -> Noter {
+        Noter(self.open.as_ref().and_then(|(_, record)| record.clone()))
+    }
+
+    /// Books how the resource has ended.
+    pub fn end(mut self, ending: Ending) {
+        self.book(ending);
+    }
+
+    /// Books how the resource has ended, once.
+    #[inline]
+    pub(super) fn book(&mut self, ending: Ending) {
+        if self.open.is_some() {
+            self.book_open(ending);
+        }
+    }
+
+    /// Kept out of callers, who mostly have no books.
+    #[inline(never)]
+    fn book_open(&mut self, ending: Ending) {
+        if let Some((books, record)) = self.open.take() {
+            books.end(record, ending);
+        }
+    }
+}
+
+impl Drop for LedgerEntry {
+    #[inline]
+    fn drop(&mut self) {
+        self.book(Ending::DroppedUnclosed);
+    }
+}
+
+impl fmt::Debug for LedgerEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = self.open.as_ref().and_then(|(_, record)| record.as_ref());
+        f.debug_struct("LedgerEntry").field("is_open", &self.open.is_some()).field("record", &record).finish()
+    }
+}
+
+/// Notes what becomes of the holder of an entry, where that is not for the holder to say. Outlives the entry.
+#[derive(Debug)]
+pub(super) struct Noter(Option<Arc<Record>>);
+
+impl Noter {
+    /// As [`LedgerEntry::note`]. Runs no code that is not ours, so it may be called under a lock.
+    pub(super) fn note(&self, doing: &'static str, number: Option<u64>) {
+        if let Some(record) = &self.0 {
+            record.note(doing, number);
+        }
+    }
+}
+
+/// How many entries are remembered that were lost, and how many that were dropped unclosed.
+const REMEMBERED: usize = 16;
+
+/// What the handles and the entries of a ledger share.
+#[derive(Default)]
+struct Books {
+    opened: AtomicU64,
+    endings: [AtomicU64; Ending::ALL.len()],
+    /// `None` below level sites.
+    records: Option<Mutex<Records>>,
+}
+
+#[derive(Default)]
+struct Records {
+    /// What is open, by the line that opened it, and by number of opening: the oldest of a line first. A line that has
+    /// nothing open any more stays, since it may open again; a program has only so many.
+    open: BTreeMap<&'static Location<'static>, BTreeMap<u64, Arc<Record>>>,
+    /// The last that were lost. They have a list of their own: there are few, and many may be dropped unclosed.
+    lost: VecDeque<Unclosed>,
+    dropped_unclosed: VecDeque<Unclosed>,
+}
+
+/// An entry that ended without having been closed.
+#[derive(Clone)]
+struct Unclosed {
+    record: Arc<Record>,
+    ending: Ending,
+    at: Moment,
+}
+
+impl Books {
+    fn new(keeps_records: bool) -> Self {
+        Self { records: keeps_records.then(Mutex::default), ..Self::default() }
+    }
+
+    const fn keeps_records(&self) -> bool {
+        self.records.is_some()
+    }
+
+    fn records(&self) -> Option<MutexGuard<'_, Records>> {
+        // Nothing in here panics between two changes to the records, so a poisoned lock has whole ones.
+        let records = self.records.as_ref()?;
+        Some(records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens an entry. Kept out of callers, who mostly have no books.
+    #[inline(never)]
+    fn open(&self, what: impl fmt::Display, location: &'static Location<'static>) -> Option<Arc<Record>> {
+        // First, since formatting may panic.
+        let what = self.records.is_some().then(|| what.to_string());
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let record = Arc::new(Record::new(number, what?, location));
+        self.records()?.open.entry(location).or_default().insert(number, Arc::clone(&record));
+        Some(record)
+    }
+
+    fn end(&self, record: Option<Arc<Record>>, ending: Ending) {
+        if let Some((mut records, record)) = self.records().zip(record) {
+            if let Some(of_line) = records.open.get_mut(record.location) {
+                of_line.remove(&record.number);
+            }
+            let forgotten = if ending.is_unclosed() { records.remember(record, ending) } else { None };
+            // What is forgotten is freed without the lock.
+            drop(records);
+            drop(forgotten);
+        }
+        self.endings[ending as usize].fetch_add(1, Ordering::Release);
+    }
+
+    /// What is open, the oldest first, and no more than so many.
+    fn open_entries(&self, limit: usize) -> Vec<OpenEntry> {
+        let oldest = self.records().map_or_else(Vec::new, |records| records.oldest(limit));
+        // Without the lock of the books.
+        let now = Moment::now();
+        oldest.iter().map(|record| record.report(now)).collect()
+    }
+
+    fn snapshot(&self) -> LedgerSnapshot {
+        // An entry that ends in between is counted as open, not as ended without having been opened.
+        let ended = Ending::ALL.map(|ending| self.endings[ending as usize].load(Ordering::Acquire));
+        let opened = self.opened.load(Ordering::Acquire);
+        let of = |ending: Ending| ended[ending as usize];
+        let (sites, oldest, unclosed) = self.records().map_or_else(Default::default, |records| {
+            let unclosed: Vec<_> = records.lost.iter().chain(&records.dropped_unclosed).cloned().collect();
+            (records.sites(), records.oldest(LedgerSnapshot::OPEN_ENTRIES), unclosed)
+        });
+        // Without the lock of the books.
+        let now = Moment::now();
+        LedgerSnapshot {
+            opened,
+            closed: of(Ending::Closed),
+            closed_in_background: of(Ending::ClosedInBackground),
+            failed: of(Ending::Failed),
+            handed_back: of(Ending::HandedBack),
+            dropped_unclosed: of(Ending::DroppedUnclosed),
+            lost: of(Ending::Lost),
+            open: opened.saturating_sub(ended.iter().sum()),
+            open_entries: oldest.iter().map(|record| record.report(now)).collect(),
+            open_sites: sites
+                .into_iter()
+                .map(|(count, oldest)| OpenSite::new(count, oldest.report(now)))
+                .collect(),
+            last_unclosed: unclosed.iter().map(|unclosed| unclosed.report(now)).collect(),
+        }
+    }
+}
+
+impl Records {
+    /// For each line that has something open: how much, and the oldest of it.
+    fn sites(&self) -> Vec<(usize, Arc<Record>)> {
+        let sites = self.open.values().filter_map(|of_line| {
+            let (_, oldest) = of_line.first_key_value()?;
+            Some((of_line.len(), Arc::clone(oldest)))
+        });
+        sites.collect()
+    }
+
+    fn oldest(&self, limit: usize) -> Vec<Arc<Record>> {
+        // Of each line no more than are wanted of all: what is looked at depends on the lines, not on what is open.
+        let mut oldest: Vec<_> =
+            self.open.values().flat_map(|of_line| of_line.values().take(limit)).collect();
+        oldest.sort_unstable_by_key(|record| record.number);
+        oldest.truncate(limit);
+        oldest.into_iter().cloned().collect()
+    }
+
+    /// Remembers an entry that ended without having been closed. Returns the one that is forgotten for it.
+    fn remember(&mut self, record: Arc<Record>, ending: Ending) -> Option<Unclosed> {
+        let remembered = if ending == Ending::Lost { &mut self.lost } else { &mut self.dropped_unclosed };
+        let forgotten = if remembered.len() < REMEMBERED { None } else { remembered.pop_front() };
+        remembered.push_back(Unclosed { record, ending, at: Moment::now() });
+        forgotten
+    }
+}
+
+impl Unclosed {
+    fn report(&self, now: Moment) -> UnclosedEntry {
+        UnclosedEntry { entry: self.record.report(now), ending: self.ending, ended: now.since(self.at) }
+    }
+}
+
+/// What a ledger at level sites knows of an open entry. The holder of the entry has it too, and so can note a
+/// use without taking the lock of the books.
+struct Record {
+    /// The number of the opening.
+    number: u64,
+    what: String,
+    location: &'static Location<'static>,
+    since: Moment,
+    last_use: Mutex<Option<Use>>,
+}
+
+#[derive(Clone, Copy)]
+struct Use {
+    at: Moment,
+    doing: &'static str,
+    number: Option<u64>,
+}
+
+impl Record {
+    fn new(number: u64, what: String, location: &'static Location<'static>) -> Self {
+        Self { number, what, location, since: Moment::now(), last_use: Mutex::new(None) }
+    }
+
+    fn note(&self, doing: &'static str, number: Option<u64>) {
+        let noted = Use { at: Moment::now(), doing, number };
+        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(noted);
+    }
+
+    /// What is known of it at a moment. All of a report are of the same one: an older entry has the greater age.
+    fn report(&self, now: Moment) -> OpenEntry {
+        let last_use = *self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
+        OpenEntry {
+            what: self.what.clone(),
+            location: self.location,
+            age: now.since(self.since),
+            last_use: last_use.map(|last| LastUse {
+                doing: last.doing,
+                number: last.number,
+                age: now.since(last.at),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("number", &self.number)
+            .field("what", &self.what)
+            .finish_non_exhaustive()
     }
 }

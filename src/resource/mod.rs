@@ -11,44 +11,23 @@
 //! Nothing in here knows of merging. A source of a merge holds a guard and its leases as fields, and gives them
 //! back by being dropped.
 
-mod books;
 mod byte_lease;
 mod byte_pool;
-mod byte_pool_builder;
-mod ending;
-mod gate_error;
-mod last_use;
-mod lease_wait;
 mod ledger;
-mod ledger_entry;
-mod ledger_record;
 mod ledger_snapshot;
 mod long_held;
-mod open_site;
-mod pool_admission;
-mod pool_error;
-mod pool_snapshot;
 mod pool_state;
 mod reader_gate;
 mod reservation;
-mod size_classes;
 mod wait_queue;
 mod wake_all;
 
-pub use byte_lease::{ByteLease, LeaseFull};
-pub use byte_pool::BytePool;
-pub use byte_pool_builder::BytePoolBuilder;
-pub use ending::Ending;
+pub use byte_lease::{ByteLease, LeaseFull, LeaseWait};
+pub use byte_pool::{BytePool, BytePoolBuilder, PoolConfigError, PoolError};
+pub use ledger::{LeakLedger, LedgerEntry, LedgerLevel};
+pub use ledger_snapshot::{Ending, LastUse, LedgerSnapshot, OpenEntry, OpenSite, UnclosedEntry};
+pub use pool_state::{Flow, PoolSnapshot};
 #[cfg(feature = "tokio")]
-pub use gate_error::CloseTimeout;
-pub use gate_error::GateClosed;
-pub use last_use::LastUse;
-pub use lease_wait::LeaseWait;
-pub use ledger::{LeakLedger, LedgerLevel};
-pub use ledger_entry::LedgerEntry;
-pub use ledger_snapshot::{LedgerSnapshot, OpenEntry, UnclosedEntry};
-pub use open_site::OpenSite;
-pub use pool_error::{PoolConfigError, PoolError};
-pub use pool_snapshot::{Flow, PoolSnapshot};
-pub use reader_gate::{GateClose, PendingReader, ReaderGate, ReaderGuard};
+pub use reader_gate::CloseTimeout;
+pub use reader_gate::{GateClose, GateClosed, PendingReader, ReaderGate, ReaderGuard};
 pub use reservation::Reservation;

@@ -6,10 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-#[cfg(feature = "tokio")]
-use super::CloseTimeout;
+use super::ledger::{LeakLedger, LedgerEntry};
+use super::ledger_snapshot::Ending;
 use super::wake_all::wake_all;
-use super::{Ending, GateClosed, LeakLedger, LedgerEntry};
 use crate::clock::Moment;
 use crate::contain_panic::contain_panic;
 use crate::sync::{Mutex, MutexGuard};
@@ -45,30 +44,6 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Clone)]
 pub struct ReaderGate {
     shared: Arc<Shared>,
-}
-
-struct Shared {
-    name: Arc<str>,
-    ledger: LeakLedger,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    is_closed: bool,
-    /// When it was closed first.
-    closed_at: Option<Moment>,
-    /// Who is inside, by number of entry.
-    readers: BTreeMap<u64, Reader>,
-    /// Who waits for the last reader, by number of their future.
-    waiting: BTreeMap<u64, Waker>,
-    next_number: u64,
-}
-
-struct Reader {
-    name: Option<Arc<str>>,
-    location: &'static Location<'static>,
-    since: Moment,
 }
 
 impl ReaderGate {
@@ -256,14 +231,6 @@ impl ReaderGate {
     }
 }
 
-impl State {
-    const fn take_number(&mut self) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
-        number
-    }
-}
-
 impl fmt::Debug for ReaderGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReaderGate")
@@ -351,5 +318,82 @@ impl fmt::Display for PendingReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.as_deref().unwrap_or("a reader");
         write!(f, "{name}, entered at {}, {:.1?} ago", self.location, self.age)
+    }
+}
+
+/// A [`ReaderGate`] lets nobody in any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is closed to new readers")]
+#[non_exhaustive]
+pub struct GateClosed {
+    /// The name of the gate.
+    pub name: Arc<str>,
+}
+
+/// A [`ReaderGate`] was to be closed within a time, and has readers left.
+///
+/// Printing it names the oldest 16 of them.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} still has {} readers: {}", .readers.len(), ReadersList(.readers))]
+#[non_exhaustive]
+pub struct CloseTimeout {
+    /// The name of the gate.
+    pub name: Arc<str>,
+    /// Who is still inside, in the order in which they came.
+    pub readers: Vec<PendingReader>,
+}
+
+/// The oldest readers, separated by semicolons, and how many there are besides.
+#[cfg(feature = "tokio")]
+struct ReadersList<'a>(&'a [PendingReader]);
+
+#[cfg(feature = "tokio")]
+impl ReadersList<'_> {
+    const SHOWN: usize = 16;
+}
+
+#[cfg(feature = "tokio")]
+impl fmt::Display for ReadersList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, reader) in self.0.iter().take(Self::SHOWN).enumerate() {
+            write!(f, "{}{reader}", if index == 0 { "" } else { "; " })?;
+        }
+        match self.0.len().saturating_sub(Self::SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+struct Shared {
+    name: Arc<str>,
+    ledger: LeakLedger,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_closed: bool,
+    /// When it was closed first.
+    closed_at: Option<Moment>,
+    /// Who is inside, by number of entry.
+    readers: BTreeMap<u64, Reader>,
+    /// Who waits for the last reader, by number of their future.
+    waiting: BTreeMap<u64, Waker>,
+    next_number: u64,
+}
+
+struct Reader {
+    name: Option<Arc<str>>,
+    location: &'static Location<'static>,
+    since: Moment,
+}
+
+impl State {
+    const fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
     }
 }

@@ -2,9 +2,11 @@ use std::fmt;
 use std::mem;
 use std::task::{Context, Poll};
 
+use super::byte_pool::{BytePool, PoolError};
+use super::ledger::LedgerEntry;
+use super::ledger_snapshot::Ending;
 use super::long_held::Holding;
 use super::wait_queue::{Demand, Grant};
-use super::{BytePool, Ending, LedgerEntry, PoolError};
 
 /// Charges memory that a [`BytePool`] does not own against its budget. Made by [`BytePool::reservation`].
 ///
