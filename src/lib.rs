@@ -99,7 +99,7 @@
 //! let gate = ReaderGate::new("block 7");
 //! {
 //!     let _reader = gate.enter()?;
-//!     let mut lease = pool.lease(4000)?;
+//!     let mut lease = pool.try_lease(4000)?;
 //!     lease.extend_from_slice(b"chunk")?;
 //! }
 //! assert_eq!((pool.snapshot().used_bytes, gate.pending()), (0, 0));

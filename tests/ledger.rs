@@ -79,7 +79,7 @@ fn leases_readers_and_reservations_note_their_uses() {
     let ledger = LeakLedger::sites();
     let pool = BytePool::builder().smallest_bytes(64).largest_bytes(64).budget_bytes(100).ledger(&ledger);
     let pool = pool.build().unwrap();
-    let mut lease = pool.lease(64).unwrap();
+    let mut lease = pool.try_lease(64).unwrap();
     assert_eq!(last_use(&ledger), None);
     lease.extend_from_slice(b"abc").unwrap();
     assert_eq!(last_use(&ledger), Some(("filled up to byte", Some(3))));

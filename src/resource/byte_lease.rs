@@ -116,7 +116,7 @@ impl ByteLease {
     ///
     /// # Errors
     ///
-    /// As [`BytePool::lease`]. The lease is as it was then. Shrinking does not fail.
+    /// As [`BytePool::try_lease`]. The lease is as it was then. Shrinking does not fail.
     pub fn try_resize(&mut self, len: usize) -> Result<(), PoolError> {
         let charge = self.pool.charge_for(len)?;
         if charge.bytes > self.capacity() {
@@ -213,7 +213,7 @@ pub struct LeaseFull {
     pub excess_bytes: usize,
 }
 
-/// Waits for a lease. Returned by [`BytePool::lease_wait`], which says what cancelling does.
+/// Waits for a lease. Returned by [`BytePool::lease`], which says what cancelling does.
 ///
 /// Owns a handle to the pool, so it can be moved and spawned. It takes its place in the queue when it is polled
 /// first, and is in the ledger of the pool from then on: `waiting for 4096 bytes`.

@@ -32,8 +32,8 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// # Fairness
 ///
-/// [`lease_wait`](Self::lease_wait) serves in the order of arrival. While somebody waits nobody overtakes,
-/// neither another waiter who would need less nor a [`lease`](Self::lease), which is refused. So a large lease
+/// [`lease`](Self::lease) serves in the order of arrival. While somebody waits nobody overtakes,
+/// neither another waiter who would need less nor a [`try_lease`](Self::try_lease), which is refused. So a large lease
 /// is not starved by small ones.
 ///
 /// A waiter that is let in is woken, and is charged for what it was granted until it is polled and collects it. A future
@@ -47,7 +47,7 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 /// - A future that is not polled does not starve others, provided that somebody uses the pool: leases, returns, polls a
 ///   wait, or takes a [`snapshot`](Self::snapshot). There is no clock that would do it. A pool that has no users but
 ///   futures that wait, and a task that waits for a second lease while the future of its first one is not polled, need
-///   such a user: a publisher of figures is one, and so is a [`lease_wait_timeout`](Self::lease_wait_timeout).
+///   such a user: a publisher of figures is one, and so is a [`lease_timeout`](Self::lease_timeout).
 /// - A waiter is not starved by being passed over if it is polled within that time after it was woken. One that is
 ///   always polled later may be passed over each time.
 ///
@@ -77,7 +77,7 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 /// use losertree::resource::BytePool;
 ///
 /// let pool = BytePool::builder().smallest_bytes(1 << 10).largest_bytes(1 << 20).budget_bytes(4 << 20).build()?;
-/// let mut lease = pool.lease(1500)?;
+/// let mut lease = pool.try_lease(1500)?;
 /// assert_eq!(lease.capacity(), 2048);
 /// lease.extend_from_slice(b"chunk")?;
 /// let bytes = lease.freeze(); // shared, read-only; the last clone gives the buffer back
@@ -108,7 +108,7 @@ impl BytePool {
     /// [`PoolError::TooLarge`] if the pool has no such buffers. [`PoolError::OutOfMemory`] if the allocator has not.
     #[track_caller]
     #[inline]
-    pub fn lease(&self, len: usize) -> Result<ByteLease, PoolError> {
+    pub fn try_lease(&self, len: usize) -> Result<ByteLease, PoolError> {
         let charge = self.charge_for(len)?;
         let mut state = self.admit(charge.bytes).map_err(|state| self.refuse(state, charge.bytes))?;
         let (holding, buffer) = match state.charge(charge) {
@@ -132,7 +132,7 @@ impl BytePool {
     /// Dropping the future gives up its place in the queue, or the lease if it had been granted; nobody behind
     /// it misses a wake-up.
     #[track_caller]
-    pub fn lease_wait(&self, len: usize) -> LeaseWait {
+    pub fn lease(&self, len: usize) -> LeaseWait {
         LeaseWait::new(self.clone(), len, Location::caller())
     }
 
@@ -140,7 +140,7 @@ impl BytePool {
     ///
     /// # Errors
     ///
-    /// [`PoolError::TimedOut`] if it was not granted in time. Else as [`lease_wait`](Self::lease_wait).
+    /// [`PoolError::TimedOut`] if it was not granted in time. Else as [`lease`](Self::lease).
     ///
     /// # Panics
     ///
@@ -148,15 +148,15 @@ impl BytePool {
     ///
     /// # Cancel safety
     ///
-    /// As [`lease_wait`](Self::lease_wait).
+    /// As [`lease`](Self::lease).
     #[cfg(feature = "tokio")]
     #[track_caller]
-    pub fn lease_wait_timeout(
+    pub fn lease_timeout(
         &self,
         len: usize,
         limit: Duration,
     ) -> impl Future<Output = Result<ByteLease, PoolError>> + Send + use<> {
-        let wait = self.lease_wait(len);
+        let wait = self.lease(len);
         let pool = self.clone();
         async move {
             let waited = tokio::time::timeout(limit, wait).await;
@@ -425,7 +425,6 @@ type Locked<'a> = MutexGuard<'a, PoolState>;
 
 /// Who is charged now, who waits, and who is let in: between the users of a pool and its state. No code that is not ours
 /// runs under the lock; wakers are cloned before it is taken, and dropped and woken after it was released.
-
 impl BytePool {
     fn new(
         classes: SizeClasses,

@@ -1,6 +1,9 @@
 use std::fmt;
+use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll};
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 
 use super::byte_pool::{BytePool, PoolError};
 use super::ledger::LedgerEntry;
@@ -26,9 +29,9 @@ use super::wait_queue::{Demand, Grant};
 /// let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(100).build()?;
 /// let mut received = pool.reservation();
 /// received.try_grow(90)?;
-/// assert!(pool.lease(16).is_err());
+/// assert!(pool.try_lease(16).is_err());
 /// received.shrink(50); // a frame was consumed
-/// assert!(pool.lease(16).is_ok());
+/// assert!(pool.try_lease(16).is_ok());
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -87,6 +90,46 @@ impl Reservation {
 
     /// Waits until it holds so many bytes more.
     ///
+    /// It takes its place in the [queue](BytePool#fairness) of the pool when it is polled first, or goes on from the one that
+    /// [`poll_grow`](Self::poll_grow) has taken for the same number. Who waits while holding
+    /// something may wait for others who do the same: cap how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TooLarge`] if it would come to more than the whole budget: no wait would help. The reservation is as
+    /// it was then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the place in the queue, or the growth if it had been granted; nobody behind it misses
+    /// a wake-up. [`poll_grow`](Self::poll_grow) keeps the place.
+    pub async fn grow(&mut self, bytes: usize) -> Result<(), PoolError> {
+        let growing = Growing(self);
+        poll_fn(|cx| growing.0.poll_grow(cx, bytes)).await
+    }
+
+    /// Waits until it holds so many bytes more, for a limited time from the first poll on.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TimedOut`] if it was not granted in time: the reservation is as it was. Else as [`grow`](Self::grow).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a clock, which none has on `wasm32-unknown-unknown`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`grow`](Self::grow).
+    #[cfg(feature = "tokio")]
+    pub async fn grow_timeout(&mut self, bytes: usize, limit: Duration) -> Result<(), PoolError> {
+        let grown = tokio::time::timeout(limit, self.grow(bytes)).await;
+        grown.unwrap_or_else(|_| Err(self.pool.timed_out(bytes, limit)))
+    }
+
+    /// Waits until it holds so many bytes more, as [`grow`](Self::grow) does, but keeps its place when it is not called for
+    /// a while.
+    ///
     /// It takes its place in the [queue](BytePool#fairness) of the pool at the first call. Call again with the
     /// same number to go on waiting; another number leaves the queue, or gives back what was granted, and starts
     /// anew. Who waits while holding something may wait for others who do the same: cap how many there are.
@@ -139,29 +182,6 @@ impl Reservation {
         }
     }
 
-    /// Waits until it holds so many bytes more, for a limited time from the first poll on.
-    ///
-    /// As [`poll_grow`](Self::poll_grow), but that it is out of the queue when the future is ready or dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`PoolError::TimedOut`] if it was not granted in time: the reservation is as it was. Else as [`poll_grow`](Self::poll_grow).
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with a clock, which none has on `wasm32-unknown-unknown`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future gives up the place in the queue, or the growth if it had been granted; nobody behind it misses a wake-up.
-    #[cfg(feature = "tokio")]
-    pub async fn grow_timeout(&mut self, bytes: usize, limit: std::time::Duration) -> Result<(), PoolError> {
-        let growing = Growing(&mut *self);
-        let grow = async move { std::future::poll_fn(|cx| growing.0.poll_grow(cx, bytes)).await };
-        let grown = tokio::time::timeout(limit, grow).await;
-        grown.unwrap_or_else(|_| Err(self.pool.timed_out(bytes, limit)))
-    }
-
     /// Leaves the queue, or gives back the growth that was granted. Without one, nothing happens.
     pub fn cancel_grow(&mut self) {
         if let Some(Growth { ticket, .. }) = self.growth.take() {
@@ -209,10 +229,8 @@ impl Reservation {
 }
 
 /// Leaves the queue when it is dropped.
-#[cfg(feature = "tokio")]
 struct Growing<'a>(&'a mut Reservation);
 
-#[cfg(feature = "tokio")]
 impl Drop for Growing<'_> {
     fn drop(&mut self) {
         self.0.cancel_grow();

@@ -102,12 +102,12 @@ impl PoolTrial {
     pub fn step(&mut self, step: PoolStep) {
         match step {
             PoolStep::Lease(len) => {
-                let lease = self.pool.lease(len);
+                let lease = self.pool.try_lease(len);
                 let number = self.model.lease(len);
                 self.handed_out(lease, number.map(Some), len);
             }
             PoolStep::Wait(len) => {
-                let wait = self.pool.lease_wait(len);
+                let wait = self.pool.lease(len);
                 let name = self.take_name();
                 self.waits.push(Waiting { name, len, wait, task: CountingWaker::new() });
             }

@@ -12,8 +12,8 @@ pub(crate) fn a_pool() {
     let pool =
         BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(64).build().expect("a budget");
     let mut cx = Context::from_waker(Waker::noop());
-    let lease = pool.lease(64).expect("all is free");
-    let mut waiting = pin!(pool.lease_wait(16));
+    let lease = pool.try_lease(64).expect("all is free");
+    let mut waiting = pin!(pool.lease(16));
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     let mut reservation = pool.reservation();
     assert!(reservation.poll_grow(&mut cx, 64).is_pending());
