@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::FutureExt;
 use losertree::observe::Publisher;
 use losertree::resource::{BytePool, Ending, ReaderGate};
 use losertree::{LeakLedger, ProxyResponseLoserTree};
@@ -193,13 +194,13 @@ fn a_gate_is_published() {
         assert!(open[r#"losertree_gate_oldest_reader_seconds{gate="blocks"}"#] > 0.0);
 
         assert_eq!(gate.closing_for(), None);
-        drop(gate.close());
+        assert_eq!(gate.close().now_or_never(), None);
         let closing = gate.closing_for().expect("readers are inside");
         publisher.publish();
         let seconds = series(&snapshotter)[r#"losertree_gate_closing_seconds{gate="blocks"}"#];
         assert!(seconds >= closing.as_secs_f64());
         // Closing once more does not start the clock anew.
-        drop(gate.close());
+        assert_eq!(gate.close().now_or_never(), None);
         assert!(gate.closing_for().expect("still inside").as_secs_f64() >= seconds);
 
         drop(readers);

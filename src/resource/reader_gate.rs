@@ -86,7 +86,7 @@ impl ReaderGate {
         location: &'static Location<'static>,
     ) -> Result<ReaderGuard, GateClosed> {
         let mut state = self.lock();
-        if state.is_closed {
+        if state.closed_at.is_some() {
             return Err(GateClosed { name: self.shared.name.clone() });
         }
         let number = state.take_number();
@@ -96,18 +96,16 @@ impl ReaderGate {
         Ok(ReaderGuard { gate: self.clone(), number, entry })
     }
 
-    /// Lets no new readers in, at once, and returns a future that completes when all have left.
+    /// Lets no new readers in, and waits until all have left.
     ///
-    /// Can be called any number of times, by several at once.
+    /// The gate is closed from the first poll of the future on; until then nothing happens. Can be called any number of
+    /// times, by several at once.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped the gate stays closed, and another one can wait.
+    /// Once it was polled, the gate stays closed if the future is dropped, and another one can wait. So polling it once
+    /// closes without waiting.
     pub fn close(&self) -> GateClose {
-        let mut state = self.lock();
-        state.is_closed = true;
-        state.closed_at.get_or_insert_with(Moment::now);
-        drop(state);
         GateClose { gate: self.clone(), number: None }
     }
 
@@ -145,7 +143,7 @@ impl ReaderGate {
     /// Returns whether new readers are turned away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.lock().is_closed
+        self.lock().closed_at.is_some()
     }
 
     /// Returns for how long the gate has been closing: closed, with readers inside. `None` before and after.
@@ -189,9 +187,10 @@ impl ReaderGate {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether all have left; if not, has `waker` woken when they have.
-    fn poll_empty(&self, number: &mut Option<u64>, waker: &Waker) -> bool {
-        let state = self.lock();
+    /// Closes the gate, and returns whether all have left; if not, has `waker` woken when they have.
+    fn poll_close(&self, number: &mut Option<u64>, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        state.closed_at.get_or_insert_with(Moment::now);
         if state.readers.is_empty() {
             return true;
         }
@@ -271,8 +270,8 @@ impl fmt::Debug for ReaderGuard {
     }
 }
 
-/// Waits for the last reader. Returned by [`ReaderGate::close`].
-#[must_use = "the gate is closed, but nobody waits for its readers"]
+/// Closes a gate and waits for its last reader. Returned by [`ReaderGate::close`].
+#[must_use = "futures do nothing unless polled"]
 pub struct GateClose {
     gate: ReaderGate,
     /// The number under which the gate knows the waker.
@@ -284,7 +283,7 @@ impl Future for GateClose {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.gate.poll_empty(&mut this.number, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        if this.gate.poll_close(&mut this.number, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -374,8 +373,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    is_closed: bool,
-    /// When it was closed first.
+    /// When it was closed first, if it was.
     closed_at: Option<Moment>,
     /// Who is inside, by number of entry.
     readers: BTreeMap<u64, Reader>,

@@ -33,7 +33,8 @@ pub(crate) fn a_pool() {
 pub(crate) fn a_gate() {
     let gate = ReaderGate::new("block 7");
     let reader = gate.enter_as("a query").expect("the gate is open");
-    let close = gate.close();
+    let mut close = pin!(gate.close());
+    assert!(close.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     assert_eq!(gate.closing_for(), Some(Duration::ZERO));
     assert_eq!(gate.readers()[0].age, Duration::ZERO);
     drop(reader);
