@@ -155,8 +155,8 @@ impl ByteLease {
 impl Drop for ByteLease {
     #[inline]
     fn drop(&mut self) {
-        // The books first: whoever is let in by the return may look at them.
-        self.entry.book(Ending::Closed);
+        // The ledger first: whoever is let in by the return may look at them.
+        self.entry.record(Ending::Closed);
         self.pool.put(mem::take(&mut self.buffer), self.class, &mut self.holding);
     }
 }
@@ -268,7 +268,7 @@ impl Future for LeaseWait {
         let Some(place) = &this.place else { return this.start(charge, cx) };
         let Some(grant) = this.pool.collect(place.ticket, cx.waker()) else { return Poll::Pending };
         let lease = this.pool.hand_out(charge, grant, this.site);
-        // The lease is in the books already, so it is not missing from them in between.
+        // The lease is in the ledger already, so it is not missing from there in between.
         if let Some(place) = this.place.take() {
             place.entry.end(Ending::Closed);
         }
@@ -279,7 +279,7 @@ impl Future for LeaseWait {
 impl Drop for LeaseWait {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            // The books first: whoever is let in by it may look at them.
+            // The ledger first: whoever is let in by it may look at them.
             place.entry.end(Ending::Closed);
             self.pool.leave(place.ticket);
         }

@@ -47,25 +47,25 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 /// - A future that is not polled does not starve others, provided that somebody uses the pool: leases, returns, polls a
 ///   wait, or takes a [`snapshot`](Self::snapshot). There is no clock that would do it. A pool that has no users but
 ///   futures that wait, and a task that waits for a second lease while the future of its first one is not polled, need
-///   such a user: a publisher of figures is one, and so is a [`lease_timeout`](Self::lease_timeout).
+///   such a user: a publisher of metrics is one, and so is a [`lease_timeout`](Self::lease_timeout).
 /// - A waiter is not starved by being passed over if it is polled within that time after it was woken. One that is
 ///   always polled later may be passed over each time.
 ///
-/// How many have not collected or are absent is among the figures, and which is in the ledger.
+/// How many have not collected or are absent is among the metrics, and which is in the ledger.
 ///
 /// # What is held for long
 ///
 /// A pool knows how much of what is charged is held for long, which no load changes: leases that do not come back, and of each
 /// reservation what it never went below. That is [`PoolSnapshot::long_held_bytes`]. Long is a
 /// [time](BytePoolBuilder::long_held_after), 15 min unless said otherwise. No lease reads a clock for it and no ledger is needed,
-/// but somebody has to look now and then, that is to take a [`snapshot`](Self::snapshot), as a publisher of figures does. What is
+/// but somebody has to look now and then, that is to take a [`snapshot`](Self::snapshot), as a publisher of metrics does. What is
 /// held counts after that time at the earliest, and after twice that time and the pause between two looks at the latest.
 /// What is given back is taken off at once.
 ///
 /// # Complexity
 ///
 /// A lease and its return are one lock and one reference count each, and an allocation where no buffer of that
-/// size is idle: 1.0 to 1.1 times what a pool with sizes, budget and figures takes that is written plainly under a
+/// size is idle: 1.0 to 1.1 times what a pool with sizes, budget and metrics takes that is written plainly under a
 /// mutex, and 1.2 to 1.4 times a bare list of buffers under one, be it one thread or two that contend
 /// (`cargo bench --bench resource -- ratios`). Nothing is allocated or freed under the lock, save that the lists
 /// of idle buffers and of waiters grow and shrink, and no waker is cloned, dropped or woken. With n waiters each poll of
@@ -171,19 +171,19 @@ impl BytePool {
         Reservation::new(self.clone(), entry)
     }
 
-    /// Returns the figures. What was not collected in time is [passed on](Self#fairness) before, and it is a look at
+    /// Returns the metrics. What was not collected in time is [passed on](Self#fairness) before, and it is a look at
     /// [what is held for long](Self#what-is-held-for-long).
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {
         let mut state = self.lock();
         let let_in = (state.has_waiters() && state.has_grants()).then(|| state.let_in());
         state.look();
-        let figures = state.snapshot();
+        let snapshot = state.snapshot();
         drop(state);
         if let Some(let_in) = let_in {
             let_in.finish();
         }
-        figures
+        snapshot
     }
 
     /// Returns the budget in bytes.
@@ -203,8 +203,8 @@ impl BytePool {
 impl fmt::Debug for BytePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Printing passes nothing on, and is no look.
-        let figures = self.lock().snapshot();
-        f.debug_struct("BytePool").field("snapshot", &figures).finish_non_exhaustive()
+        let snapshot = self.lock().snapshot();
+        f.debug_struct("BytePool").field("snapshot", &snapshot).finish_non_exhaustive()
     }
 }
 
@@ -297,7 +297,7 @@ impl BytePoolBuilder {
         self
     }
 
-    /// Books every lease in `ledger` until it comes back, every wait for one from its first poll, and every reservation.
+    /// Records every lease in `ledger` until it comes back, every wait for one from its first poll, and every reservation.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
         self.ledger = ledger.clone();
         self
@@ -442,7 +442,7 @@ impl BytePool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Whether there is no other handle and no lease, so that the figures will not change any more.
+    /// Whether there is no other handle and no lease, so that nothing will change any more.
     #[cfg(feature = "metrics")]
     pub(crate) fn is_last_handle(&mut self) -> bool {
         Arc::get_mut(&mut self.shared).is_some()
@@ -640,13 +640,13 @@ impl BytePool {
     /// Why a wait has ended that was limited.
     #[cfg(feature = "tokio")]
     pub(super) fn timed_out(&self, charge_bytes: usize, limit: Duration) -> PoolError {
-        let figures = self.snapshot();
+        let pool = self.snapshot();
         PoolError::TimedOut {
             charge_bytes,
             limit,
-            available_bytes: figures.budget_bytes - figures.used_bytes,
-            budget_bytes: figures.budget_bytes,
-            waiting: figures.waiting,
+            available_bytes: pool.budget_bytes - pool.used_bytes,
+            budget_bytes: pool.budget_bytes,
+            waiting: pool.waiting,
         }
     }
 

@@ -8,10 +8,10 @@ use crate::clock::Moment;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
-/// The books of what is open and how everything else ended.
+/// A record of what is open and of how everything else has ended.
 ///
-/// Cloning gives another handle to the same books. Share one among all merges of a service to have its
-/// figures in one place, or give each test its own and end it with
+/// Cloning gives another handle to the same ledger. Share one among all merges of a service to have its
+/// metrics in one place, or give each test its own and end it with
 /// [`assert_all_closed`](Self::assert_all_closed), or with [`assert_balanced`](Self::assert_balanced) where it drops
 /// something unclosed on purpose.
 ///
@@ -33,16 +33,16 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 #[derive(Clone)]
 pub struct LeakLedger {
     /// `None` at level off.
-    books: Option<Arc<Books>>,
+    shared: Option<Arc<Shared>>,
 }
 
 impl LeakLedger {
-    /// Creates empty books.
+    /// Creates an empty ledger.
     #[must_use]
     pub fn new(level: LedgerLevel) -> Self {
         let keeps_records = level == LedgerLevel::Sites;
-        let books = (level != LedgerLevel::Off).then(|| Arc::new(Books::new(keeps_records)));
-        Self { books }
+        let shared = (level != LedgerLevel::Off).then(|| Arc::new(Shared::new(keeps_records)));
+        Self { shared }
     }
 
     /// Creates a ledger that writes nothing down.
@@ -66,9 +66,9 @@ impl LeakLedger {
     /// Returns how much the ledger writes down.
     #[must_use]
     pub fn level(&self) -> LedgerLevel {
-        match &self.books {
+        match &self.shared {
             None => LedgerLevel::Off,
-            Some(books) if !books.keeps_records() => LedgerLevel::Counts,
+            Some(shared) if !shared.keeps_records() => LedgerLevel::Counts,
             Some(_) => LedgerLevel::Sites,
         }
     }
@@ -88,13 +88,13 @@ impl LeakLedger {
         what: impl fmt::Display,
         location: &'static Location<'static>,
     ) -> LedgerEntry {
-        LedgerEntry::new(self.books.as_ref().map(|books| (Arc::clone(books), books.open(what, location))))
+        LedgerEntry::new(self.shared.as_ref().map(|shared| (Arc::clone(shared), shared.open(what, location))))
     }
 
-    /// Returns the state of the books: the figures, and at level sites what is open by the line that opened it, with
+    /// Returns what is recorded: the counts, and at level sites what is open by the line that opened it, with
     /// the oldest few of it.
     ///
-    /// While entries are opened and ended concurrently, the figures may be of slightly different moments;
+    /// While entries are opened and ended concurrently, the counts may be of slightly different moments;
     /// `open` is never too small.
     ///
     /// # Complexity
@@ -102,7 +102,7 @@ impl LeakLedger {
     /// Depends on how many lines of code have opened something, not on how much is open.
     #[must_use]
     pub fn snapshot(&self) -> LedgerSnapshot {
-        self.books.as_ref().map_or_else(LedgerSnapshot::default, |books| books.snapshot())
+        self.shared.as_ref().map_or_else(LedgerSnapshot::default, |shared| shared.snapshot())
     }
 
     /// Returns what is open, the oldest first, but no more than `limit` of it. Empty below level sites.
@@ -113,13 +113,13 @@ impl LeakLedger {
     /// whoever opened it. Looked at are `limit` for each line of code that has opened something, or all it has open.
     #[must_use]
     pub fn open_entries(&self, limit: usize) -> Vec<OpenEntry> {
-        self.books.as_ref().map_or_else(Vec::new, |books| books.open_entries(limit))
+        self.shared.as_ref().map_or_else(Vec::new, |shared| shared.open_entries(limit))
     }
 
-    /// Whether there is no other handle and no entry, so that the books will not change any more.
+    /// Whether there is no other handle and no entry, so that nothing will change any more.
     #[cfg(feature = "metrics")]
     pub(crate) fn is_last_handle(&mut self) -> bool {
-        self.books.as_mut().is_none_or(|books| Arc::get_mut(books).is_some())
+        self.shared.as_mut().is_none_or(|shared| Arc::get_mut(shared).is_some())
     }
 
     /// Asserts that nothing is open and nothing was [lost](super::Ending::Lost).
@@ -134,8 +134,8 @@ impl LeakLedger {
     /// If something is open or was lost, with a report of what, since when and opened where.
     #[track_caller]
     pub fn assert_balanced(&self) {
-        let books = self.snapshot();
-        assert!(books.is_balanced(), "the ledger is not balanced{}: {books}", Lost(books.lost));
+        let found = self.snapshot();
+        assert!(found.is_balanced(), "the ledger is not balanced{}: {found}", Lost(found.lost));
     }
 
     /// Asserts that nothing is open, and that nothing was lost or dropped unclosed.
@@ -149,11 +149,11 @@ impl LeakLedger {
     /// [`assert_balanced`](Self::assert_balanced).
     #[track_caller]
     pub fn assert_all_closed(&self) {
-        let books = self.snapshot();
+        let found = self.snapshot();
         assert!(
-            books.is_all_closed(),
-            "not everything in the ledger was closed{}: {books}",
-            Lost(books.lost)
+            found.is_all_closed(),
+            "not everything in the ledger was closed{}: {found}",
+            Lost(found.lost)
         );
     }
 }
@@ -206,7 +206,7 @@ pub enum LedgerLevel {
 
 /// Something open in a [`LeakLedger`](super::LeakLedger).
 ///
-/// Keep it beside the resource it stands for. Dropping it books the resource as dropped unclosed, so no
+/// Keep it beside the resource it stands for. Dropping it records the resource as dropped unclosed, so no
 /// path can forget to.
 ///
 /// # Examples
@@ -220,14 +220,14 @@ pub enum LedgerLevel {
 /// let report = ledger.snapshot().to_string();
 /// assert!(report.ends_with(" ago: sending request 7"), "{report}");
 /// ```
-#[must_use = "an entry that is dropped is booked as dropped unclosed"]
+#[must_use = "an entry that is dropped is recorded as dropped unclosed"]
 pub struct LedgerEntry {
-    /// The books and the place in them; `None` at level off and once it has ended.
-    open: Option<(Arc<Books>, Option<Arc<Record>>)>,
+    /// The ledger and the place in it; `None` at level off and once it has ended.
+    open: Option<(Arc<Shared>, Option<Arc<Record>>)>,
 }
 
 impl LedgerEntry {
-    const fn new(open: Option<(Arc<Books>, Option<Arc<Record>>)>) -> Self {
+    const fn new(open: Option<(Arc<Shared>, Option<Arc<Record>>)>) -> Self {
         Self { open }
     }
 
@@ -247,24 +247,24 @@ impl LedgerEntry {
         Noter(self.open.as_ref().and_then(|(_, record)| record.clone()))
     }
 
-    /// Books how the resource has ended.
+    /// Records how the resource has ended.
     pub fn end(mut self, ending: Ending) {
-        self.book(ending);
+        self.record(ending);
     }
 
-    /// Books how the resource has ended, once.
+    /// Records how the resource has ended, once.
     #[inline]
-    pub(super) fn book(&mut self, ending: Ending) {
+    pub(super) fn record(&mut self, ending: Ending) {
         if self.open.is_some() {
-            self.book_open(ending);
+            self.record_open(ending);
         }
     }
 
-    /// Kept out of callers, who mostly have no books.
+    /// Kept out of callers, who mostly have no ledger.
     #[inline(never)]
-    fn book_open(&mut self, ending: Ending) {
-        if let Some((books, record)) = self.open.take() {
-            books.end(record, ending);
+    fn record_open(&mut self, ending: Ending) {
+        if let Some((shared, record)) = self.open.take() {
+            shared.end(record, ending);
         }
     }
 }
@@ -272,7 +272,7 @@ impl LedgerEntry {
 impl Drop for LedgerEntry {
     #[inline]
     fn drop(&mut self) {
-        self.book(Ending::DroppedUnclosed);
+        self.record(Ending::DroppedUnclosed);
     }
 }
 
@@ -301,7 +301,7 @@ const REMEMBERED: usize = 16;
 
 /// What the handles and the entries of a ledger share.
 #[derive(Default)]
-struct Books {
+struct Shared {
     opened: AtomicU64,
     endings: [AtomicU64; Ending::ALL.len()],
     /// `None` below level sites.
@@ -326,7 +326,7 @@ struct Unclosed {
     at: Moment,
 }
 
-impl Books {
+impl Shared {
     fn new(keeps_records: bool) -> Self {
         Self { records: keeps_records.then(Mutex::default), ..Self::default() }
     }
@@ -341,7 +341,7 @@ impl Books {
         Some(records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry. Kept out of callers, who mostly have no books.
+    /// Opens an entry. Kept out of callers, who mostly have no ledger.
     #[inline(never)]
     fn open(&self, what: impl fmt::Display, location: &'static Location<'static>) -> Option<Arc<Record>> {
         // First, since formatting may panic.
@@ -368,7 +368,7 @@ impl Books {
     /// What is open, the oldest first, and no more than so many.
     fn open_entries(&self, limit: usize) -> Vec<OpenEntry> {
         let oldest = self.records().map_or_else(Vec::new, |records| records.oldest(limit));
-        // Without the lock of the books.
+        // Without the lock of the ledger.
         let now = Moment::now();
         oldest.iter().map(|record| record.report(now)).collect()
     }
@@ -382,7 +382,7 @@ impl Books {
             let unclosed: Vec<_> = records.lost.iter().chain(&records.dropped_unclosed).cloned().collect();
             (records.sites(), records.oldest(LedgerSnapshot::OPEN_ENTRIES), unclosed)
         });
-        // Without the lock of the books.
+        // Without the lock of the ledger.
         let now = Moment::now();
         LedgerSnapshot {
             opened,
@@ -438,7 +438,7 @@ impl Unclosed {
 }
 
 /// What a ledger at level sites knows of an open entry. The holder of the entry has it too, and so can note a
-/// use without taking the lock of the books.
+/// use without taking the lock of the ledger.
 struct Record {
     /// The number of the opening.
     number: u64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The state of a [`LeakLedger`](super::LeakLedger) at one moment.
 ///
-/// Printing it gives the report: one line of figures; then a line for each open entry, or where these are more than 16,
+/// Printing it gives the report: one line of counts; then a line for each open entry, or where these are more than 16,
 /// one for each line of code that has opened some, the 24 with the oldest entries first; then one for each of the last that
 /// were lost or dropped unclosed. That is at most 58 lines, however much is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,11 +1,11 @@
-//! Resources that give themselves back, and books that say what is open.
+//! Resources that give themselves back, and a ledger that says what is open.
 //!
 //! - [`BytePool`]: buffers with a budget. A [`ByteLease`] returns itself when it is dropped; an exhausted budget
 //!   is an error, or a fair wait, in which a future that is not polled does not starve others. A [`Reservation`]
 //!   charges memory that is not the pool's to the same budget.
 //! - [`ReaderGate`]: counts the readers of something, and closes when the last of them has left.
 //! - [`LeakLedger`]: what is open, since when, opened by which line, last used when and how, how everything else
-//!   has ended, and what of it was not closed. A merge books its sources in one, a pool its leases, waits and
+//!   has ended, and what of it was not closed. A merge records its sources in one, a pool its leases, waits and
 //!   reservations, a gate its readers.
 //!
 //! Nothing in here knows of merging. A source of a merge holds a guard and its leases as fields, and gives them

@@ -9,7 +9,7 @@ use super::long_held::{Holding, LongHeld};
 use super::wait_queue::{Charge, Demand, Grant, WaitQueue};
 use super::wake_all::wake_all;
 
-/// The figures of a [`BytePool`](super::BytePool) at one moment, taken under one lock: they fit together.
+/// The metrics of a [`BytePool`](super::BytePool) at one moment, taken under one lock: they fit together.
 ///
 /// `gets.bytes - puts.bytes` is `used_bytes - reserved_bytes`, `gets.count - puts.count` is `outstanding`, and
 /// `used_bytes + idle_bytes` is at most `budget_bytes`.
@@ -92,7 +92,7 @@ impl Flow {
     }
 }
 
-/// What a pool keeps under its lock: the figures, the idle buffers and the queue.
+/// What a pool keeps under its lock: the metrics, the idle buffers and the queue.
 ///
 /// What each lease and each return changes comes first, and is no more than has room in one cache line with the
 /// lock: threads that take turns hand it over as one. What follows from the rest is not kept, but

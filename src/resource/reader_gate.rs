@@ -53,7 +53,7 @@ impl ReaderGate {
         Self::with_ledger(name, &LeakLedger::off())
     }
 
-    /// Creates an open gate whose readers are booked in `ledger` while they are inside.
+    /// Creates an open gate whose readers are recorded in `ledger` while they are inside.
     #[must_use]
     pub fn with_ledger(name: impl Into<Arc<str>>, ledger: &LeakLedger) -> Self {
         let shared = Shared { name: name.into(), ledger: ledger.clone(), state: Mutex::default() };
@@ -258,8 +258,8 @@ impl ReaderGuard {
 
 impl Drop for ReaderGuard {
     fn drop(&mut self) {
-        // The books first: whoever is woken by the last reader may look at them.
-        self.entry.book(Ending::Closed);
+        // The ledger first: whoever is woken by the last reader may look at them.
+        self.entry.record(Ending::Closed);
         self.gate.leave(self.number);
     }
 }

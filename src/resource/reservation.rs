@@ -79,7 +79,7 @@ impl Reservation {
     }
 
     /// Holds so many bytes more if [`try_grow`](Self::try_grow) would allow it, and returns whether it does. Where it does
-    /// not, that is no refusal in the figures of the pool.
+    /// not, that is no refusal in the metrics of the pool.
     pub(crate) fn grow_if_free(&mut self, bytes: usize) -> bool {
         if bytes == 0 {
             return true;
@@ -239,8 +239,8 @@ impl Drop for Growing<'_> {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // The books first: whoever is let in by the return may look at them.
-        self.entry.book(Ending::Closed);
+        // The ledger first: whoever is let in by the return may look at them.
+        self.entry.record(Ending::Closed);
         self.cancel_grow();
         self.shrink(self.bytes());
     }
