@@ -1,4 +1,4 @@
-//! Errors that more than one floor raises: [`SourceError`], why a source failed, and [`CloseError`], all that went wrong in
+//! Errors that more than one layer raises: [`SourceError`], why a source failed, and [`CloseError`], all that went wrong in
 //! closing. They are the same at every depth of a composition.
 
 use std::error::Error;
