@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::resource::PoolError;
-use crate::{SourceId, SourcePath};
+use crate::source_id::{SourceId, SourcePath};
 
 /// What was being done when a source failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -54,36 +54,20 @@ const CYCLES: &[(&str, &str, &str)] = &[
         "resource/byte_pool",
         "a pool makes reservations, which charge and give back to it",
     ),
-    ("response/proxy_query_builder", "response/proxy_query", "a query has a builder, which builds it"),
-    ("response/response_set_options", "response/arranger", "options make the rules of an arranger"),
-    ("stream/block_source", "stream/flatten", "a source of blocks makes its adaptor, which is one of items"),
-    ("stream/builder", "stream/proxy_response_loser_tree", "a merge has a builder, which builds it"),
-    ("stream/close", "stream/proxy_response_loser_tree", "a merge makes the future that closes it"),
-    ("stream/close", "stream/close_on_drop", "what can be closed makes its guard, which closes it"),
+    ("response/client", "response/response_set", "a set is made of a client, which goes by its options"),
     (
-        "stream/next_with_source",
-        "stream/proxy_response_loser_tree",
-        "a merge makes the future of its next item",
-    ),
-    ("stream/source", "stream/map", "a source makes its adaptors, which are sources"),
-    ("stream/source", "stream/map_err", "a source makes its adaptors, which are sources"),
-    ("stream/source", "stream/named", "a source makes its adaptors, which are sources"),
-    (
-        "stream/stats",
-        "stream/proxy_response_loser_tree",
-        "a merge tells its statistics, which are read off it",
-    ),
-    ("stream/stats", "stream/slot", "a slot counts for the statistics, which are read off it"),
-    (
-        "stream/watch/figures",
-        "stream/watch/merge_watch",
-        "what watches a merge tells the metrics how it has ended",
+        "response/sorted_client",
+        "response/response_set",
+        "a set is made of a client, which sorts by its options",
     ),
     (
-        "stream/watch/spans",
-        "stream/watch/merge_watch",
-        "what watches a merge tells the spans how it has ended",
+        "response/store",
+        "response/response_set",
+        "a set is made of a store, which may have options of its own",
     ),
+    ("stream/adaptors", "stream/source", "a source makes its adaptors, which are sources"),
+    ("stream/telemetry/metrics", "stream/telemetry", "telemetry tells its metrics how a merge has ended"),
+    ("stream/telemetry/spans", "stream/telemetry", "telemetry tells its spans how a merge has ended"),
 ];
 
 fn root() -> PathBuf {
@@ -291,7 +275,9 @@ fn cycle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
         left.iter().find(|(_, imports)| imports.is_empty()).map(|(module, _)| module.clone())
     {
         left.remove(&module);
-        left.values_mut().for_each(|imports| drop(imports.remove(&module)));
+        for imports in left.values_mut() {
+            imports.remove(&module);
+        }
     }
     let mut path = vec![left.first_key_value()?.0.clone()];
     loop {
@@ -318,6 +304,20 @@ fn files_import_each_other_in_no_cycle_but_those_that_are_named() {
         assert!(imports.get_mut(*from).is_some_and(restored));
         assert!(cycle(&imports).is_some(), "{from} may import {to} without being named: {reason}");
         imports.get_mut(*from).map(|set| set.remove(*to));
+    }
+}
+
+#[test]
+fn imports_name_the_module_that_defines() {
+    let sources = Crate::read();
+    for (module, names) in &sources.0 {
+        let of_root = |path: &&Vec<String>| {
+            path[0] == "crate"
+                && path.get(1).is_some_and(|name| sources.0[&vec![]].exported.contains_key(name))
+        };
+        // A module and a function may share a name.
+        let found = names.imported.iter().filter(of_root).find(|path| !sources.0.contains_key(&path[1..2]));
+        assert_eq!(found, None, "{} imports from the root of the crate", module.join("/"));
     }
 }
 
@@ -378,7 +378,7 @@ fn the_clock_is_read_in_one_place_and_that_of_a_runtime_in_another() {
     };
     let mut readers: Vec<_> = files().into_values().filter(reads).collect();
     readers.sort();
-    assert_eq!(readers, ["clock.rs", "response/alarm.rs"].map(|file| root().join(file)));
+    assert_eq!(readers, ["clock.rs", "response/timers.rs"].map(|file| root().join(file)));
 }
 
 #[test]
