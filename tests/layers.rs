@@ -212,7 +212,7 @@ impl Crate {
                 "self" | "*" => {}
                 "super" => drop(module.pop()),
                 _ => {
-                    let child = [&*module, &[name.clone()]].concat();
+                    let child = [&*module, std::slice::from_ref(name)].concat();
                     if self.0.contains_key(&child) {
                         module = child;
                     } else if let Some(exported) = self.0[&module].exported.get(name) {
