@@ -1,4 +1,4 @@
-//! What resources cost that give themselves back and keep books.
+//! What resources cost that give themselves back and keep records.
 //!
 //! ```text
 //! cargo bench --bench resource

@@ -1,4 +1,4 @@
-//! The pool of bytes: budget, buffers, books. `byte_pool_model.rs` has the figures, `lease_wait.rs` the queue.
+//! The pool of bytes: budget, buffers, ledger. `byte_pool_model.rs` has the figures, `lease_wait.rs` the queue.
 
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
@@ -407,8 +407,8 @@ fn the_books_say_who_has_not_returned_what() {
     drop(bytes);
     assert!(pool.try_lease(101).is_err());
     ledger.assert_balanced();
-    let books = ledger.snapshot();
-    assert_eq!((books.opened, books.closed), (2, 2), "a refused lease is not booked");
+    let record = ledger.snapshot();
+    assert_eq!((record.opened, record.closed), (2, 2), "a refused lease is not recorded");
 }
 
 // F38: there is no `put`, and a lease cannot be copied.

@@ -55,8 +55,8 @@ async fn what_does_not_is_an_error_and_nobody_is_held_up() {
     let line = line!() + 1;
     let waiting = tokio::spawn(pool.lease_timeout(50, LIMIT));
     tokio::task::yield_now().await;
-    let books = ledger.snapshot();
-    let wait = &books.open_entries[1];
+    let record = ledger.snapshot();
+    let wait = &record.open_entries[1];
     assert_eq!((&*wait.what, wait.location.line()), ("waiting for 80 bytes", line));
     let behind = tokio::spawn(pool.lease(10));
     let error = waiting.await.unwrap().unwrap_err();

@@ -317,7 +317,7 @@ fn who_is_woken_may_use_the_pool_and_finds_the_books_in_order() {
     let mut wait = pool.lease(20);
     assert!(poll(&mut wait, &waker).is_pending());
     drop(held);
-    // What it waits for is in the books, and what it has leased.
+    // What it waits for is in the ledger, and what it has leased.
     assert_eq!(*seen.lock().unwrap(), Some((true, 100, 2)));
     assert_eq!((pool.snapshot().used_bytes, ledger.snapshot().open), (20, 1));
     drop(taken(&mut wait).unwrap());

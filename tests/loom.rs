@@ -350,10 +350,10 @@ fn entries_race_a_snapshot() {
                     short.end(Ending::Closed);
                 })
             };
-            let books = ledger.snapshot();
-            assert!(books.open >= 1, "never too small: {books}");
-            assert_eq!(books.open, books.opened - books.closed - books.failed);
-            assert!(books.open_entries.len() <= 3);
+            let record = ledger.snapshot();
+            assert!(record.open >= 1, "never too small: {record}");
+            assert_eq!(record.open, record.opened - record.closed - record.failed);
+            assert!(record.open_entries.len() <= 3);
             ends.join().unwrap();
             opens.join().unwrap();
             assert_eq!(ledger.snapshot().open, 1);

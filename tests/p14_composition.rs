@@ -290,7 +290,7 @@ fn a_source_of_a_stream_returns_all_errors_of_the_merge_in_it() {
     assert_eq!(inner, expected);
 }
 
-// F57: where nobody can know, the books show it.
+// F57: where nobody can know, the ledger shows it.
 #[test]
 fn what_an_adaptor_loses_is_lost_in_the_books() {
     let lose: [fn(Lower) -> Boxed; 2] = [

@@ -150,13 +150,13 @@ fn a_reader_that_panics_leaves() {
 }
 
 #[test]
-fn readers_are_booked_while_they_are_inside() {
+fn readers_are_recorded_while_they_are_inside() {
     let ledger = LeakLedger::sites();
     let gate = ReaderGate::with_ledger(String::from("block 7"), &ledger);
     let line = line!() + 1;
     let reader = gate.enter_as("query 12").unwrap();
-    let books = ledger.snapshot();
-    let [open] = &*books.open_entries else { panic!("{books}") };
+    let record = ledger.snapshot();
+    let [open] = &*record.open_entries else { panic!("{record}") };
     assert_eq!(
         (&*open.what, open.location.file(), open.location.line()),
         ("reader of \"block 7\"", file!(), line)

@@ -265,8 +265,11 @@ fn dropping_gives_everything_back_and_leaves_the_queue() {
     let pool = pool.ledger(&ledger).build().unwrap();
     let line = line!() + 1;
     let mut first = pool.reservation();
-    let books = ledger.snapshot();
-    assert_eq!((&*books.open_entries[0].what, books.open_entries[0].location.line()), ("reservation", line));
+    let record = ledger.snapshot();
+    assert_eq!(
+        (&*record.open_entries[0].what, record.open_entries[0].location.line()),
+        ("reservation", line)
+    );
     first.try_grow(70).unwrap();
     let mut second = holding(&pool, 10);
     let panic = catch_unwind(AssertUnwindSafe(move || {

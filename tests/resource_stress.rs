@@ -1,4 +1,4 @@
-//! Pool, gate and ledger under real threads: whatever they do, the books are balanced in the end.
+//! Pool, gate and ledger under real threads: whatever they do, the ledger is balanced in the end.
 
 // A test fails by panicking.
 #![allow(clippy::expect_used, clippy::unwrap_used)]

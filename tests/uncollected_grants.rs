@@ -63,11 +63,11 @@ fn who_waits_is_in_the_books_from_the_first_poll() {
     assert_eq!(ledger.snapshot().open, 1, "it has not begun");
     assert!(poll(&mut wait, Waker::noop()).is_pending());
     let of_wait = || {
-        let books = ledger.snapshot();
-        let mut entries = books.open_entries.iter();
-        let entry = entries.find(|entry| entry.what == "waiting for 40 bytes").expect("it is in the books");
+        let record = ledger.snapshot();
+        let mut entries = record.open_entries.iter();
+        let entry = entries.find(|entry| entry.what == "waiting for 40 bytes").expect("it is in the ledger");
         assert_eq!((entry.location.file(), entry.location.line()), (file!(), line));
-        (books.open, entry.last_use.map(|last| (last.doing, last.number)))
+        (record.open, entry.last_use.map(|last| (last.doing, last.number)))
     };
     assert_eq!(of_wait(), (2, None));
     drop(held);
@@ -80,17 +80,17 @@ fn who_waits_is_in_the_books_from_the_first_poll() {
     assert_eq!(of_wait().1, Some(("waiting again for bytes", Some(40))));
     drop(other);
     let lease = taken(&mut wait).unwrap();
-    let books = ledger.snapshot();
-    assert_eq!((books.open, &*books.open_entries[0].what), (1, "lease of 40 bytes"));
-    assert_eq!(books.open_entries[0].location.line(), line);
+    let record = ledger.snapshot();
+    assert_eq!((record.open, &*record.open_entries[0].what), (1, "lease of 40 bytes"));
+    assert_eq!(record.open_entries[0].location.line(), line);
     drop((lease, wait));
     ledger.assert_all_closed();
 
     // A wait that is given up has ended in order.
     let _held = pool.try_lease(100).unwrap();
     drop(queued(&pool, 1));
-    let books = ledger.snapshot();
-    assert_eq!((books.open, books.dropped_unclosed), (1, 0));
+    let record = ledger.snapshot();
+    assert_eq!((record.open, record.dropped_unclosed), (1, 0));
 }
 
 /// The other users of a pool, who have something to give back and wait for more than there is.

@@ -31,7 +31,7 @@ impl Block {
     /// Lets a query read the block, or have that fail after so many series. The gate is entered at once; nothing is
     /// read and no memory is leased before the store is opened.
     ///
-    /// The books name the line of the caller.
+    /// The ledger names the line of the caller.
     ///
     /// # Closing
     ///
