@@ -358,7 +358,7 @@ fn a_timer_that_panics_costs_no_more_than_the_timer() {
 }
 
 #[test]
-fn errors_are_told_and_are_in_the_books() {
+fn errors_are_told_and_are_in_the_ledger() {
     let (stage, background, ledger, told) =
         (Stage::new(), Background::new(0), LeakLedger::sites(), Told::default());
     // One is met before and not yielded, two in closing.

@@ -136,7 +136,7 @@ fn sources_say_what_they_are_waited_for() {
 #[test]
 fn what_is_open_is_grouped_by_the_line_that_opened_it() {
     let ledger = LeakLedger::sites();
-    assert_eq!(ledger.snapshot().open_sites(), []);
+    assert_eq!(ledger.snapshot().open_sites, []);
     let one = ledger.open("one");
     let line = line!() + 1;
     let many: Vec<_> = (0..5).map(|number| ledger.open(number)).collect();
@@ -145,7 +145,7 @@ fn what_is_open_is_grouped_by_the_line_that_opened_it() {
     drop(one);
     let last = ledger.open("last");
     let record = ledger.snapshot();
-    let sites = record.open_sites();
+    let sites = &*record.open_sites;
     let counts: Vec<_> = sites.iter().map(|site| (site.count, &*site.oldest.what)).collect();
     assert_eq!(counts, [(5, "0"), (1, "last")]);
     let text = sites[0].to_string();
@@ -224,7 +224,7 @@ fn a_report_has_some_tens_of_lines() {
     }
     assert_eq!(lines[25], "  and 1004 more, opened at 5 other lines");
     assert_eq!(message(|| ledger.assert_balanced()).lines().count(), lines.len());
-    assert_eq!(ledger.snapshot().open_sites().len(), 29);
+    assert_eq!(ledger.snapshot().open_sites.len(), 29);
     drop((open, more));
 }
 

@@ -120,7 +120,7 @@ impl Report {
         for stuck in sync.stuck.iter().take(SHOWN) {
             alert(true, format_args!("block sync is stuck: {stuck}"));
         }
-        for site in self.record.open_sites() {
+        for site in &self.record.open_sites {
             alert(true, format_args!("still open: {site}"));
         }
         alert(!self.record.is_balanced(), format_args!("the ledger is not balanced"));

@@ -31,7 +31,10 @@ pub struct LedgerSnapshot {
     /// The oldest 16 of the open ones, oldest first. Empty below level sites.
     /// [`LeakLedger::open_entries`](super::LeakLedger::open_entries) gives more.
     pub open_entries: Vec<OpenEntry>,
-    pub(super) open_sites: Vec<OpenSite>,
+    /// What is open by the line of code that opened it, in the order of file, line and column. Empty below level sites.
+    ///
+    /// A leak has thousands of entries, and few lines.
+    pub open_sites: Vec<OpenSite>,
     /// The last 16 that were lost, then the last 16 that were dropped unclosed, each in the order in which they ended.
     /// Empty below level sites.
     pub last_unclosed: Vec<UnclosedEntry>,
@@ -53,15 +56,6 @@ impl LedgerSnapshot {
     #[must_use]
     pub const fn is_all_closed(&self) -> bool {
         self.is_balanced() && self.dropped_unclosed == 0
-    }
-
-    /// Returns what is open by the line of code that opened it, in the order of file, line and column. Empty below
-    /// level sites.
-    ///
-    /// A leak has thousands of entries, and few lines.
-    #[must_use]
-    pub fn open_sites(&self) -> &[OpenSite] {
-        &self.open_sites
     }
 
     /// Returns how many have ended how, in the order of [`Ending::ALL`].
