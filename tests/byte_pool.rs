@@ -387,7 +387,7 @@ fn leases_outlive_all_handles_of_the_pool() {
 
 // F1, F9
 #[test]
-fn the_books_say_who_has_not_returned_what() {
+fn the_ledger_says_who_has_not_returned_what() {
     let ledger = LeakLedger::sites();
     let pool = small().ledger(&ledger).build().unwrap();
     let line = line!() + 1;

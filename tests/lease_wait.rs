@@ -301,7 +301,7 @@ fn wakers_are_dropped_without_the_lock() {
 }
 
 #[test]
-fn who_is_woken_may_use_the_pool_and_finds_the_books_in_order() {
+fn who_is_woken_may_use_the_pool_and_finds_the_ledger_in_order() {
     let ledger = LeakLedger::sites();
     let pool = BytePool::builder().smallest_bytes(10).largest_bytes(100).budget_bytes(100);
     let pool = pool.ledger(&ledger).build().unwrap();

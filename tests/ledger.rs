@@ -358,7 +358,7 @@ fn an_open_entry_fails_the_assertion_with_a_report() {
 }
 
 #[test]
-fn clones_share_the_books() {
+fn clones_share_the_records() {
     let ledger = LeakLedger::counts();
     let entry = ledger.clone().open("x");
     assert_eq!(ledger.snapshot().open, 1);

@@ -54,7 +54,7 @@ fn figures(pool: &BytePool) -> (usize, usize, usize, usize) {
 }
 
 #[test]
-fn who_waits_is_in_the_books_from_the_first_poll() {
+fn who_waits_is_in_the_ledger_from_the_first_poll() {
     let ledger = LeakLedger::sites();
     let pool = builder().ledger(&ledger).collect_within(Duration::ZERO).build().unwrap();
     let held = pool.try_lease(100).unwrap();

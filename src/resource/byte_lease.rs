@@ -155,7 +155,7 @@ impl ByteLease {
 impl Drop for ByteLease {
     #[inline]
     fn drop(&mut self) {
-        // The ledger first: whoever is let in by the return may look at them.
+        // The ledger first: whoever is let in by the return may look at it.
         self.entry.record(Ending::Closed);
         self.pool.put(mem::take(&mut self.buffer), self.class, &mut self.holding);
     }
@@ -279,7 +279,7 @@ impl Future for LeaseWait {
 impl Drop for LeaseWait {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            // The ledger first: whoever is let in by it may look at them.
+            // The ledger first: whoever is let in by it may look at it.
             place.entry.end(Ending::Closed);
             self.pool.leave(place.ticket);
         }

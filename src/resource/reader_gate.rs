@@ -258,7 +258,7 @@ impl ReaderGuard {
 
 impl Drop for ReaderGuard {
     fn drop(&mut self) {
-        // The ledger first: whoever is woken by the last reader may look at them.
+        // The ledger first: whoever is woken by the last reader may look at it.
         self.entry.record(Ending::Closed);
         self.gate.leave(self.number);
     }

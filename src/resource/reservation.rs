@@ -239,7 +239,7 @@ impl Drop for Growing<'_> {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // The ledger first: whoever is let in by the return may look at them.
+        // The ledger first: whoever is let in by the return may look at it.
         self.entry.record(Ending::Closed);
         self.cancel_grow();
         self.shrink(self.bytes());
