@@ -1,4 +1,4 @@
-//! What resources cost that give themselves back and keep books.
+//! What resources cost that give themselves back and keep records.
 //!
 //! ```text
 //! cargo bench --bench resource
@@ -175,7 +175,7 @@ fn use_kind(pool: &Arc<Kind>) {
 
 fn use_pool(pool: &BytePool) {
     for _ in 0..ROUNDS {
-        drop(black_box(pool.lease(black_box(LEN)).unwrap()));
+        drop(black_box(pool.try_lease(black_box(LEN)).unwrap()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! A server that streams queries of slow stores to its clients, and closes every store also when a client goes away half-way.
 //!
 //! `cargo run --release --features tokio --example http_fan_in` serves two clients of its own, one that reads to the end and one
-//! that disconnects, and shows the books. With `-- --addr 127.0.0.1:8080` it serves until Ctrl-C; try `curl -s localhost:8080 | head`.
+//! that disconnects, and shows the ledger. With `-- --addr 127.0.0.1:8080` it serves until Ctrl-C; try `curl -s localhost:8080 | head`.
 //!
 //! hyper drops the body of a response when its client has disconnected, where nothing can be awaited. So what the [`Answer`]
 //! holds is a [`CloseOnDrop`]: dropped early, it is closed on the runtime.
@@ -127,10 +127,10 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     // Before the runtime goes, what clients have left behind is closed.
     service.closer.idle().await;
-    let books = service.ledger.snapshot();
-    println!("{} of {} stores were told", service.told.load(Ordering::Relaxed), books.opened);
-    println!("ledger: {books}");
-    Ok(if books.is_all_closed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let record = service.ledger.snapshot();
+    println!("{} of {} stores were told", service.told.load(Ordering::Relaxed), record.opened);
+    println!("ledger: {record}");
+    Ok(if record.is_all_closed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Serves until `end`, and then those who are being served for a second more.

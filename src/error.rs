@@ -1,4 +1,4 @@
-//! Errors that more than one floor raises: [`SourceError`], why a source failed, and [`CloseError`], all that went wrong in
+//! Errors that more than one layer raises: [`SourceError`], why a source failed, and [`CloseError`], all that went wrong in
 //! closing. They are the same at every depth of a composition.
 
 use std::error::Error;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[cfg(feature = "resource")]
 use crate::resource::PoolError;
-use crate::{SourceId, SourcePath};
+use crate::source_id::{SourceId, SourcePath};
 
 /// What was being done when a source failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

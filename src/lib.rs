@@ -99,7 +99,7 @@
 //! let gate = ReaderGate::new("block 7");
 //! {
 //!     let _reader = gate.enter()?;
-//!     let mut lease = pool.lease(4000)?;
+//!     let mut lease = pool.try_lease(4000)?;
 //!     lease.extend_from_slice(b"chunk")?;
 //! }
 //! assert_eq!((pool.snapshot().used_bytes, gate.pending()), (0, 0));
@@ -114,7 +114,7 @@
 //! # Without a clock
 //!
 //! `wasm32-unknown-unknown` has no clock, and asking the standard library for one panics there. Nothing in here does: no time passes,
-//! so ages and durations in figures and reports are zero, a pool passes no grant on, nothing is held for long, and a [`Closer`](stream::Closer) has no
+//! so ages and durations in metrics and reports are zero, a pool passes no grant on, nothing is held for long, and a [`Closer`](stream::Closer) has no
 //! time limit but that of its `sleep`. A timeout of a response set is an error there, [`Cause::NoTimer`](error::Cause::NoTimer).
 //!
 //! Elsewhere the clock is read where a time was asked for, and not for items: by [`Builder::times`](stream::Builder::times), by
@@ -138,20 +138,20 @@
 //! | `metrics` | | `observe` | `resource` |
 //! | `tracing` | | a span for each async merge | `stream` |
 //!
-//! # The floors
+//! # The layers
 //!
-//! | floor | module | what stands on it |
+//! | layer | module | what is in it |
 //! |---|---|---|
 //! | 0 | [`key`] | how items are ordered: codes and comparisons |
 //! | 0 | [`tree`] | the tournament |
-//! | 0 | [`resource`] | a pool of buffers, a gate for readers, the books of what is open |
+//! | 0 | [`resource`] | a pool of buffers, a gate for readers, a ledger of what is open |
 //! | 1 | [`mod@merge`] | merging of iterators, and of runs in memory |
 //! | 1 | [`series`] | labels, chunks, series, responses |
-//! | 1 | `observe` | figures for monitoring (feature `metrics`) |
+//! | 1 | `observe` | metrics for monitoring (feature `metrics`) |
 //! | 2 | [`stream`] | sources, and the async merge that owns them |
 //! | 3 | [`response`] | response sets, and queries to many stores |
 //!
-//! Each floor uses only what is below it, and each is public.
+//! Each layer uses only what is below it, and each is public.
 
 #![forbid(unsafe_code)]
 // A layer has functions for those above it, which may not be there.

@@ -71,11 +71,11 @@ fn assert_all_is_back(pool: &BytePool) {
 fn two_wait_for_one_buffer() {
     model(|| {
         let pool = pool(1, &LeakLedger::off());
-        let held = pool.lease(1).unwrap();
+        let held = pool.try_lease(1).unwrap();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let pool = pool.clone();
-                thread::spawn(move || drop(block_on(pool.lease_wait(1)).unwrap()))
+                thread::spawn(move || drop(block_on(pool.lease(1)).unwrap()))
             })
             .collect();
         drop(held);
@@ -89,11 +89,11 @@ fn two_wait_for_one_buffer() {
 fn two_wait_for_one_buffer_and_take_it_from_each_other() {
     model(|| {
         let pool = hasty_pool(1);
-        let held = pool.lease(1).unwrap();
+        let held = pool.try_lease(1).unwrap();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let pool = pool.clone();
-                thread::spawn(move || drop(block_on(pool.lease_wait(1)).unwrap()))
+                thread::spawn(move || drop(block_on(pool.lease(1)).unwrap()))
             })
             .collect();
         drop(held);
@@ -106,12 +106,12 @@ fn two_wait_for_one_buffer_and_take_it_from_each_other() {
 fn passing_on_races_the_one_who_comes_back() {
     model(|| {
         let pool = hasty_pool(1);
-        let held = pool.lease(1).unwrap();
-        let mut parked = Box::pin(pool.lease_wait(1));
+        let held = pool.try_lease(1).unwrap();
+        let mut parked = Box::pin(pool.lease(1));
         assert!(parked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let behind = {
             let pool = pool.clone();
-            thread::spawn(move || drop(block_on(pool.lease_wait(1)).unwrap()))
+            thread::spawn(move || drop(block_on(pool.lease(1)).unwrap()))
         };
         let uses = {
             let pool = pool.clone();
@@ -132,16 +132,16 @@ fn passing_on_races_the_one_who_comes_back() {
 fn what_nobody_collects_reaches_who_sleeps() {
     model(|| {
         let pool = hasty_pool(1);
-        let held = pool.lease(1).unwrap();
-        let mut parked = Box::pin(pool.lease_wait(1));
+        let held = pool.try_lease(1).unwrap();
+        let mut parked = Box::pin(pool.lease(1));
         assert!(parked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let behind = {
             let pool = pool.clone();
-            thread::spawn(move || drop(block_on(pool.lease_wait(1)).unwrap()))
+            thread::spawn(move || drop(block_on(pool.lease(1)).unwrap()))
         };
         drop(held);
         // A lease, or a refusal: a use of the pool in either case.
-        drop(pool.lease(1));
+        drop(pool.try_lease(1));
         behind.join().unwrap();
         drop(parked);
         assert_all_is_back(&pool);
@@ -153,8 +153,8 @@ fn what_nobody_collects_reaches_who_sleeps() {
 fn another_waker_races_the_grant() {
     model(|| {
         let pool = pool(1, &LeakLedger::off());
-        let held = pool.lease(1).unwrap();
-        let mut wait = Box::pin(pool.lease_wait(1));
+        let held = pool.try_lease(1).unwrap();
+        let mut wait = Box::pin(pool.lease(1));
         assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let returns = thread::spawn(move || drop(held));
         drop(block_on(wait).unwrap());
@@ -184,12 +184,12 @@ fn leases_and_returns_of_two_threads() {
         let other = {
             let pool = pool.clone();
             thread::spawn(move || {
-                drop(pool.lease(1));
-                drop(block_on(pool.lease_wait(1)).unwrap());
+                drop(pool.try_lease(1));
+                drop(block_on(pool.lease(1)).unwrap());
             })
         };
-        drop(block_on(pool.lease_wait(1)).unwrap());
-        drop(pool.lease(1));
+        drop(block_on(pool.lease(1)).unwrap());
+        drop(pool.try_lease(1));
         other.join().unwrap();
         assert_all_is_back(&pool);
         let figures = pool.snapshot();
@@ -201,12 +201,12 @@ fn leases_and_returns_of_two_threads() {
 fn a_cancel_races_the_grant() {
     model(|| {
         let pool = pool(1, &LeakLedger::off());
-        let held = pool.lease(1).unwrap();
-        let mut given_up = Box::pin(pool.lease_wait(1));
+        let held = pool.try_lease(1).unwrap();
+        let mut given_up = Box::pin(pool.lease(1));
         assert!(given_up.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let behind = {
             let pool = pool.clone();
-            thread::spawn(move || drop(block_on(pool.lease_wait(1)).unwrap()))
+            thread::spawn(move || drop(block_on(pool.lease(1)).unwrap()))
         };
         let returns = thread::spawn(move || drop(held));
         drop(given_up);
@@ -221,10 +221,10 @@ fn shrinking_lets_in_who_waits() {
     model(|| {
         let builder = BytePool::builder().smallest_bytes(16).largest_bytes(32).budget_bytes(32);
         let pool = builder.build().unwrap();
-        let mut held = pool.lease(32).unwrap();
+        let mut held = pool.try_lease(32).unwrap();
         let waits = {
             let pool = pool.clone();
-            thread::spawn(move || drop(block_on(pool.lease_wait(16)).unwrap()))
+            thread::spawn(move || drop(block_on(pool.lease(16)).unwrap()))
         };
         held.try_resize(16).unwrap();
         waits.join().unwrap();
@@ -237,7 +237,7 @@ fn shrinking_lets_in_who_waits() {
 fn a_reservation_that_is_dropped_races_its_grant() {
     model(|| {
         let pool = pool(2, &LeakLedger::off());
-        let held = pool.lease(1).unwrap();
+        let held = pool.try_lease(1).unwrap();
         let mut dropped = pool.reservation();
         dropped.try_grow(3).unwrap();
         assert!(dropped.poll_grow(&mut Context::from_waker(Waker::noop()), 20).is_pending());
@@ -259,11 +259,11 @@ fn the_last_of_frozen_bytes_returns_the_buffer_once() {
     model(|| {
         let ledger = LeakLedger::counts();
         let pool = pool(1, &ledger);
-        let bytes = pool.lease(1).unwrap().freeze();
+        let bytes = pool.try_lease(1).unwrap().freeze();
         let copy = bytes.clone();
         let other = thread::spawn(move || drop(copy));
         drop(bytes);
-        drop(block_on(pool.lease_wait(1)).unwrap());
+        drop(block_on(pool.lease(1)).unwrap());
         other.join().unwrap();
         assert_all_is_back(&pool);
         assert!(ledger.snapshot().is_all_closed());
@@ -350,10 +350,10 @@ fn entries_race_a_snapshot() {
                     short.end(Ending::Closed);
                 })
             };
-            let books = ledger.snapshot();
-            assert!(books.open >= 1, "never too small: {books}");
-            assert_eq!(books.open, books.opened - books.closed - books.failed);
-            assert!(books.open_entries.len() <= 3);
+            let record = ledger.snapshot();
+            assert!(record.open >= 1, "never too small: {record}");
+            assert_eq!(record.open, record.opened - record.closed - record.failed);
+            assert!(record.open_entries.len() <= 3);
             ends.join().unwrap();
             opens.join().unwrap();
             assert_eq!(ledger.snapshot().open, 1);
@@ -640,7 +640,7 @@ fn a_task_that_finds_no_memory_goes_on() {
         bounded(FEWER_PREEMPTIONS, move || {
             let pool = pool(if is_returned { budget + 1 } else { budget }, &LeakLedger::off());
             let returns = is_returned.then(|| {
-                let held = pool.lease(1).unwrap();
+                let held = pool.try_lease(1).unwrap();
                 thread::spawn(move || drop(held))
             });
             let mut lazy = Lazy::new(2, None, room_for(2).pool(&pool), true);

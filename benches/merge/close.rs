@@ -57,9 +57,9 @@ fn check(sources: usize, level: LedgerLevel) {
     let ledger = LeakLedger::new(level);
     drop(close(open(sources, &ledger)));
     drop(open(sources, &ledger));
-    let books = ledger.snapshot();
+    let record = ledger.snapshot();
     let expected = is_kept * sources as u64;
-    assert_eq!(books.closed, expected, "close at {level:?}");
-    assert_eq!(books.dropped_unclosed, expected, "drop at {level:?}");
-    assert!(books.is_balanced(), "{books}");
+    assert_eq!(record.closed, expected, "close at {level:?}");
+    assert_eq!(record.dropped_unclosed, expected, "drop at {level:?}");
+    assert!(record.is_balanced(), "{record}");
 }

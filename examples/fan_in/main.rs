@@ -3,7 +3,7 @@
 //! `cargo run --release --example fan_in` merges the scrapes in `examples/data/`; add `-- --help` for more.
 //!
 //! It shows what a query engine does with this library: [`store`] is the transport, [`query`] asks all stores by a
-//! [`ProxyQuery`](losertree::response::ProxyQuery) and closes it on every path, and [`report`] reads the books
+//! [`ProxyQuery`](losertree::response::ProxyQuery) and closes it on every path, and [`report`] reads the ledger
 //! afterwards.
 
 mod args;
@@ -54,10 +54,10 @@ fn main() -> ExitCode {
     for failure in &outcome.failures {
         say(format_args!("error: {}", WithCauses(failure)));
     }
-    let books = ledger.snapshot();
-    say(Summary { outcome: &outcome, books: &books, time: start.elapsed() });
+    let record = ledger.snapshot();
+    say(Summary { outcome: &outcome, record: &record, time: start.elapsed() });
     // The query has been closed, so anything else is a leak. The summary has the report.
-    let all_closed = books.is_all_closed();
+    let all_closed = record.is_all_closed();
     if !all_closed {
         say("error: not every source was closed");
     }

@@ -31,10 +31,10 @@ impl Display for WithCauses<'_> {
     }
 }
 
-/// The figures of a run: a table of the stores, the totals, and the books.
+/// The figures of a run: a table of the stores, the totals, and the ledger.
 pub(crate) struct Summary<'a> {
     pub(crate) outcome: &'a Outcome,
-    pub(crate) books: &'a LedgerSnapshot,
+    pub(crate) record: &'a LedgerSnapshot,
     pub(crate) time: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Display for Summary<'_> {
         writeln!(f, "series in          {series_in}")?;
         writeln!(f, "series out         {series}{partial}")?;
         writeln!(f, "merged duplicates  {merged}")?;
-        writeln!(f, "ledger             {}", self.books)?;
+        writeln!(f, "ledger             {}", self.record)?;
         write!(f, "time               {:.1?}", self.time)
     }
 }

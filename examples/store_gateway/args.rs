@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Serves queries over blocks of series while the blocks are replaced beneath them, and audits the books.
+/// Serves queries over blocks of series while the blocks are replaced beneath them, and audits the ledger.
 ///
 /// Each query asks all blocks. Half of the queries stop early, the others read to the end, hit a limit,
 /// fail in a block or are cancelled. In the end no memory of the pool may be in use, no reader may be inside
@@ -74,11 +74,11 @@ empty, queries get no memory, and the blocks that were read can never be removed
 
 The table goes to standard output, messages to standard error.
 
-Ctrl-C, or SIGTERM, ends the run in order: queries are closed where they are, no others are run, and the books
+Ctrl-C, or SIGTERM, ends the run in order: queries are closed where they are, no others are run, and the ledger
 must balance. While blocks are still written it just ends, and the next run writes them again.
 
 Exit codes:
-  0  every query ended as it was to, and the books are balanced
+  0  every query ended as it was to, and the ledger is balanced
   1  something is open, a block cannot be read, a query ended otherwise, or the metrics cannot be served
   2  the command line is wrong
   130, 143  as 0, but it was ended by Ctrl-C or SIGTERM

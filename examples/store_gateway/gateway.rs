@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::block::{Block, BlockError, BlockFiles, BlockSource, BlockWriter, FileName};
 
-/// The pools, the books and the blocks.
+/// The pools, the ledger and the blocks.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) pool: BytePool,
@@ -89,7 +89,7 @@ impl Gateway {
         self.lock().current.iter().map(|block| block.files.index.header().series).sum()
     }
 
-    /// All blocks as stores, for one query; one may be to fail after so many series. The books name the line of the
+    /// All blocks as stores, for one query; one may be to fail after so many series. The ledger names the line of the
     /// caller.
     #[track_caller]
     pub(crate) fn stores(&self, query: &Arc<str>, failing: Option<(usize, u64)>) -> Vec<Store<BlockSource>> {

@@ -1,7 +1,7 @@
-//! A store gateway: queries over block files, which are replaced beneath them, and books that must balance.
+//! A store gateway: queries over block files, which are replaced beneath them, and a ledger that must balance.
 //!
 //! `cargo run --release --example store_gateway` writes the blocks at first and then serves 200 queries; add
-//! `-- --help` for more, and `-- --leak` for what the books say when a close is forgotten.
+//! `-- --help` for more, and `-- --leak` for what the ledger says when a close is forgotten.
 //!
 //! It replays a failure of a real one (thanos-io/thanos #7883), where a refactoring had lost one `Close()`: the
 //! pool for chunks ran full, and the blocks that had been read could never be removed. [`block`] has the store,
@@ -14,7 +14,7 @@
 //! All that is read from files is in the pool, so the budget bounds it. The index is read through a window; no
 //! part of it is kept. So the program takes the budget, and up to 4 MiB for the rest, more than it does without
 //! queries, whatever the blocks have (held by `examples/tests/store_gateway_memory.rs` with 200,000 series, 135 MiB). Only
-//! where a close is forgotten there is more: the queries, and what the books say of them.
+//! where a close is forgotten there is more: the queries, and what the ledger says of them.
 //!
 //! The blocks are received in the background, each by a task and up to a few series ahead of the merge. Each series
 //! has a lease, and waits for more to come while it holds it. So a query begins when there is room for all that it may take, and

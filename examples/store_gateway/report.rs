@@ -62,7 +62,7 @@ pub(crate) struct Report {
     admission: PoolSnapshot,
     pending: usize,
     tasks: usize,
-    books: LedgerSnapshot,
+    record: LedgerSnapshot,
     memory_peak: Option<u64>,
 }
 
@@ -86,7 +86,7 @@ impl Report {
             admission: gateway.admission.snapshot(),
             pending: gateway.pending(),
             tasks,
-            books: gateway.ledger.snapshot(),
+            record: gateway.ledger.snapshot(),
             memory_peak: memory_peak(),
         }
     }
@@ -120,10 +120,10 @@ impl Report {
         for stuck in sync.stuck.iter().take(SHOWN) {
             alert(true, format_args!("block sync is stuck: {stuck}"));
         }
-        for site in self.books.open_sites() {
+        for site in &self.record.open_sites {
             alert(true, format_args!("still open: {site}"));
         }
-        alert(!self.books.is_balanced(), format_args!("the ledger is not balanced"));
+        alert(!self.record.is_balanced(), format_args!("the ledger is not balanced"));
         alerts
     }
 }
@@ -138,7 +138,7 @@ fn memory_peak() -> Option<u64> {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { outcomes, sync, pool, books, .. } = self;
+        let Self { outcomes, sync, pool, record, .. } = self;
         let rate = |count: u64| {
             let micros = self.time.as_micros().max(1);
             u128::from(count) * 1_000_000 / micros
@@ -166,12 +166,17 @@ impl Display for Report {
         writeln!(f, "admission waits    {}", self.admission.waits.count)?;
         writeln!(f, "gate pending       {}", self.pending)?;
         writeln!(f, "tasks alive        {}", self.tasks)?;
-        let balance = if books.is_balanced() { "balanced" } else { "NOT BALANCED" };
+        let balance = if record.is_balanced() { "balanced" } else { "NOT BALANCED" };
         writeln!(
             f,
             "ledger             {balance}: opened {}, closed {}, failed {}, handed back {}, dropped unclosed {}, \
              open {}",
-            books.opened, books.closed, books.failed, books.handed_back, books.dropped_unclosed, books.open
+            record.opened,
+            record.closed,
+            record.failed,
+            record.handed_back,
+            record.dropped_unclosed,
+            record.open
         )?;
         writeln!(
             f,

@@ -47,11 +47,11 @@ impl Run {
     #[track_caller]
     pub(crate) fn assert_closed(&self, sources: usize, failed: usize) {
         let closed = sources - failed;
-        let books = format!(
+        let record = format!(
             "opened {sources}, closed {closed}, closed in background 0, failed {failed}, handed back 0, \
              dropped unclosed 0, lost 0, open 0"
         );
-        assert_eq!(self.figure("ledger"), books, "{}", self.err);
+        assert_eq!(self.figure("ledger"), record, "{}", self.err);
         assert_eq!(self.figure("sources"), sources.to_string());
         assert!(!self.figure("time").is_empty());
     }

@@ -51,7 +51,7 @@ impl Run {
     }
 
     #[track_caller]
-    fn assert_books_balanced(&self) {
+    fn assert_ledger_balanced(&self) {
         assert_eq!(self.figure("pool used"), "0");
         let (gets, puts) = self.figure("pool gets, puts").split_once(" = ").unwrap();
         assert_eq!(gets, puts);
@@ -66,7 +66,7 @@ impl Run {
     #[track_caller]
     fn assert_served(&self) {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
-        self.assert_books_balanced();
+        self.assert_ledger_balanced();
         for (outcome, count) in [
             ("queries            complete", "2"),
             ("stopped early", "20"),
@@ -84,7 +84,7 @@ impl Run {
 const QUERIES: &[&str] = &["--queries", "40"];
 
 #[test]
-fn books_are_balanced_and_files_are_used_again() {
+fn the_ledger_is_balanced_and_files_are_used_again() {
     let dir = TempDir::new().unwrap();
     let first = gateway(dir.path(), QUERIES);
     first.assert_served();
@@ -184,7 +184,7 @@ fn assert_named(suffix: &str, problem: &str, at: Option<u64>, change: impl FnOnc
     let offset: u64 = offset.split_once(':').unwrap().0.parse().unwrap();
     assert!(at.is_none_or(|at| at == offset), "{line}");
     if !run.out.is_empty() {
-        run.assert_books_balanced();
+        run.assert_ledger_balanced();
     }
 }
 

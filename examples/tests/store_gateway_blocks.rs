@@ -85,7 +85,7 @@ fn count() -> u64 {
 }
 
 #[test]
-fn books_are_balanced_wherever_a_query_stops() {
+fn the_ledger_is_balanced_wherever_a_query_stops() {
     let gateway = Gateway::new();
     for stop in 0..=count() {
         for closes in [true, false] {
@@ -145,7 +145,7 @@ fn series_of_a_query_have_the_chunks_of_all_blocks() {
 }
 
 #[test]
-fn books_are_balanced_wherever_a_query_is_cancelled() {
+fn the_ledger_is_balanced_wherever_a_query_is_cancelled() {
     let gateway = Gateway::new();
     for stop in 0..=usize::try_from(SERIES).unwrap() {
         for closes in [true, false] {
@@ -166,7 +166,7 @@ fn books_are_balanced_wherever_a_query_is_cancelled() {
 }
 
 #[test]
-fn books_are_balanced_wherever_a_block_fails() {
+fn the_ledger_is_balanced_wherever_a_block_fails() {
     let gateway = Gateway::new();
     for block in 0..BLOCKS {
         for after in 0..6 {

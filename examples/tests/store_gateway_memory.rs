@@ -10,7 +10,7 @@ use crate::program;
 
 const MIB: u64 = 1 << 20;
 const BUDGET_MIB: u64 = 4;
-/// What is not in the pool: the books, the merges and tasks, and what the allocator cannot use.
+/// What is not in the pool: the ledger, the merges and tasks, and what the allocator cannot use.
 const BESIDE_POOL: u64 = 4 * MIB;
 
 /// A figure of the table of a run over the default number of series, 200,000, each in two blocks.

@@ -1,4 +1,4 @@
-//! The example program `store_gateway` is asked to end: it closes its queries, and its books are balanced.
+//! The example program `store_gateway` is asked to end: it closes its queries, and its ledger is balanced.
 
 use std::process::{Command, Stdio};
 

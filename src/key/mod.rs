@@ -35,33 +35,15 @@
 //! Ties are not broken here: an order says *equal*, and the tournament then prefers the source with the
 //! smaller index. That makes every merge stable.
 
-mod by;
-mod by_key;
-mod by_offset_code;
-mod by_ref;
-mod code;
 mod coded;
-mod compound;
-mod key_buffer;
-mod natural;
-mod numbers;
 mod offset_code;
 mod order;
-mod reversed;
 mod sort_key;
-mod text;
 
-pub use by::By;
-pub use by_key::{ByKey, ByKeyRef};
-pub use by_offset_code::ByOffsetCode;
-pub(crate) use by_ref::ByRef;
-pub use coded::Coded;
-pub(crate) use coded::has_codes;
-pub(crate) use key_buffer::KeyBuffer;
-pub use natural::Natural;
+pub use coded::{ByOffsetCode, Coded};
 pub use offset_code::OffsetCode;
-pub(crate) use offset_code::{MOST_PARTS, Meeting};
-pub use order::Order;
-pub use reversed::Reversed;
+pub(crate) use offset_code::{KeyBuffer, Meeting};
+pub(crate) use order::ByRef;
+pub use order::{By, ByKey, ByKeyRef, Natural, Order, Reversed};
 pub use sort_key::SortKey;
-pub(crate) use text::first_bytes;
+pub(crate) use sort_key::{MOST_PARTS, first_bytes, has_codes};

@@ -3,9 +3,9 @@ use std::iter::FusedIterator;
 
 use super::engine::Engine;
 use super::{Coalesce, Combine, KeepFirst, KeepFirstBy, Staged, SyncMerge, Undrained};
-use crate::SourceId;
 use crate::error::{Phase, SourceError};
 use crate::key::{Natural, Order, SortKey};
+use crate::source_id::SourceId;
 
 /// An iterator that merges sorted iterators of `Result`s into one.
 ///

@@ -2,11 +2,17 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::byte_pool::{BytePool, PoolError};
+use super::ledger::LedgerEntry;
+use super::ledger_snapshot::Ending;
 use super::long_held::Holding;
-use super::{BytePool, Ending, LedgerEntry, PoolError};
+use super::wait_queue::{Charge, Demand};
 
 /// A buffer of a [`BytePool`], which returns itself when it is dropped.
 ///
@@ -26,15 +32,6 @@ pub struct ByteLease {
     /// Its capacity.
     holding: Holding,
     entry: LedgerEntry,
-}
-
-/// A lease has no room for what was to be filled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{excess_bytes} bytes too many for the lease")]
-#[non_exhaustive]
-pub struct LeaseFull {
-    /// How many bytes did not fit. None were filled in.
-    pub excess_bytes: usize,
 }
 
 impl ByteLease {
@@ -119,7 +116,7 @@ impl ByteLease {
     ///
     /// # Errors
     ///
-    /// As [`BytePool::lease`]. The lease is as it was then. Shrinking does not fail.
+    /// As [`BytePool::try_lease`]. The lease is as it was then. Shrinking does not fail.
     pub fn try_resize(&mut self, len: usize) -> Result<(), PoolError> {
         let charge = self.pool.charge_for(len)?;
         if charge.bytes > self.capacity() {
@@ -158,8 +155,8 @@ impl ByteLease {
 impl Drop for ByteLease {
     #[inline]
     fn drop(&mut self) {
-        // The books first: whoever is let in by the return may look at them.
-        self.entry.book(Ending::Closed);
+        // The ledger first: whoever is let in by the return may look at it.
+        self.entry.record(Ending::Closed);
         self.pool.put(mem::take(&mut self.buffer), self.class, &mut self.holding);
     }
 }
@@ -203,6 +200,97 @@ impl fmt::Debug for ByteLease {
         f.debug_struct("ByteLease")
             .field("len", &self.buffer.len())
             .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lease has no room for what was to be filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{excess_bytes} bytes too many for the lease")]
+#[non_exhaustive]
+pub struct LeaseFull {
+    /// How many bytes did not fit. None were filled in.
+    pub excess_bytes: usize,
+}
+
+/// Waits for a lease. Returned by [`BytePool::lease`], which says what cancelling does.
+///
+/// Owns a handle to the pool, so it can be moved and spawned. It takes its place in the queue when it is polled
+/// first, and is in the ledger of the pool from then on: `waiting for 4096 bytes`.
+#[must_use = "futures do nothing unless polled"]
+pub struct LeaseWait {
+    pool: BytePool,
+    len: usize,
+    site: &'static Location<'static>,
+    place: Option<Place>,
+}
+
+/// The place in the queue.
+struct Place {
+    ticket: u64,
+    entry: LedgerEntry,
+}
+
+impl LeaseWait {
+    pub(super) const fn new(pool: BytePool, len: usize, site: &'static Location<'static>) -> Self {
+        Self { pool, len, site, place: None }
+    }
+
+    /// Takes the lease at once, or a place in the queue.
+    fn start(&mut self, charge: Charge, cx: &Context<'_>) -> Poll<Result<ByteLease, PoolError>> {
+        let demand = Demand::Lease(charge);
+        if let Some(grant) = self.pool.grant(demand) {
+            return Poll::Ready(self.pool.hand_out(charge, grant, self.site));
+        }
+        // Without the lock: neither the waker nor the allocations of the ledger are to hold up others.
+        let waker = cx.waker().clone();
+        let entry = self.pool.ledger().open_at(format_args!("waiting for {} bytes", charge.bytes), self.site);
+        match self.pool.grant_or_join(demand, waker, entry.noter()) {
+            Ok(grant) => {
+                let lease = self.pool.hand_out(charge, grant, self.site);
+                entry.end(Ending::Closed);
+                Poll::Ready(lease)
+            }
+            Err(ticket) => {
+                self.place = Some(Place { ticket, entry });
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Future for LeaseWait {
+    type Output = Result<ByteLease, PoolError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let charge = this.pool.charge_for(this.len)?;
+        let Some(place) = &this.place else { return this.start(charge, cx) };
+        let Some(grant) = this.pool.collect(place.ticket, cx.waker()) else { return Poll::Pending };
+        let lease = this.pool.hand_out(charge, grant, this.site);
+        // The lease is in the ledger already, so it is not missing from there in between.
+        if let Some(place) = this.place.take() {
+            place.entry.end(Ending::Closed);
+        }
+        Poll::Ready(lease)
+    }
+}
+
+impl Drop for LeaseWait {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            // The ledger first: whoever is let in by it may look at it.
+            place.entry.end(Ending::Closed);
+            self.pool.leave(place.ticket);
+        }
+    }
+}
+
+impl fmt::Debug for LeaseWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseWait")
+            .field("len", &self.len)
+            .field("is_queued", &self.place.is_some())
             .finish_non_exhaustive()
     }
 }

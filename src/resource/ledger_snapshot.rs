@@ -3,11 +3,9 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::{Ending, LastUse, OpenSite};
-
 /// The state of a [`LeakLedger`](super::LeakLedger) at one moment.
 ///
-/// Printing it gives the report: one line of figures; then a line for each open entry, or where these are more than 16,
+/// Printing it gives the report: one line of counts; then a line for each open entry, or where these are more than 16,
 /// one for each line of code that has opened some, the 24 with the oldest entries first; then one for each of the last that
 /// were lost or dropped unclosed. That is at most 58 lines, however much is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,39 +31,13 @@ pub struct LedgerSnapshot {
     /// The oldest 16 of the open ones, oldest first. Empty below level sites.
     /// [`LeakLedger::open_entries`](super::LeakLedger::open_entries) gives more.
     pub open_entries: Vec<OpenEntry>,
-    pub(super) open_sites: Vec<OpenSite>,
+    /// What is open by the line of code that opened it, in the order of file, line and column. Empty below level sites.
+    ///
+    /// A leak has thousands of entries, and few lines.
+    pub open_sites: Vec<OpenSite>,
     /// The last 16 that were lost, then the last 16 that were dropped unclosed, each in the order in which they ended.
     /// Empty below level sites.
     pub last_unclosed: Vec<UnclosedEntry>,
-}
-
-/// Something that is open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OpenEntry {
-    /// What it is, in the words of whoever opened it.
-    pub what: String,
-    /// The line of code that opened it.
-    pub location: &'static Location<'static>,
-    /// For how long it has been open.
-    pub age: Duration,
-    /// How it was last used, if its holder has said so.
-    ///
-    /// Of a source of a merge: the item that it waits for, or since which it has not been waited for, or that it
-    /// is closing. Of a lease: how far it is filled, or frozen. Of a reservation: how much it holds or waits for.
-    pub last_use: Option<LastUse>,
-}
-
-/// Something that ended without having been closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnclosedEntry {
-    /// What is known of it. Its ages are of now, not of its end.
-    pub entry: OpenEntry,
-    /// Whether it was lost or dropped unclosed.
-    pub ending: Ending,
-    /// How long ago it ended.
-    pub ended: Duration,
 }
 
 impl LedgerSnapshot {
@@ -124,6 +96,23 @@ impl LedgerSnapshot {
     }
 }
 
+/// Something that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenEntry {
+    /// What it is, in the words of whoever opened it.
+    pub what: String,
+    /// The line of code that opened it.
+    pub location: &'static Location<'static>,
+    /// For how long it has been open.
+    pub age: Duration,
+    /// How it was last used, if its holder has said so.
+    ///
+    /// Of a source of a merge: the item that it waits for, or since which it has not been waited for, or that it
+    /// is closing. Of a lease: how far it is filled, or frozen. Of a reservation: how much it holds or waits for.
+    pub last_use: Option<LastUse>,
+}
+
 impl fmt::Display for OpenEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, opened at {}, {:.1?} ago", self.what, self.location, self.age)?;
@@ -131,9 +120,131 @@ impl fmt::Display for OpenEntry {
     }
 }
 
+/// What the holder of an entry of a [`LeakLedger`](super::LeakLedger) has [noted](super::LedgerEntry::note) last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastUse {
+    /// What it began to do.
+    pub doing: &'static str,
+    /// A number that belongs to that: `waiting for item` 4.
+    pub number: Option<u64>,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// As in `last used 0.3s ago: waiting for item 4`.
+impl fmt::Display for LastUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "last used {:.1?} ago: {}", self.age, self.doing)?;
+        self.number.map_or(Ok(()), |number| write!(f, " {number}"))
+    }
+}
+
+/// What one line of code has opened and is open. Of [`LedgerSnapshot::open_sites`].
+///
+/// As in `16 opened at src/query.rs:95:35, the first of them source 0, 57.1s ago`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenSite {
+    /// The line of code.
+    pub location: &'static Location<'static>,
+    /// How many entries of it are open.
+    pub count: usize,
+    /// The oldest of them.
+    pub oldest: OpenEntry,
+}
+
+impl OpenSite {
+    pub(super) const fn new(count: usize, oldest: OpenEntry) -> Self {
+        Self { location: oldest.location, count, oldest }
+    }
+}
+
+impl fmt::Display for OpenSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { location, count, oldest: OpenEntry { what, age, last_use, .. } } = self;
+        write!(f, "{count} opened at {location}, the first of them {what}, {age:.1?} ago")?;
+        last_use.map_or(Ok(()), |last_use| write!(f, ", {last_use}"))
+    }
+}
+
+/// Something that ended without having been closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnclosedEntry {
+    /// What is known of it. Its ages are of now, not of its end.
+    pub entry: OpenEntry,
+    /// Whether it was lost or dropped unclosed.
+    pub ending: Ending,
+    /// How long ago it ended.
+    pub ended: Duration,
+}
+
 /// As in `source 3, opened at src/query.rs:95:35, 5.1s ago, lost 0.2s ago`.
 impl fmt::Display for UnclosedEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {} {:.1?} ago", self.entry, self.ending, self.ended)
+    }
+}
+
+/// How something that was opened has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// Closed in order.
+    Closed,
+    /// Closed in order, but by a guard, after its user had gone away: a client that disconnected.
+    ClosedInBackground,
+    /// Released after it, or the closing of it, had failed.
+    Failed,
+    /// Given back to whoever handed it in, unreleased.
+    HandedBack,
+    /// Dropped without having been closed.
+    DroppedUnclosed,
+    /// Dropped without having been closed, by something that was itself closed in order: an adaptor in between has
+    /// lost the close. That is always a bug.
+    Lost,
+}
+
+impl Ending {
+    /// All endings, in the order of their declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Closed,
+        Self::ClosedInBackground,
+        Self::Failed,
+        Self::HandedBack,
+        Self::DroppedUnclosed,
+        Self::Lost,
+    ];
+
+    /// Returns the ending as the value of a label: `closed_in_background`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::ClosedInBackground => "closed_in_background",
+            Self::Failed => "failed",
+            Self::HandedBack => "handed_back",
+            Self::DroppedUnclosed => "dropped_unclosed",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Whether nobody has closed it who should have.
+    pub(super) const fn is_unclosed(self) -> bool {
+        matches!(self, Self::DroppedUnclosed | Self::Lost)
+    }
+}
+
+/// In words: `closed in background`.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::ClosedInBackground => "closed in background",
+            Self::Failed => "failed",
+            Self::HandedBack => "handed back",
+            Self::DroppedUnclosed => "dropped unclosed",
+            Self::Lost => "lost",
+        })
     }
 }

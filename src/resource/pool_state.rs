@@ -4,14 +4,95 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::ledger_entry::Noter;
+use super::ledger::Noter;
 use super::long_held::{Holding, LongHeld};
-use super::size_classes::SizeClasses;
 use super::wait_queue::{Charge, Demand, Grant, WaitQueue};
 use super::wake_all::wake_all;
-use super::{Flow, PoolError, PoolSnapshot};
 
-/// What a pool keeps under its lock: the figures, the idle buffers and the queue.
+/// The metrics of a [`BytePool`](super::BytePool) at one moment, taken under one lock: they fit together.
+///
+/// `gets.bytes - puts.bytes` is `used_bytes - reserved_bytes`, `gets.count - puts.count` is `outstanding`, and
+/// `used_bytes + idle_bytes` is at most `budget_bytes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolSnapshot {
+    /// What the pool may hold.
+    pub budget_bytes: usize,
+    /// What is charged: the capacity of all buffers that are leased, and all reservations; what was granted to
+    /// a waiter who has not collected it yet is among both.
+    pub used_bytes: usize,
+    /// What part of it is reservations.
+    pub reserved_bytes: usize,
+    /// What of `used_bytes` is [held for long](super::BytePool#what-is-held-for-long).
+    pub long_held_bytes: usize,
+    /// The most that was ever charged.
+    pub peak_bytes: usize,
+    /// What is kept for the next lease: the capacity of all idle buffers.
+    pub idle_bytes: usize,
+    /// How many leases are out, or granted to a waiter who has not collected it yet.
+    pub outstanding: usize,
+    /// How many leases and growths of a reservation are being waited for.
+    pub waiting: usize,
+    /// How many leases and growths were granted to a waiter who has not collected them yet. Where this does not go back
+    /// to 0, the future that waits is not polled.
+    pub uncollected: usize,
+    /// What these are charged.
+    pub uncollected_bytes: usize,
+    /// How many waiters had their grant [passed on](super::BytePool#fairness) and were not polled since.
+    pub absent: usize,
+    /// How many leases were granted, and what they were charged in bytes, growth included.
+    pub gets: Flow,
+    /// How many leases came back, or were granted and not taken, and what was given back in bytes.
+    pub puts: Flow,
+    /// How many leases, and growths of a lease or reservation, were refused, because the budget did not allow them or
+    /// because somebody was waiting, and what they would have been charged in bytes. Each was an error that somebody
+    /// got: [`PoolError::Exhausted`](super::PoolError::Exhausted). Those too large for the pool are not among them.
+    pub refusals: Flow,
+    /// How many leases and growths of a reservation had to wait, and what they were or would have been charged
+    /// in bytes.
+    pub waits: Flow,
+    /// How many leases and growths were [passed on](super::BytePool#fairness) because their waiter did not collect them
+    /// in time, and what they were charged in bytes. They were granted, and have come back.
+    pub passed_on: Flow,
+    /// How many buffers were allocated for a lease because none was idle, and their capacity in bytes.
+    pub allocations: Flow,
+}
+
+/// How often something has happened, and how many bytes it came to: at most [`u64::MAX`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flow {
+    /// How often.
+    pub count: u64,
+    /// How many bytes in all.
+    pub bytes: u64,
+}
+
+impl Flow {
+    pub(super) const ZERO: Self = Self { count: 0, bytes: 0 };
+
+    /// Counts so many bytes. What is too much for the sum leaves it at the largest number: what was asked for in vain
+    /// may be any number of bytes.
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+
+    /// Takes back what [`add`](Self::add) has counted.
+    pub(super) const fn undo(&mut self, bytes: usize) {
+        self.count -= 1;
+        self.bytes -= bytes as u64;
+    }
+
+    /// Adds the flow of another pool.
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn merge(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// What a pool keeps under its lock: the metrics, the idle buffers and the queue.
 ///
 /// What each lease and each return changes comes first, and is no more than has room in one cache line with the
 /// lock: threads that take turns hand it over as one. What follows from the rest is not kept, but
@@ -31,6 +112,7 @@ pub(super) struct PoolState {
     reserved_bytes: usize,
     refusals: Flow,
     waits: Flow,
+    passed_on: Flow,
     allocations: Flow,
 }
 
@@ -87,6 +169,7 @@ impl PoolState {
             reserved_bytes: 0,
             refusals: Flow::ZERO,
             waits: Flow::ZERO,
+            passed_on: Flow::ZERO,
             allocations: Flow::ZERO,
         }
     }
@@ -111,7 +194,7 @@ impl PoolState {
             },
             refusals: self.refusals,
             waits: self.waits,
-            passed_on: self.queue.passed_on(),
+            passed_on: self.passed_on,
             allocations: self.allocations,
         }
     }
@@ -132,14 +215,20 @@ impl PoolState {
     }
 
     /// What is left of the budget. What is used has been admitted, so it is never more than the budget.
-    const fn available(&self) -> usize {
+    pub(super) const fn available(&self) -> usize {
         self.budget_bytes - self.used_bytes
+    }
+
+    /// How many wait.
+    #[inline]
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
     }
 
     /// Whether somebody waits.
     #[inline]
     pub(super) fn has_waiters(&self) -> bool {
-        self.queue.waiting() > 0
+        self.waiting() > 0
     }
 
     /// Whether a grant was not collected yet.
@@ -147,16 +236,9 @@ impl PoolState {
         self.queue.uncollected() > 0
     }
 
-    /// Refuses to charge so much.
-    #[cold]
-    pub(super) fn refuse(&mut self, bytes: usize) -> PoolError {
+    /// Counts that so much was not charged, which somebody gets as an error.
+    pub(super) const fn count_refusal(&mut self, bytes: usize) {
         self.refusals.add(bytes);
-        PoolError::Exhausted {
-            charge_bytes: bytes,
-            available_bytes: self.available(),
-            budget_bytes: self.budget_bytes,
-            waiting: self.queue.waiting(),
-        }
     }
 
     /// Charges a lease, and takes a buffer for it if one is idle.
@@ -296,8 +378,10 @@ impl PoolState {
     }
 
     fn take_back(&mut self, before: u64) -> bool {
-        let grant = self.queue.take_back(before);
-        grant.map(|grant| self.undo(grant)).is_some()
+        let Some(grant) = self.queue.take_back(before) else { return false };
+        self.passed_on.add(grant.bytes());
+        self.undo(grant);
+        true
     }
 
     /// Counts that a buffer is about to be allocated for what has been charged. Returns idle buffers, which the caller
@@ -332,5 +416,57 @@ impl PoolState {
     /// Takes out all idle buffers.
     pub(super) fn trim(&mut self) -> Vec<Vec<Vec<u8>>> {
         self.idle.iter_mut().map(|idle| mem::take(&mut idle.buffers)).collect()
+    }
+}
+
+/// The capacities that buffers of a pool have: each a factor larger than the one before.
+#[derive(Debug)]
+pub(super) struct SizeClasses {
+    sizes: Vec<usize>,
+    /// By the number of bits of a length: the smallest of the buffers that hold the shortest of such lengths. With
+    /// each size at least double the one before, the right class is that or the next one.
+    first: [Charge; usize::BITS as usize + 1],
+}
+
+impl SizeClasses {
+    /// Lists the sizes from `smallest` up; the last one is `largest`, be it a full step or not.
+    ///
+    /// `smallest` is at least 1, `largest` no less, and `factor` at least 2.
+    pub(super) fn new(smallest: usize, largest: usize, factor: usize) -> Self {
+        let steps = std::iter::successors(Some(smallest), |size| size.checked_mul(factor));
+        let mut sizes: Vec<_> = steps.take_while(|size| *size < largest).collect();
+        sizes.push(largest);
+        let mut class = 0;
+        let first = std::array::from_fn(|bits| {
+            let shortest = if bits == 0 { 0 } else { 1 << (bits - 1) };
+            while sizes.get(class).is_some_and(|size| *size < shortest) {
+                class += 1;
+            }
+            // Where there is none, one that holds nothing, and has no next.
+            Charge { class, bytes: sizes.get(class).copied().unwrap_or(0) }
+        });
+        Self { sizes, first }
+    }
+
+    /// Returns what a lease of `len` bytes is charged: the smallest buffers that hold so much.
+    #[inline]
+    pub(super) fn charge_for(&self, len: usize) -> Option<Charge> {
+        let bits = usize::BITS - len.leading_zeros();
+        let first = self.first[bits as usize];
+        if len <= first.bytes {
+            return Some(first);
+        }
+        let class = first.class + 1;
+        let bytes = self.sizes.get(class).copied().filter(|size| *size >= len)?;
+        Some(Charge { class, bytes })
+    }
+
+    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.sizes.iter().copied()
+    }
+
+    /// Returns the capacity of the largest buffers.
+    pub(super) fn largest(&self) -> usize {
+        self.sizes.last().copied().unwrap_or(0)
     }
 }

@@ -6,10 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-#[cfg(feature = "tokio")]
-use super::CloseTimeout;
+use super::ledger::{LeakLedger, LedgerEntry};
+use super::ledger_snapshot::Ending;
 use super::wake_all::wake_all;
-use super::{Ending, GateClosed, LeakLedger, LedgerEntry};
 use crate::clock::Moment;
 use crate::contain_panic::contain_panic;
 use crate::sync::{Mutex, MutexGuard};
@@ -47,30 +46,6 @@ pub struct ReaderGate {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    name: Arc<str>,
-    ledger: LeakLedger,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    is_closed: bool,
-    /// When it was closed first.
-    closed_at: Option<Moment>,
-    /// Who is inside, by number of entry.
-    readers: BTreeMap<u64, Reader>,
-    /// Who waits for the last reader, by number of their future.
-    waiting: BTreeMap<u64, Waker>,
-    next_number: u64,
-}
-
-struct Reader {
-    name: Option<Arc<str>>,
-    location: &'static Location<'static>,
-    since: Moment,
-}
-
 impl ReaderGate {
     /// Creates an open gate. The name is for errors and the ledger.
     #[must_use]
@@ -78,7 +53,7 @@ impl ReaderGate {
         Self::with_ledger(name, &LeakLedger::off())
     }
 
-    /// Creates an open gate whose readers are booked in `ledger` while they are inside.
+    /// Creates an open gate whose readers are recorded in `ledger` while they are inside.
     #[must_use]
     pub fn with_ledger(name: impl Into<Arc<str>>, ledger: &LeakLedger) -> Self {
         let shared = Shared { name: name.into(), ledger: ledger.clone(), state: Mutex::default() };
@@ -111,7 +86,7 @@ impl ReaderGate {
         location: &'static Location<'static>,
     ) -> Result<ReaderGuard, GateClosed> {
         let mut state = self.lock();
-        if state.is_closed {
+        if state.closed_at.is_some() {
             return Err(GateClosed { name: self.shared.name.clone() });
         }
         let number = state.take_number();
@@ -121,18 +96,16 @@ impl ReaderGate {
         Ok(ReaderGuard { gate: self.clone(), number, entry })
     }
 
-    /// Lets no new readers in, at once, and returns a future that completes when all have left.
+    /// Lets no new readers in, and waits until all have left.
     ///
-    /// Can be called any number of times, by several at once.
+    /// The gate is closed from the first poll of the future on; until then nothing happens. Can be called any number of
+    /// times, by several at once.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped the gate stays closed, and another one can wait.
+    /// Once it was polled, the gate stays closed if the future is dropped, and another one can wait. So polling it once
+    /// closes without waiting.
     pub fn close(&self) -> GateClose {
-        let mut state = self.lock();
-        state.is_closed = true;
-        state.closed_at.get_or_insert_with(Moment::now);
-        drop(state);
         GateClose { gate: self.clone(), number: None }
     }
 
@@ -170,7 +143,7 @@ impl ReaderGate {
     /// Returns whether new readers are turned away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.lock().is_closed
+        self.lock().closed_at.is_some()
     }
 
     /// Returns for how long the gate has been closing: closed, with readers inside. `None` before and after.
@@ -214,9 +187,10 @@ impl ReaderGate {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether all have left; if not, has `waker` woken when they have.
-    fn poll_empty(&self, number: &mut Option<u64>, waker: &Waker) -> bool {
-        let state = self.lock();
+    /// Closes the gate, and returns whether all have left; if not, has `waker` woken when they have.
+    fn poll_close(&self, number: &mut Option<u64>, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        state.closed_at.get_or_insert_with(Moment::now);
         if state.readers.is_empty() {
             return true;
         }
@@ -256,14 +230,6 @@ impl ReaderGate {
     }
 }
 
-impl State {
-    const fn take_number(&mut self) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
-        number
-    }
-}
-
 impl fmt::Debug for ReaderGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReaderGate")
@@ -292,8 +258,8 @@ impl ReaderGuard {
 
 impl Drop for ReaderGuard {
     fn drop(&mut self) {
-        // The books first: whoever is woken by the last reader may look at them.
-        self.entry.book(Ending::Closed);
+        // The ledger first: whoever is woken by the last reader may look at it.
+        self.entry.record(Ending::Closed);
         self.gate.leave(self.number);
     }
 }
@@ -304,8 +270,8 @@ impl fmt::Debug for ReaderGuard {
     }
 }
 
-/// Waits for the last reader. Returned by [`ReaderGate::close`].
-#[must_use = "the gate is closed, but nobody waits for its readers"]
+/// Closes a gate and waits for its last reader. Returned by [`ReaderGate::close`].
+#[must_use = "futures do nothing unless polled"]
 pub struct GateClose {
     gate: ReaderGate,
     /// The number under which the gate knows the waker.
@@ -317,7 +283,7 @@ impl Future for GateClose {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.gate.poll_empty(&mut this.number, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        if this.gate.poll_close(&mut this.number, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -351,5 +317,81 @@ impl fmt::Display for PendingReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.as_deref().unwrap_or("a reader");
         write!(f, "{name}, entered at {}, {:.1?} ago", self.location, self.age)
+    }
+}
+
+/// A [`ReaderGate`] lets nobody in any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is closed to new readers")]
+#[non_exhaustive]
+pub struct GateClosed {
+    /// The name of the gate.
+    pub name: Arc<str>,
+}
+
+/// A [`ReaderGate`] was to be closed within a time, and has readers left.
+///
+/// Printing it names the oldest 16 of them.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} still has {} readers: {}", .readers.len(), ReadersList(.readers))]
+#[non_exhaustive]
+pub struct CloseTimeout {
+    /// The name of the gate.
+    pub name: Arc<str>,
+    /// Who is still inside, in the order in which they came.
+    pub readers: Vec<PendingReader>,
+}
+
+/// The oldest readers, separated by semicolons, and how many there are besides.
+#[cfg(feature = "tokio")]
+struct ReadersList<'a>(&'a [PendingReader]);
+
+#[cfg(feature = "tokio")]
+impl ReadersList<'_> {
+    const SHOWN: usize = 16;
+}
+
+#[cfg(feature = "tokio")]
+impl fmt::Display for ReadersList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, reader) in self.0.iter().take(Self::SHOWN).enumerate() {
+            write!(f, "{}{reader}", if index == 0 { "" } else { "; " })?;
+        }
+        match self.0.len().saturating_sub(Self::SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+struct Shared {
+    name: Arc<str>,
+    ledger: LeakLedger,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When it was closed first, if it was.
+    closed_at: Option<Moment>,
+    /// Who is inside, by number of entry.
+    readers: BTreeMap<u64, Reader>,
+    /// Who waits for the last reader, by number of their future.
+    waiting: BTreeMap<u64, Waker>,
+    next_number: u64,
+}
+
+struct Reader {
+    name: Option<Arc<str>>,
+    location: &'static Location<'static>,
+    since: Moment,
+}
+
+impl State {
+    const fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
     }
 }

@@ -1,10 +1,15 @@
 use std::fmt;
+use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll};
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 
+use super::byte_pool::{BytePool, PoolError};
+use super::ledger::LedgerEntry;
+use super::ledger_snapshot::Ending;
 use super::long_held::Holding;
 use super::wait_queue::{Demand, Grant};
-use super::{BytePool, Ending, LedgerEntry, PoolError};
 
 /// Charges memory that a [`BytePool`] does not own against its budget. Made by [`BytePool::reservation`].
 ///
@@ -24,9 +29,9 @@ use super::{BytePool, Ending, LedgerEntry, PoolError};
 /// let pool = BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(100).build()?;
 /// let mut received = pool.reservation();
 /// received.try_grow(90)?;
-/// assert!(pool.lease(16).is_err());
+/// assert!(pool.try_lease(16).is_err());
 /// received.shrink(50); // a frame was consumed
-/// assert!(pool.lease(16).is_ok());
+/// assert!(pool.try_lease(16).is_ok());
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -74,7 +79,7 @@ impl Reservation {
     }
 
     /// Holds so many bytes more if [`try_grow`](Self::try_grow) would allow it, and returns whether it does. Where it does
-    /// not, that is no refusal in the figures of the pool.
+    /// not, that is no refusal in the metrics of the pool.
     pub(crate) fn grow_if_free(&mut self, bytes: usize) -> bool {
         if bytes == 0 {
             return true;
@@ -84,6 +89,46 @@ impl Reservation {
     }
 
     /// Waits until it holds so many bytes more.
+    ///
+    /// It takes its place in the [queue](BytePool#fairness) of the pool when it is polled first, or goes on from the one that
+    /// [`poll_grow`](Self::poll_grow) has taken for the same number. Who waits while holding
+    /// something may wait for others who do the same: cap how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TooLarge`] if it would come to more than the whole budget: no wait would help. The reservation is as
+    /// it was then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the place in the queue, or the growth if it had been granted; nobody behind it misses
+    /// a wake-up. [`poll_grow`](Self::poll_grow) keeps the place.
+    pub async fn grow(&mut self, bytes: usize) -> Result<(), PoolError> {
+        let growing = Growing(self);
+        poll_fn(|cx| growing.0.poll_grow(cx, bytes)).await
+    }
+
+    /// Waits until it holds so many bytes more, for a limited time from the first poll on.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::TimedOut`] if it was not granted in time: the reservation is as it was. Else as [`grow`](Self::grow).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a clock, which none has on `wasm32-unknown-unknown`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`grow`](Self::grow).
+    #[cfg(feature = "tokio")]
+    pub async fn grow_timeout(&mut self, bytes: usize, limit: Duration) -> Result<(), PoolError> {
+        let grown = tokio::time::timeout(limit, self.grow(bytes)).await;
+        grown.unwrap_or_else(|_| Err(self.pool.timed_out(bytes, limit)))
+    }
+
+    /// Waits until it holds so many bytes more, as [`grow`](Self::grow) does, but keeps its place when it is not called for
+    /// a while.
     ///
     /// It takes its place in the [queue](BytePool#fairness) of the pool at the first call. Call again with the
     /// same number to go on waiting; another number leaves the queue, or gives back what was granted, and starts
@@ -137,29 +182,6 @@ impl Reservation {
         }
     }
 
-    /// Waits until it holds so many bytes more, for a limited time from the first poll on.
-    ///
-    /// As [`poll_grow`](Self::poll_grow), but that it is out of the queue when the future is ready or dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`PoolError::TimedOut`] if it was not granted in time: the reservation is as it was. Else as [`poll_grow`](Self::poll_grow).
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with a clock, which none has on `wasm32-unknown-unknown`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future gives up the place in the queue, or the growth if it had been granted; nobody behind it misses a wake-up.
-    #[cfg(feature = "tokio")]
-    pub async fn grow_timeout(&mut self, bytes: usize, limit: std::time::Duration) -> Result<(), PoolError> {
-        let growing = Growing(&mut *self);
-        let grow = async move { std::future::poll_fn(|cx| growing.0.poll_grow(cx, bytes)).await };
-        let grown = tokio::time::timeout(limit, grow).await;
-        grown.unwrap_or_else(|_| Err(self.pool.timed_out(bytes, limit)))
-    }
-
     /// Leaves the queue, or gives back the growth that was granted. Without one, nothing happens.
     pub fn cancel_grow(&mut self) {
         if let Some(Growth { ticket, .. }) = self.growth.take() {
@@ -207,10 +229,8 @@ impl Reservation {
 }
 
 /// Leaves the queue when it is dropped.
-#[cfg(feature = "tokio")]
 struct Growing<'a>(&'a mut Reservation);
 
-#[cfg(feature = "tokio")]
 impl Drop for Growing<'_> {
     fn drop(&mut self) {
         self.0.cancel_grow();
@@ -219,8 +239,8 @@ impl Drop for Growing<'_> {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // The books first: whoever is let in by the return may look at them.
-        self.entry.book(Ending::Closed);
+        // The ledger first: whoever is let in by the return may look at it.
+        self.entry.record(Ending::Closed);
         self.cancel_grow();
         self.shrink(self.bytes());
     }

@@ -3,8 +3,7 @@ use std::mem;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::Flow;
-use super::ledger_entry::Noter;
+use super::ledger::Noter;
 use super::long_held::Holding;
 use crate::clock::Moment;
 
@@ -30,7 +29,6 @@ pub(super) struct WaitQueue {
     next_ticket: u64,
     next_grant: u64,
     collect_within: Duration,
-    passed_on: Flow,
 }
 
 #[derive(Debug)]
@@ -84,6 +82,13 @@ impl Demand {
 }
 
 impl Grant {
+    /// What is charged.
+    pub(super) const fn bytes(&self) -> usize {
+        match self {
+            Self::Lease { holding, .. } | Self::Growth(holding) => holding.bytes(),
+        }
+    }
+
     /// What is charged, and the buffer that was kept for a lease.
     pub(super) fn into_parts(self) -> (Holding, Option<Vec<u8>>) {
         match self {
@@ -103,7 +108,6 @@ impl WaitQueue {
             next_ticket: 0,
             next_grant: 0,
             collect_within,
-            passed_on: Flow::ZERO,
         }
     }
 
@@ -125,10 +129,6 @@ impl WaitQueue {
     /// How many had their grant passed on and have not been polled since.
     pub(super) fn absent(&self) -> usize {
         self.places.len() - self.waiting.len() - self.granted.len()
-    }
-
-    pub(super) const fn passed_on(&self) -> Flow {
-        self.passed_on
     }
 
     /// The number that the next grant gets.
@@ -223,7 +223,6 @@ impl WaitQueue {
         let bytes = place.demand.bytes();
         place.noter.note("absent, the grant was passed on: bytes", Some(bytes as u64));
         self.granted_bytes -= bytes;
-        self.passed_on.add(bytes);
         match mem::replace(&mut place.stage, Stage::Absent) {
             Stage::Granted { grant, .. } => Some(grant),
             Stage::Waiting(_) | Stage::Absent => None,

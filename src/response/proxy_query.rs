@@ -428,7 +428,7 @@ where
         self
     }
 
-    /// Books every store in a ledger, from [`build`](Self::build) until it is released.
+    /// Records every store in a ledger, from [`build`](Self::build) until it is released.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
         self.ledger = ledger.clone();
         self

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{Labels, LabelsBuilder};
+use super::labels::{Labels, LabelsBuilder};
 
 /// As a map from names to values, in the order of the names.
 ///

@@ -43,29 +43,18 @@
 //! thanos-io/thanos. The order of labels is `labels.Compare` in `model/labels/labels.go` of
 //! prometheus/prometheus, the order of responses that of `pkg/store/proxy_merge.go` of thanos-io/thanos.
 
-mod chunk;
 mod labels;
-mod labels_builder;
-mod labels_error;
-mod labels_iter;
-mod labels_parser;
 #[cfg(feature = "serde")]
 mod labels_serde;
 mod labels_text;
 mod packed;
-mod parse_labels_error;
 mod response;
 #[allow(clippy::module_inception)]
 mod series;
-mod warning;
 
-pub use chunk::Chunk;
-pub use labels::Labels;
-pub use labels_builder::LabelsBuilder;
-pub use labels_error::LabelsError;
-pub use labels_iter::LabelsIter;
+pub use labels::{Labels, LabelsBuilder, LabelsIter};
+pub use labels_text::ParseLabelsError;
+pub use packed::LabelsError;
 pub(crate) use packed::{escape, pieces, unescape};
-pub use parse_labels_error::ParseLabelsError;
-pub use response::Response;
-pub use series::Series;
-pub use warning::Warning;
+pub use response::{Response, Warning};
+pub use series::{Chunk, Series};

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::LabelsError;
-
 /// What packed bytes are put together in: most label sets fit, so that packing them allocates once.
 pub(super) type Buffer = SmallVec<[u8; 256]>;
 
@@ -164,6 +162,36 @@ fn check_text(escaped: &[u8], offset: usize) -> Result<Cow<'_, str>, LabelsError
         Cow::Borrowed(bytes) => str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| not_utf8),
         Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| not_utf8),
     }
+}
+
+/// Why something is not a label set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabelsError {
+    /// Two labels have one name.
+    #[error("label name {name:?} occurs twice")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// Packed bytes end within a label.
+    #[error("packed labels end within the label that begins at byte {offset}")]
+    Truncated {
+        /// Where the label begins.
+        offset: usize,
+    },
+    /// A name or value in packed bytes is not UTF-8.
+    #[error("packed labels have a string that is not UTF-8 at byte {offset}")]
+    NotUtf8 {
+        /// Where the name or value begins.
+        offset: usize,
+    },
+    /// A name in packed bytes is smaller than the one before it.
+    #[error("packed labels have a name out of order at byte {offset}")]
+    Unsorted {
+        /// Where the name begins.
+        offset: usize,
+    },
 }
 
 #[cfg(test)]

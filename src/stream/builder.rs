@@ -184,7 +184,7 @@ impl<S: Source, O> Builder<S, O> {
         self
     }
 
-    /// Books every source in `ledger`, from [`build`](Self::build) or
+    /// Records every source in `ledger`, from [`build`](Self::build) or
     /// [`push`](super::ProxyResponseLoserTree::push) until it is released.
     pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
         self.recording.ledger = ledger.clone();

@@ -38,7 +38,7 @@
 //!       │ end or error   │ the merge closes
 //!       ▼                ▼
 //!  ┌─────────┐  closing is   ┌──────────┐
-//!  │ closing │ ────────────► │ released │     Dropped, and booked.
+//!  │ closing │ ────────────► │ released │     Dropped, and recorded.
 //!  └─────────┘   complete    └──────────┘
 //! ```
 //!

@@ -79,7 +79,7 @@ const LARGE_ITEM: usize = 48;
 /// - A source that has ended or failed is closed at once, and dropped when its closing has completed.
 /// - The stream ends, with `None`, only after every source has been closed.
 /// - [`close`](Self::close) ends early: it closes all that are left, concurrently.
-/// - Dropping the merge drops its heads and then its sources, in source order, synchronously, and books them
+/// - Dropping the merge drops its heads and then its sources, in source order, synchronously, and records them
 ///   as dropped unclosed. It does not block, spawn or panic: should the drop of a source panic, that is
 ///   caught, and the other sources are dropped all the same. What a source does asynchronously to release
 ///   something may not have happened when the drop returns; only `close` waits for that.
@@ -354,7 +354,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
     }
 
     /// Gives back all sources that have not been closed, each with its head if it has given one that was not
-    /// yielded. They are booked as handed back.
+    /// yielded. They are recorded as handed back.
     ///
     /// A source that has ended and is not closed yet comes back too, with
     /// [`has_ended`](Undrained::has_ended) set: all that may be done with it is to go on closing it. A

@@ -102,12 +102,12 @@ impl PoolTrial {
     pub fn step(&mut self, step: PoolStep) {
         match step {
             PoolStep::Lease(len) => {
-                let lease = self.pool.lease(len);
+                let lease = self.pool.try_lease(len);
                 let number = self.model.lease(len);
                 self.handed_out(lease, number.map(Some), len);
             }
             PoolStep::Wait(len) => {
-                let wait = self.pool.lease_wait(len);
+                let wait = self.pool.lease(len);
                 let name = self.take_name();
                 self.waits.push(Waiting { name, len, wait, task: CountingWaker::new() });
             }
@@ -201,9 +201,9 @@ impl PoolTrial {
         assert_eq!((figures.used_bytes, figures.reserved_bytes), (0, 0));
         assert_eq!((figures.outstanding, figures.waiting), (0, 0));
         assert_eq!(figures.gets, figures.puts);
-        let books = self.ledger.snapshot();
-        assert!(books.is_all_closed(), "{books}");
-        assert_eq!(books.closed, books.opened);
+        let record = self.ledger.snapshot();
+        assert!(record.is_all_closed(), "{record}");
+        assert_eq!(record.closed, record.opened);
     }
 
     fn handed_out(
@@ -369,10 +369,10 @@ impl PoolTrial {
         assert_eq!(figures.gets.bytes - figures.puts.bytes, leased_bytes as u64);
         assert_eq!(figures.gets.count - figures.puts.count, figures.outstanding as u64);
         assert!(figures.used_bytes <= figures.peak_bytes && figures.peak_bytes <= figures.budget_bytes);
-        let books = self.ledger.snapshot();
+        let record = self.ledger.snapshot();
         let open = self.model.held().len() + self.reserved.len() + self.model.lease_waits();
-        assert_eq!(books.open, open as u64, "{books}");
-        assert_eq!((books.failed, books.handed_back, books.dropped_unclosed), (0, 0, 0));
+        assert_eq!(record.open, open as u64, "{record}");
+        assert_eq!((record.failed, record.handed_back, record.dropped_unclosed), (0, 0, 0));
         for Waiting { name, task, .. } in &self.waits {
             assert_eq!(task.wakes(), usize::from(self.model.was_granted(*name)), "wake-ups of {name}");
             assert_eq!(task.kept(), usize::from(self.model.is_queued(*name)), "wakers of {name}");

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::FutureExt;
 use losertree::observe::Publisher;
 use losertree::resource::{BytePool, Ending, ReaderGate};
 use losertree::{LeakLedger, ProxyResponseLoserTree};
@@ -58,10 +59,10 @@ fn a_pool_is_published() {
         let pool = pool();
         let publisher = Publisher::new();
         publisher.pool("chunks", &pool);
-        let big = pool.lease(1000).expect("there is room");
-        let small = pool.lease(100).expect("there is room");
-        assert!(pool.lease(1024).is_err());
-        let Err(wait) = poll_times(pool.lease_wait(1024), 1) else { panic!("there is no room") };
+        let big = pool.try_lease(1000).expect("there is room");
+        let small = pool.try_lease(100).expect("there is room");
+        assert!(pool.try_lease(1024).is_err());
+        let Err(wait) = poll_times(pool.lease(1024), 1) else { panic!("there is no room") };
         drop(small);
         publisher.publish();
         assert_series(
@@ -92,7 +93,7 @@ fn a_pool_is_published() {
                 (r#"losertree_pool_allocated_bytes_total{pool="chunks"}"#, 1152.0),
             ],
         );
-        let Err(wait2) = poll_times(pool.lease_wait(1024), 1) else { panic!("there is no room") };
+        let Err(wait2) = poll_times(pool.lease(1024), 1) else { panic!("there is no room") };
         publisher.publish();
         assert_series(&series(&snapshotter), &[(r#"losertree_pool_waiting_leases{pool="chunks"}"#, 1.0)]);
         drop((big, wait, wait2));
@@ -118,9 +119,9 @@ fn what_is_passed_on_is_published() {
         let pool = pool.collect_within(Duration::ZERO).build().expect("a pool");
         let publisher = Publisher::new();
         publisher.pool("chunks", &pool);
-        let held = pool.lease(1024).expect("there is room");
+        let held = pool.try_lease(1024).expect("there is room");
         let [parked, next] = [1024, 512].map(|len| {
-            let Err(wait) = poll_times(pool.lease_wait(len), 1) else { panic!("there is no room") };
+            let Err(wait) = poll_times(pool.lease(len), 1) else { panic!("there is no room") };
             wait
         });
         drop(held);
@@ -190,13 +191,13 @@ fn a_gate_is_published() {
         assert!(open[r#"losertree_gate_oldest_reader_seconds{gate="blocks"}"#] > 0.0);
 
         assert_eq!(gate.closing_for(), None);
-        drop(gate.close());
+        assert_eq!(gate.close().now_or_never(), None);
         let closing = gate.closing_for().expect("readers are inside");
         publisher.publish();
         let seconds = series(&snapshotter)[r#"losertree_gate_closing_seconds{gate="blocks"}"#];
         assert!(seconds >= closing.as_secs_f64());
         // Closing once more does not start the clock anew.
-        drop(gate.close());
+        assert_eq!(gate.close().now_or_never(), None);
         assert!(gate.closing_for().expect("still inside").as_secs_f64() >= seconds);
 
         drop(readers);
@@ -266,10 +267,10 @@ fn a_pool_made_anew_goes_on_counting() {
     let publisher = Publisher::new();
     let first = pool();
     publisher.pool("a", &first);
-    let lease = first.lease(64).expect("there is room");
+    let lease = first.try_lease(64).expect("there is room");
     let second = pool();
     publisher.pool("a", &second);
-    drop(second.lease(64).expect("there is room"));
+    drop(second.try_lease(64).expect("there is room"));
     assert_series(&look(&publisher), &expect(2.0, 1.0, 64.0, 4096.0));
     // A lease is a handle: the pool is in use.
     drop(first);

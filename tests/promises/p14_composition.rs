@@ -287,9 +287,9 @@ fn a_source_of_a_stream_returns_all_errors_of_the_merge_in_it() {
     assert_eq!(inner, expected);
 }
 
-// F57: where nobody can know, the books show it.
+// F57: where nobody can know, the ledger shows it.
 #[test]
-fn what_an_adaptor_loses_is_lost_in_the_books() {
+fn what_an_adaptor_loses_is_lost_in_the_ledger() {
     let lose: [fn(Lower) -> Boxed; 2] = [
         // It has ended by itself, and does not poll any more.
         |lower| from_stream(lower.map_err(|_| ()).take(1)).boxed(),

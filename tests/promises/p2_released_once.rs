@@ -138,7 +138,7 @@ fn take<O: losertree::key::Order<Numbered>>(
     }
 }
 
-/// Leaves the merge by `exit`, and checks that all is released and booked.
+/// Leaves the merge by `exit`, and checks that all is released and recorded.
 fn leave<O: losertree::key::Order<Numbered>>(
     stage: &Stage,
     mut merge: ProxyResponseLoserTree<Store, O>,
@@ -237,16 +237,16 @@ fn run_cell(fault: Fault, exit: Exit, partial: bool, after: usize, seed: u64) {
     unique.dedup();
     assert_eq!(unique.len(), taken.len(), "{context}: repeated items {taken:?}");
     leave(&stage, merge, exit, seed, &context);
-    let books = ledger.snapshot();
-    assert!(books.is_balanced(), "{context}: {books}");
+    let record = ledger.snapshot();
+    assert!(record.is_balanced(), "{context}: {record}");
     assert_eq!(
-        books.closed + books.failed + books.handed_back + books.dropped_unclosed,
+        record.closed + record.failed + record.handed_back + record.dropped_unclosed,
         SOURCES as u64,
-        "{context}: {books}"
+        "{context}: {record}"
     );
     let unclosed = stage.log().sources().iter().filter(|source| source.dropped_unclosed()).count() as u64;
     if !matches!(exit, Exit::IntoSources) && !matches!(fault, Fault::DropPanics | Fault::ErrorAndDropPanics) {
-        assert_eq!(books.dropped_unclosed, unclosed, "{context}: {books}");
+        assert_eq!(record.dropped_unclosed, unclosed, "{context}: {record}");
     }
 }
 

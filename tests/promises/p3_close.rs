@@ -176,11 +176,11 @@ fn a_source_that_never_closes_keeps_close_pending_and_nothing_else() {
     let sources = stage.sources([Script::of([2]), stuck, Script::of([3])]);
     let mut merge = ProxyResponseLoserTree::builder().sources(sources).ledger(&ledger).build();
     assert_eq!(stage.driver(0).complete(merge.close()), Err(End::Deadlock { stuck: vec![1] }));
-    let books = ledger.snapshot();
-    assert_eq!((books.closed, books.open), (2, 1));
+    let record = ledger.snapshot();
+    assert_eq!((record.closed, record.open), (2, 1));
     assert!(
-        books.to_string().contains("source 1 \"store-b\", opened at tests/promises/p3_close.rs:"),
-        "{books}"
+        record.to_string().contains("source 1 \"store-b\", opened at tests/promises/p3_close.rs:"),
+        "{record}"
     );
     drop(merge);
     stage.log().assert_released();

@@ -1,5 +1,5 @@
 //! P5: dropping is synchronous: it never blocks, spawns, compares or panics. Every source is dropped, in
-//! source order, and booked as dropped unclosed.
+//! source order, and recorded as dropped unclosed.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +15,7 @@ use losertree::{LeakLedger, ProxyResponseLoserTree, Source};
 use losertree_testkit::{Script, Stage, Wake, poll_times, silence_scripted_panics};
 
 #[test]
-fn sources_are_dropped_in_source_order_and_booked() {
+fn sources_are_dropped_in_source_order_and_recorded() {
     for taken in 0..5 {
         let stage = Stage::new();
         let ledger = LeakLedger::sites();
@@ -24,8 +24,8 @@ fn sources_are_dropped_in_source_order_and_booked() {
         let _ = stage.driver(0).run_up_to(&mut merge, taken);
         drop(merge);
         assert_eq!(stage.log().drop_order(), [0, 1, 2, 3, 4, 5]);
-        let books = ledger.snapshot();
-        assert_eq!((books.dropped_unclosed, books.open), (6, 0));
+        let record = ledger.snapshot();
+        assert_eq!((record.dropped_unclosed, record.open), (6, 0));
         stage.log().assert_released();
     }
 }

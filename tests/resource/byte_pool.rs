@@ -1,4 +1,4 @@
-//! The pool of bytes: budget, buffers, books. `byte_pool_model.rs` has the figures, `lease_wait.rs` the queue.
+//! The pool of bytes: budget, buffers, ledger. `byte_pool_model.rs` has the figures, `lease_wait.rs` the queue.
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -22,7 +22,7 @@ fn small() -> BytePoolBuilder {
 fn what_is_charged_is_the_capacity() {
     let pool = pool(1_000);
     for (len, capacity) in [(0, 16), (1, 16), (16, 16), (17, 32), (32, 32), (33, 64), (65, 100), (100, 100)] {
-        let lease = pool.lease(len).unwrap();
+        let lease = pool.try_lease(len).unwrap();
         assert_eq!((lease.capacity(), lease.remaining(), lease.len()), (capacity, capacity, 0));
         assert_eq!(pool.snapshot().used_bytes, capacity);
     }
@@ -34,9 +34,9 @@ fn what_is_charged_is_the_capacity() {
 #[test]
 fn what_is_admitted_is_what_is_charged() {
     let pool = pool(100 + 31);
-    let _held = pool.lease(100).unwrap();
+    let _held = pool.try_lease(100).unwrap();
     let before = pool.snapshot();
-    let error = pool.lease(17).unwrap_err();
+    let error = pool.try_lease(17).unwrap_err();
     let expected =
         PoolError::Exhausted { charge_bytes: 32, available_bytes: 31, budget_bytes: 131, waiting: 0 };
     assert_eq!(format!("{error:?}"), format!("{expected:?}"));
@@ -47,7 +47,7 @@ fn what_is_admitted_is_what_is_charged() {
     let after = pool.snapshot();
     assert_eq!((after.refusals.count, after.refusals.bytes), (1, 32));
     assert_eq!((after.used_bytes, after.gets, after.outstanding), (100, before.gets, 1));
-    assert_eq!(pool.lease(16).unwrap().capacity(), 16);
+    assert_eq!(pool.try_lease(16).unwrap().capacity(), 16);
 }
 
 #[test]
@@ -55,14 +55,14 @@ fn a_lease_above_the_largest_is_an_error_of_its_own() {
     let pool = pool(1_000);
     let before = pool.snapshot();
     for len in [101, usize::MAX] {
-        let error = pool.lease(len).unwrap_err();
+        let error = pool.try_lease(len).unwrap_err();
         assert!(
             matches!(error, PoolError::TooLarge { requested_bytes, largest_bytes: 100, .. } if requested_bytes == len)
         );
     }
     assert_eq!(pool.snapshot(), before, "nothing was changed");
     assert_eq!(
-        pool.lease(101).unwrap_err().to_string(),
+        pool.try_lease(101).unwrap_err().to_string(),
         "101 bytes are more than the pool has for one holder, 100 bytes"
     );
 }
@@ -112,17 +112,17 @@ fn what_the_allocator_refuses_is_an_error_and_not_charged() {
         assert_eq!((figures.used_bytes, figures.outstanding, figures.allocations.count), (0, 0, 0));
         assert_eq!((figures.gets, figures.waiting, figures.uncollected), (figures.puts, 0, 0));
     };
-    assert_refused(pool.lease(huge).unwrap_err(), huge);
-    assert_refused(futures::executor::block_on(pool.lease_wait(huge - 1)).unwrap_err(), huge);
+    assert_refused(pool.try_lease(huge).unwrap_err(), huge);
+    assert_refused(futures::executor::block_on(pool.lease(huge - 1)).unwrap_err(), huge);
 
-    let mut lease = pool.lease(16).unwrap();
+    let mut lease = pool.try_lease(16).unwrap();
     lease.extend_from_slice(b"sixteen at most.").unwrap();
     let error = lease.try_resize(huge).unwrap_err();
     assert!(matches!(error, PoolError::OutOfMemory { .. }), "{error}");
     assert_eq!((&*lease, lease.capacity(), pool.snapshot().used_bytes), (&b"sixteen at most."[..], 16, 16));
 
     // Whoever waits behind it is let in.
-    let mut waits = [pool.lease_wait(huge), pool.lease_wait(16)];
+    let mut waits = [pool.lease(huge), pool.lease(16)];
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut waits[0]).poll(&mut cx).is_pending());
     assert!(Pin::new(&mut waits[1]).poll(&mut cx).is_pending());
@@ -138,16 +138,16 @@ fn what_the_allocator_refuses_is_an_error_and_not_charged() {
 fn defaults_are_as_documented() {
     let pool = BytePool::builder().build().unwrap();
     assert_eq!(pool.budget_bytes(), 64 << 20);
-    assert_eq!(pool.lease(0).unwrap().capacity(), 1 << 10);
-    assert_eq!(pool.lease((1 << 10) + 1).unwrap().capacity(), 2 << 10);
-    assert_eq!(pool.lease(1 << 20).unwrap().capacity(), 1 << 20);
-    assert!(pool.lease((1 << 20) + 1).is_err());
+    assert_eq!(pool.try_lease(0).unwrap().capacity(), 1 << 10);
+    assert_eq!(pool.try_lease((1 << 10) + 1).unwrap().capacity(), 2 << 10);
+    assert_eq!(pool.try_lease(1 << 20).unwrap().capacity(), 1 << 20);
+    assert!(pool.try_lease((1 << 20) + 1).is_err());
 }
 
 #[test]
 fn filling_stops_at_the_capacity_and_never_allocates() {
     let pool = pool(1_000);
-    let mut lease = pool.lease(20).unwrap();
+    let mut lease = pool.try_lease(20).unwrap();
     let address = lease.as_ptr();
     let counted = allocation_counter::measure(|| {
         lease.extend_from_slice(&[1; 20]).unwrap();
@@ -200,14 +200,14 @@ fn reading_fills_in_and_never_allocates() {
         let pool =
             BytePool::builder().smallest_bytes(capacity).largest_bytes(capacity).budget_bytes(capacity);
         let pool = pool.build().unwrap();
-        let mut lease = pool.lease(capacity).unwrap();
+        let mut lease = pool.try_lease(capacity).unwrap();
         lease.set_len(capacity).unwrap();
         lease.fill(0xAA);
         let address = lease.as_ptr();
         drop(lease);
 
         let data: Vec<u8> = (0..=capacity).map(|i| u8::try_from(i % 100).unwrap()).collect();
-        let mut lease = pool.lease(capacity).unwrap();
+        let mut lease = pool.try_lease(capacity).unwrap();
         assert_eq!(lease.as_ptr(), address, "the buffer is used again");
         assert!(lease.is_empty());
         let first = capacity / 3;
@@ -244,7 +244,7 @@ fn readers_that_end_fail_or_panic() {
         }
     }
     let pool = pool(100);
-    let mut lease = pool.lease(100).unwrap();
+    let mut lease = pool.try_lease(100).unwrap();
     lease.extend_from_slice(b"ab").unwrap();
     assert_eq!(lease.read_from(&b"cde"[..], 5).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     assert_eq!(*lease, *b"abcde");
@@ -264,7 +264,7 @@ fn readers_that_end_fail_or_panic() {
 #[test]
 fn frozen_bytes_hold_the_buffer_until_the_last_of_them_is_gone() {
     let pool = pool(100);
-    let mut lease = pool.lease(100).unwrap();
+    let mut lease = pool.try_lease(100).unwrap();
     lease.extend_from_slice(b"series").unwrap();
     let address = lease.as_ptr();
     let bytes = lease.freeze();
@@ -274,17 +274,17 @@ fn frozen_bytes_hold_the_buffer_until_the_last_of_them_is_gone() {
     drop(bytes);
     drop(other);
     assert_eq!(pool.snapshot().used_bytes, 100);
-    assert!(pool.lease(1).is_err());
+    assert!(pool.try_lease(1).is_err());
     assert_eq!(part, "ri");
     drop(part);
     assert_eq!(pool.snapshot().used_bytes, 0);
-    assert!(pool.lease(100).unwrap().is_empty());
+    assert!(pool.try_lease(100).unwrap().is_empty());
 }
 
 #[test]
 fn changing_the_size() {
     let pool = pool(132);
-    let mut lease = pool.lease(10).unwrap();
+    let mut lease = pool.try_lease(10).unwrap();
     lease.extend_from_slice(b"abcdefghijklmnop").unwrap();
     lease.try_resize(30).unwrap();
     assert_eq!((lease.capacity(), &*lease), (32, &b"abcdefghijklmnop"[..]));
@@ -293,7 +293,7 @@ fn changing_the_size() {
     lease.try_resize(32).unwrap();
     assert_eq!(pool.snapshot().gets.bytes, 32);
 
-    let other = pool.lease(64).unwrap();
+    let other = pool.try_lease(64).unwrap();
     let error = lease.try_resize(100).unwrap_err();
     assert!(matches!(error, PoolError::Exhausted { charge_bytes: 68, available_bytes: 36, .. }), "{error}");
     assert!(matches!(lease.try_resize(101), Err(PoolError::TooLarge { requested_bytes: 101, .. })));
@@ -308,8 +308,8 @@ fn changing_the_size() {
     assert_eq!((figures.used_bytes, figures.peak_bytes, figures.outstanding), (16, 100, 1));
     drop(lease);
     // It came back as a small buffer.
-    let _large = pool.lease(100).unwrap();
-    let counted = allocation_counter::measure(|| assert_eq!(pool.lease(16).unwrap().capacity(), 16));
+    let _large = pool.try_lease(100).unwrap();
+    let counted = allocation_counter::measure(|| assert_eq!(pool.try_lease(16).unwrap().capacity(), 16));
     assert_eq!(counted.count_total, 0);
 }
 
@@ -318,14 +318,14 @@ fn changing_the_size() {
 fn what_is_given_back_is_freed() {
     let pool = BytePool::builder().largest_bytes(1 << 20).budget_bytes(2 << 20).build().unwrap();
     let counted = allocation_counter::measure(|| {
-        let mut lease = pool.lease(1 << 20).unwrap();
+        let mut lease = pool.try_lease(1 << 20).unwrap();
         lease.try_resize(1 << 10).unwrap();
         std::mem::forget(lease);
     });
     assert!(counted.bytes_current < 2 << 10, "shrinking frees: {}", counted.bytes_current);
     let pool = BytePool::builder().smallest_bytes(64 << 10).largest_bytes(100 << 10).build().unwrap();
     let counted = allocation_counter::measure(|| {
-        let mut lease = pool.lease(1).unwrap();
+        let mut lease = pool.try_lease(1).unwrap();
         lease.try_resize(100 << 10).unwrap();
         std::mem::forget(lease);
     });
@@ -337,7 +337,7 @@ fn what_is_given_back_is_freed() {
     let pool = BytePool::builder().largest_bytes(1 << 20).budget_bytes(2 << 20).build().unwrap();
     let counted = allocation_counter::measure(|| {
         for len in [1 << 10, 1 << 20, 3 << 10, 1 << 19, 1 << 18, 1 << 20, 1 << 19] {
-            let both = [pool.lease(len).unwrap(), pool.lease(len).unwrap()];
+            let both = [pool.try_lease(len).unwrap(), pool.try_lease(len).unwrap()];
             drop(both);
             let figures = pool.snapshot();
             assert!(figures.idle_bytes <= 2 << 20);
@@ -356,10 +356,10 @@ fn what_is_given_back_is_freed() {
 fn a_lease_and_its_return_allocate_nothing() {
     for ledger in [LeakLedger::off(), LeakLedger::counts()] {
         let pool = small().ledger(&ledger).build().unwrap();
-        drop([pool.lease(10).unwrap(), pool.lease(20).unwrap()]);
+        drop([pool.try_lease(10).unwrap(), pool.try_lease(20).unwrap()]);
         let counted = allocation_counter::measure(|| {
             for _ in 0..100 {
-                drop([pool.lease(10).unwrap(), pool.lease(20).unwrap()]);
+                drop([pool.try_lease(10).unwrap(), pool.try_lease(20).unwrap()]);
             }
         });
         assert_eq!(counted.count_total, 0);
@@ -371,8 +371,8 @@ fn a_lease_and_its_return_allocate_nothing() {
 fn leases_outlive_all_handles_of_the_pool() {
     let counted = allocation_counter::measure(|| {
         let pool = pool(100);
-        let mut lease = pool.clone().lease(50).unwrap();
-        let wait = pool.lease_wait(10);
+        let mut lease = pool.clone().try_lease(50).unwrap();
+        let wait = pool.lease(10);
         drop(pool);
         lease.extend_from_slice(b"still here").unwrap();
         let bytes = lease.freeze();
@@ -384,12 +384,12 @@ fn leases_outlive_all_handles_of_the_pool() {
 
 // F1, F9
 #[test]
-fn the_books_say_who_has_not_returned_what() {
+fn the_ledger_says_who_has_not_returned_what() {
     let ledger = LeakLedger::sites();
     let pool = small().ledger(&ledger).build().unwrap();
     let line = line!() + 1;
-    let lease = pool.lease(50).unwrap();
-    let wait = pool.lease_wait(10);
+    let lease = pool.try_lease(50).unwrap();
+    let wait = pool.lease(10);
     assert_eq!(ledger.snapshot().open, 1, "who waits holds nothing");
     let waited = futures::executor::block_on(wait).unwrap();
     let bytes = lease.freeze();
@@ -402,10 +402,10 @@ fn the_books_say_who_has_not_returned_what() {
     drop(bytes.clone());
     assert_eq!(ledger.snapshot().open, 1);
     drop(bytes);
-    assert!(pool.lease(101).is_err());
+    assert!(pool.try_lease(101).is_err());
     ledger.assert_balanced();
-    let books = ledger.snapshot();
-    assert_eq!((books.opened, books.closed), (2, 2), "a refused lease is not booked");
+    let record = ledger.snapshot();
+    assert_eq!((record.opened, record.closed), (2, 2), "a refused lease is not recorded");
 }
 
 // F38: there is no `put`, and a lease cannot be copied.

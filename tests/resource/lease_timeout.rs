@@ -20,9 +20,9 @@ fn pool(ledger: &LeakLedger) -> BytePool {
 async fn what_is_there_is_given_without_waiting() {
     let pool = pool(&LeakLedger::off());
     let start = Instant::now();
-    let lease = pool.lease_wait_timeout(33, Duration::ZERO).await.unwrap();
+    let lease = pool.lease_timeout(33, Duration::ZERO).await.unwrap();
     assert_eq!((lease.capacity(), start.elapsed()), (40, Duration::ZERO));
-    let error = pool.lease_wait_timeout(101, LIMIT).await.unwrap_err();
+    let error = pool.lease_timeout(101, LIMIT).await.unwrap_err();
     assert!(matches!(error, PoolError::TooLarge { requested_bytes: 101, .. }), "{error}");
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
@@ -31,13 +31,13 @@ async fn what_is_there_is_given_without_waiting() {
 async fn what_comes_back_in_time_is_given() {
     let pool = pool(&LeakLedger::off());
     let start = Instant::now();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     tokio::spawn(async move {
         sleep(LIMIT / 3).await;
         drop(held);
     });
     // The time counts from the first poll.
-    let wait = pool.lease_wait_timeout(50, LIMIT / 2);
+    let wait = pool.lease_timeout(50, LIMIT / 2);
     sleep(LIMIT / 4).await;
     assert_eq!(wait.await.unwrap().capacity(), 80);
     assert_eq!(start.elapsed(), LIMIT / 3);
@@ -47,15 +47,15 @@ async fn what_comes_back_in_time_is_given() {
 async fn what_does_not_is_an_error_and_nobody_is_held_up() {
     let ledger = LeakLedger::sites();
     let pool = pool(&ledger);
-    let held = pool.lease(80).unwrap();
+    let held = pool.try_lease(80).unwrap();
     let start = Instant::now();
     let line = line!() + 1;
-    let waiting = tokio::spawn(pool.lease_wait_timeout(50, LIMIT));
+    let waiting = tokio::spawn(pool.lease_timeout(50, LIMIT));
     tokio::task::yield_now().await;
-    let books = ledger.snapshot();
-    let wait = &books.open_entries[1];
+    let record = ledger.snapshot();
+    let wait = &record.open_entries[1];
     assert_eq!((&*wait.what, wait.location.line()), ("waiting for 80 bytes", line));
-    let behind = tokio::spawn(pool.lease_wait(10));
+    let behind = tokio::spawn(pool.lease(10));
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(start.elapsed(), LIMIT);
     let PoolError::TimedOut { charge_bytes: 80, limit: LIMIT, budget_bytes: 100, .. } = error else {
@@ -75,8 +75,8 @@ async fn what_does_not_is_an_error_and_nobody_is_held_up() {
 #[tokio::test(start_paused = true)]
 async fn dropped_half_way_it_leaves_the_queue() {
     let pool = pool(&LeakLedger::off());
-    let _held = pool.lease(100).unwrap();
-    let outer = tokio::time::timeout(LIMIT / 2, pool.lease_wait_timeout(10, LIMIT)).await;
+    let _held = pool.try_lease(100).unwrap();
+    let outer = tokio::time::timeout(LIMIT / 2, pool.lease_timeout(10, LIMIT)).await;
     assert!(outer.is_err());
     assert_eq!(pool.snapshot().waiting, 0);
 }
@@ -85,10 +85,10 @@ async fn dropped_half_way_it_leaves_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_time_passes_on_what_was_not_collected() {
     let pool = pool(&LeakLedger::off());
-    let held = pool.lease(100).unwrap();
-    let mut parked = Box::pin(pool.lease_wait(100));
+    let held = pool.try_lease(100).unwrap();
+    let mut parked = Box::pin(pool.lease(100));
     assert!(parked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    let waiting = tokio::spawn(pool.lease_wait_timeout(100, LIMIT));
+    let waiting = tokio::spawn(pool.lease_timeout(100, LIMIT));
     tokio::task::yield_now().await;
     drop(held);
     let start = Instant::now();
@@ -110,7 +110,7 @@ async fn a_reservation_grows_in_time_or_is_as_it_was() {
     assert!(matches!(error, PoolError::TooLarge { requested_bytes: 101, .. }), "{error}");
     assert_eq!(start.elapsed(), Duration::ZERO);
 
-    let held = pool.lease(40).unwrap();
+    let held = pool.try_lease(40).unwrap();
     let error = reservation.grow_timeout(60, LIMIT).await.unwrap_err();
     assert_eq!((start.elapsed(), reservation.bytes()), (LIMIT, 30));
     let PoolError::TimedOut { charge_bytes: 60, limit: LIMIT, available_bytes: 30, waiting: 0, .. } = error
@@ -118,7 +118,7 @@ async fn a_reservation_grows_in_time_or_is_as_it_was() {
         panic!("{error}")
     };
     // It does not stand in the way of who comes later.
-    drop(pool.lease(20).unwrap());
+    drop(pool.try_lease(20).unwrap());
 
     tokio::spawn(async move {
         sleep(LIMIT / 3).await;
@@ -133,7 +133,7 @@ async fn a_reservation_grows_in_time_or_is_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn a_growth_that_is_dropped_half_way_leaves_the_queue() {
     let pool = pool(&LeakLedger::off());
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let mut reservation = pool.reservation();
     {
         let mut growing = Box::pin(reservation.grow_timeout(10, LIMIT));

@@ -21,7 +21,7 @@ fn poll(wait: &mut LeaseWait, waker: &Waker) -> Poll<Result<ByteLease, PoolError
 
 /// A wait that is in the queue, and the count of its wake-ups.
 fn queued(pool: &BytePool, len: usize) -> (LeaseWait, CountingWaker) {
-    let mut wait = pool.lease_wait(len);
+    let mut wait = pool.lease(len);
     let task = CountingWaker::new();
     assert!(poll(&mut wait, &task.waker()).is_pending());
     (wait, task)
@@ -37,7 +37,7 @@ fn taken(wait: &mut LeaseWait) -> Option<ByteLease> {
 #[test]
 fn a_lease_that_fits_is_there_at_once() {
     let pool = pool();
-    let lease = taken(&mut pool.lease_wait(33)).unwrap();
+    let lease = taken(&mut pool.lease(33)).unwrap();
     assert_eq!((lease.capacity(), pool.snapshot().waits.count), (40, 0));
 }
 
@@ -45,8 +45,8 @@ fn a_lease_that_fits_is_there_at_once() {
 fn a_lease_that_is_too_large_fails_at_once() {
     let pool = pool();
     let before = pool.snapshot();
-    let _held = pool.lease(100).unwrap();
-    let mut wait = pool.lease_wait(101);
+    let _held = pool.try_lease(100).unwrap();
+    let mut wait = pool.lease(101);
     let Poll::Ready(Err(PoolError::TooLarge { requested_bytes: 101, largest_bytes: 100, .. })) =
         poll(&mut wait, Waker::noop())
     else {
@@ -59,9 +59,10 @@ fn a_lease_that_is_too_large_fails_at_once() {
 #[test]
 fn grants_come_in_the_order_of_arrival() {
     let pool = pool();
-    let mut held = vec![pool.lease(40).unwrap(), pool.lease(40).unwrap(), pool.lease(20).unwrap()];
+    let mut held =
+        vec![pool.try_lease(40).unwrap(), pool.try_lease(40).unwrap(), pool.try_lease(20).unwrap()];
     // The place is taken at the first poll, not at the call.
-    let mut late = pool.lease_wait(1);
+    let mut late = pool.lease(1);
     let (mut first, first_task) = queued(&pool, 20);
     let (mut second, second_task) = queued(&pool, 10);
     let (mut third, third_task) = queued(&pool, 10);
@@ -84,14 +85,14 @@ fn grants_come_in_the_order_of_arrival() {
 #[test]
 fn a_large_waiter_is_not_overtaken() {
     let pool = pool();
-    let mut held: Vec<_> = (0..10).map(|_| pool.lease(10).unwrap()).collect();
+    let mut held: Vec<_> = (0..10).map(|_| pool.try_lease(10).unwrap()).collect();
     let (mut large, large_task) = queued(&pool, 100);
     let (mut small, small_task) = queued(&pool, 10);
     for left in (1..10).rev() {
         held.pop();
         assert_eq!(held.len(), left);
         // 10 bytes would be there, but somebody waits.
-        let error = pool.lease(1).unwrap_err();
+        let error = pool.try_lease(1).unwrap_err();
         let PoolError::Exhausted { charge_bytes: 10, available_bytes, waiting: 2, .. } = error else {
             panic!("{error}");
         };
@@ -102,7 +103,7 @@ fn a_large_waiter_is_not_overtaken() {
     assert_eq!((large_task.wakes(), small_task.wakes()), (0, 0));
     held.pop();
     assert_eq!((large_task.wakes(), small_task.wakes()), (1, 0));
-    assert!(pool.lease(1).is_err(), "granted is as good as leased");
+    assert!(pool.try_lease(1).is_err(), "granted is as good as leased");
     drop(taken(&mut large).unwrap());
     assert!(taken(&mut small).is_some());
 }
@@ -110,7 +111,7 @@ fn a_large_waiter_is_not_overtaken() {
 #[test]
 fn shrinking_lets_in_who_waits() {
     let pool = pool();
-    let mut held = pool.lease(100).unwrap();
+    let mut held = pool.try_lease(100).unwrap();
     let (mut wait, task) = queued(&pool, 20);
     held.try_resize(90).unwrap();
     assert_eq!(task.wakes(), 0);
@@ -123,7 +124,7 @@ fn shrinking_lets_in_who_waits() {
 #[test]
 fn a_grant_that_is_not_taken_is_passed_on() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (granted, granted_task) = queued(&pool, 100);
     let (mut next, next_task) = queued(&pool, 80);
     let (mut after, after_task) = queued(&pool, 20);
@@ -142,7 +143,7 @@ fn a_grant_that_is_not_taken_is_passed_on() {
 #[test]
 fn leaving_the_queue_lets_in_who_was_behind() {
     let pool = pool();
-    let _held = pool.lease(80).unwrap();
+    let _held = pool.try_lease(80).unwrap();
     let (large, large_task) = queued(&pool, 40);
     let (middle, middle_task) = queued(&pool, 10);
     let (mut small, small_task) = queued(&pool, 20);
@@ -151,14 +152,14 @@ fn leaving_the_queue_lets_in_who_was_behind() {
     drop(large);
     assert_eq!((large_task.wakes(), middle_task.wakes(), small_task.wakes()), (0, 0, 1));
     assert!(taken(&mut small).is_some());
-    drop(pool.lease_wait(100));
+    drop(pool.lease(100));
     assert_eq!(pool.snapshot().waits.count, 3, "who was never polled did not wait");
 }
 
 #[test]
 fn the_last_waker_counts() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (mut wait, old_task) = queued(&pool, 10);
     let new_task = CountingWaker::new();
     assert!(poll(&mut wait, &new_task.waker()).is_pending());
@@ -184,9 +185,9 @@ impl<F: Fn() + Send + Sync> Wake for Acting<F> {
 #[test]
 fn a_waker_that_panics_keeps_nobody_asleep() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (_before, before_task) = queued(&pool, 10);
-    let mut panicking = pool.lease_wait(10);
+    let mut panicking = pool.lease(10);
     let waker = Waker::from(Arc::new(Acting(|| resume_unwind(Box::new("as asked for")))));
     assert!(poll(&mut panicking, &waker).is_pending());
     let (_behind, behind_task) = queued(&pool, 10);
@@ -208,8 +209,8 @@ impl Drop for Bomb {
 #[test]
 fn what_a_waker_throws_may_panic_when_it_is_dropped() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
-    let mut panicking = pool.lease_wait(10);
+    let held = pool.try_lease(100).unwrap();
+    let mut panicking = pool.lease(10);
     let waker = Waker::from(Arc::new(Acting(|| resume_unwind(Box::new(Bomb)))));
     assert!(poll(&mut panicking, &waker).is_pending());
     let (_behind, behind_task) = queued(&pool, 10);
@@ -239,9 +240,8 @@ fn wakers_may_panic_when_they_are_dropped() {
     let pool = pool();
     let is_armed = Arc::new(AtomicBool::new(false));
     let brittle = || Waker::from(Arc::new(Brittle(Arc::clone(&is_armed))));
-    let held = pool.lease(100).unwrap();
-    let (mut given_up, mut moved, mut reservation) =
-        (pool.lease_wait(10), pool.lease_wait(10), pool.reservation());
+    let held = pool.try_lease(100).unwrap();
+    let (mut given_up, mut moved, mut reservation) = (pool.lease(10), pool.lease(10), pool.reservation());
     assert!(poll(&mut given_up, &brittle()).is_pending() && poll(&mut moved, &brittle()).is_pending());
     assert!(reservation.poll_grow(&mut Context::from_waker(&brittle()), 10).is_pending());
     is_armed.store(true, Ordering::Relaxed);
@@ -255,7 +255,7 @@ fn wakers_may_panic_when_they_are_dropped() {
 
     // Of a reservation that holds something, that comes back too.
     is_armed.store(false, Ordering::Relaxed);
-    let held = pool.lease(80).unwrap();
+    let held = pool.try_lease(80).unwrap();
     let mut reservation = pool.reservation();
     reservation.try_grow(20).unwrap();
     assert!(reservation.poll_grow(&mut Context::from_waker(&brittle()), 10).is_pending());
@@ -281,9 +281,8 @@ fn wakers_are_dropped_without_the_lock() {
     let pool = pool();
     let dropped = CountingWaker::new();
     let using = || Waker::from(Arc::new(Using(pool.clone(), dropped.clone())));
-    let held = pool.lease(100).unwrap();
-    let (mut wait, mut given_up, mut reservation) =
-        (pool.lease_wait(10), pool.lease_wait(10), pool.reservation());
+    let held = pool.try_lease(100).unwrap();
+    let (mut wait, mut given_up, mut reservation) = (pool.lease(10), pool.lease(10), pool.reservation());
     for polls in [0, 3] {
         assert!(poll(&mut wait, &using()).is_pending() && poll(&mut given_up, &using()).is_pending());
         assert!(reservation.poll_grow(&mut Context::from_waker(&using()), 10).is_pending());
@@ -299,23 +298,23 @@ fn wakers_are_dropped_without_the_lock() {
 }
 
 #[test]
-fn who_is_woken_may_use_the_pool_and_finds_the_books_in_order() {
+fn who_is_woken_may_use_the_pool_and_finds_the_ledger_in_order() {
     let ledger = LeakLedger::sites();
     let pool = BytePool::builder().smallest_bytes(10).largest_bytes(100).budget_bytes(100);
     let pool = pool.ledger(&ledger).build().unwrap();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let seen = Arc::new(Mutex::new(None));
     let waker = {
         let (seen, pool, ledger) = (Arc::clone(&seen), pool.clone(), ledger.clone());
         Waker::from(Arc::new(Acting(move || {
-            let lease = pool.lease(80);
+            let lease = pool.try_lease(80);
             *seen.lock().unwrap() = Some((lease.is_ok(), pool.snapshot().used_bytes, ledger.snapshot().open));
         })))
     };
-    let mut wait = pool.lease_wait(20);
+    let mut wait = pool.lease(20);
     assert!(poll(&mut wait, &waker).is_pending());
     drop(held);
-    // What it waits for is in the books, and what it has leased.
+    // What it waits for is in the ledger, and what it has leased.
     assert_eq!(*seen.lock().unwrap(), Some((true, 100, 2)));
     assert_eq!((pool.snapshot().used_bytes, ledger.snapshot().open), (20, 1));
     drop(taken(&mut wait).unwrap());
@@ -325,7 +324,7 @@ fn who_is_woken_may_use_the_pool_and_finds_the_books_in_order() {
 #[test]
 fn a_panic_while_waiting_leaves_the_queue() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (mut behind, behind_task) = catch_unwind(AssertUnwindSafe(|| {
         let (_wait, _task) = queued(&pool, 100);
         let behind = queued(&pool, 10);
@@ -344,8 +343,8 @@ fn a_panic_while_waiting_leaves_the_queue() {
 #[test]
 fn printing() {
     let pool = pool();
-    let _held = pool.lease(100).unwrap();
-    let mut wait = pool.lease_wait(7);
+    let _held = pool.try_lease(100).unwrap();
+    let mut wait = pool.lease(7);
     assert_eq!(format!("{wait:?}"), "LeaseWait { len: 7, is_queued: false, .. }");
     assert!(poll(&mut wait, Waker::noop()).is_pending());
     assert_eq!(format!("{wait:?}"), "LeaseWait { len: 7, is_queued: true, .. }");

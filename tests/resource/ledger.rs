@@ -1,4 +1,4 @@
-//! The books: levels, endings, the report, and that no path forgets an entry.
+//! The ledger: levels, endings, the report, and that no path forgets an entry.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,27 +22,27 @@ fn each_level_writes_down_what_it_says() {
         assert_eq!(ledger.level(), level);
         let line = line!() + 1;
         let entry = ledger.open("store-a");
-        let books = ledger.snapshot();
-        assert_eq!(books.open, u64::from(level > LedgerLevel::Off));
-        assert_eq!(books.open_entries.len(), usize::from(level == LedgerLevel::Sites));
-        if let [open] = &*books.open_entries {
+        let record = ledger.snapshot();
+        assert_eq!(record.open, u64::from(level > LedgerLevel::Off));
+        assert_eq!(record.open_entries.len(), usize::from(level == LedgerLevel::Sites));
+        if let [open] = &*record.open_entries {
             assert_eq!(open.what, "store-a");
             assert_eq!((open.location.file(), open.location.line()), (file!(), line));
             assert!(open.to_string().starts_with(&format!("store-a, opened at {}:{line}:", file!())));
         }
         entry.end(Ending::Closed);
         ledger.assert_balanced();
-        let books = ledger.snapshot();
-        assert_eq!((books.open, books.open_entries.len()), (0, 0));
-        assert_eq!(books.closed, u64::from(level > LedgerLevel::Off));
+        let record = ledger.snapshot();
+        assert_eq!((record.open, record.open_entries.len()), (0, 0));
+        assert_eq!(record.closed, u64::from(level > LedgerLevel::Off));
     }
 }
 
 /// How the one open entry was last used.
 #[track_caller]
 fn last_use(ledger: &LeakLedger) -> Option<(&'static str, Option<u64>)> {
-    let books = ledger.snapshot();
-    let [entry] = &*books.open_entries else { panic!("{books}") };
+    let record = ledger.snapshot();
+    let [entry] = &*record.open_entries else { panic!("{record}") };
     let last_use = entry.last_use?;
     assert!(last_use.age <= entry.age, "{entry}");
     Some((last_use.doing, last_use.number))
@@ -60,11 +60,11 @@ fn the_last_use_that_was_noted_is_reported() {
     let before = ledger.snapshot().open_entries[0].last_use.unwrap().age;
     entry.note("waiting for item", Some(4));
     assert_eq!(last_use(&ledger), Some(("waiting for item", Some(4))));
-    let books = ledger.snapshot();
-    let last_use = books.open_entries[0].last_use.unwrap();
-    assert!(before >= Duration::from_millis(2) && last_use.age < books.open_entries[0].age);
+    let record = ledger.snapshot();
+    let last_use = record.open_entries[0].last_use.unwrap();
+    assert!(before >= Duration::from_millis(2) && last_use.age < record.open_entries[0].age);
     let text = format!("s ago, last used {:.1?} ago: waiting for item 4", last_use.age);
-    assert!(books.to_string().ends_with(&text), "{books}");
+    assert!(record.to_string().ends_with(&text), "{record}");
     entry.end(Ending::Closed);
     for ledger in [LeakLedger::off(), LeakLedger::counts()] {
         ledger.open("store-a").note("connecting", None);
@@ -76,7 +76,7 @@ fn leases_readers_and_reservations_note_their_uses() {
     let ledger = LeakLedger::sites();
     let pool = BytePool::builder().smallest_bytes(64).largest_bytes(64).budget_bytes(100).ledger(&ledger);
     let pool = pool.build().unwrap();
-    let mut lease = pool.lease(64).unwrap();
+    let mut lease = pool.try_lease(64).unwrap();
     assert_eq!(last_use(&ledger), None);
     lease.extend_from_slice(b"abc").unwrap();
     assert_eq!(last_use(&ledger), Some(("filled up to byte", Some(3))));
@@ -133,7 +133,7 @@ fn sources_say_what_they_are_waited_for() {
 #[test]
 fn what_is_open_is_grouped_by_the_line_that_opened_it() {
     let ledger = LeakLedger::sites();
-    assert_eq!(ledger.snapshot().open_sites(), []);
+    assert_eq!(ledger.snapshot().open_sites, []);
     let one = ledger.open("one");
     let line = line!() + 1;
     let many: Vec<_> = (0..5).map(|number| ledger.open(number)).collect();
@@ -141,8 +141,8 @@ fn what_is_open_is_grouped_by_the_line_that_opened_it() {
     many[4].note("used", Some(9));
     drop(one);
     let last = ledger.open("last");
-    let books = ledger.snapshot();
-    let sites = books.open_sites();
+    let record = ledger.snapshot();
+    let sites = &*record.open_sites;
     let counts: Vec<_> = sites.iter().map(|site| (site.count, &*site.oldest.what)).collect();
     assert_eq!(counts, [(5, "0"), (1, "last")]);
     let text = sites[0].to_string();
@@ -163,9 +163,9 @@ fn of_much_that_is_open_the_oldest_are_told() {
     let late = ledger.open("late");
     many.extend((100..20_000).map(|number| ledger.open(format_args!("number {number}"))));
 
-    let books = ledger.snapshot();
-    assert_eq!(books.open, 20_002);
-    let told: Vec<_> = books.open_entries.iter().map(|entry| &*entry.what).collect();
+    let record = ledger.snapshot();
+    assert_eq!(record.open, 20_002);
+    let told: Vec<_> = record.open_entries.iter().map(|entry| &*entry.what).collect();
     let expected: Vec<_> =
         ["early".to_owned()].into_iter().chain((0..15).map(|number| format!("number {number}"))).collect();
     assert_eq!(told, expected);
@@ -178,7 +178,7 @@ fn of_much_that_is_open_the_oldest_are_told() {
     assert_eq!(ledger.open_entries(usize::MAX).len(), 20_002);
 
     // One line for each line of code, and the one with the oldest entry first.
-    let report = books.to_string();
+    let report = record.to_string();
     let lines: Vec<_> = report.lines().collect();
     assert_eq!(lines.len(), 5, "{report}");
     assert!(
@@ -221,23 +221,23 @@ fn a_report_has_some_tens_of_lines() {
     }
     assert_eq!(lines[25], "  and 1004 more, opened at 5 other lines");
     assert_eq!(message(|| ledger.assert_balanced()).lines().count(), lines.len());
-    assert_eq!(ledger.snapshot().open_sites().len(), 29);
+    assert_eq!(ledger.snapshot().open_sites.len(), 29);
     drop((open, more));
 }
 
 #[test]
-fn each_ending_is_booked_as_such() {
+fn each_ending_is_recorded_as_such() {
     let ledger = LeakLedger::counts();
     for (count, ending) in (1..).zip(Ending::ALL) {
         (0..count).for_each(|_| ledger.open("x").end(ending));
     }
     drop(ledger.open("forgotten"));
-    let books = ledger.snapshot();
-    assert_eq!((books.opened, books.open), (22, 0));
-    assert_eq!((books.closed, books.closed_in_background, books.failed, books.handed_back), (1, 2, 3, 4));
-    assert_eq!((books.dropped_unclosed, books.lost), (6, 6));
+    let record = ledger.snapshot();
+    assert_eq!((record.opened, record.open), (22, 0));
+    assert_eq!((record.closed, record.closed_in_background, record.failed, record.handed_back), (1, 2, 3, 4));
+    assert_eq!((record.dropped_unclosed, record.lost), (6, 6));
     assert_eq!(
-        books.to_string(),
+        record.to_string(),
         "opened 22, closed 1, closed in background 2, failed 3, handed back 4, dropped unclosed 6, lost 6, open 0"
     );
 }
@@ -255,7 +255,7 @@ fn the_assertions_hold_for_what_their_names_say() {
         for ending in Ending::ALL {
             let ledger = ledger();
             ledger.open("x").end(ending);
-            let books = ledger.snapshot();
+            let record = ledger.snapshot();
             let (is_balanced, is_all_closed) = match ending {
                 Ending::Closed | Ending::ClosedInBackground | Ending::Failed | Ending::HandedBack => {
                     (true, true)
@@ -264,7 +264,7 @@ fn the_assertions_hold_for_what_their_names_say() {
                 Ending::Lost => (false, false),
             };
             assert_eq!(
-                (books.is_balanced(), books.is_all_closed()),
+                (record.is_balanced(), record.is_all_closed()),
                 (is_balanced, is_all_closed),
                 "{ending}"
             );
@@ -298,8 +298,8 @@ fn what_was_not_closed_is_named() {
     for ending in [Ending::Closed, Ending::ClosedInBackground, Ending::Failed, Ending::HandedBack] {
         ledger.open("in order").end(ending);
     }
-    let books = ledger.snapshot();
-    let [lost, dropped] = &*books.last_unclosed else { panic!("{books}") };
+    let record = ledger.snapshot();
+    let [lost, dropped] = &*record.last_unclosed else { panic!("{record}") };
     assert_eq!((lost.ending, dropped.ending), (Ending::Lost, Ending::DroppedUnclosed));
     assert_eq!((&*lost.entry.what, &*dropped.entry.what), ("source 3 \"store-a\"", "source 4"));
     assert_eq!((lost.entry.location.file(), lost.entry.location.line()), (file!(), line));
@@ -328,14 +328,14 @@ fn of_what_was_not_closed_the_last_are_remembered() {
             kept += counted.bytes_current;
         }
     }
-    let books = ledger.snapshot();
-    let told: Vec<_> = books.last_unclosed.iter().map(|unclosed| &*unclosed.entry.what).collect();
+    let record = ledger.snapshot();
+    let told: Vec<_> = record.last_unclosed.iter().map(|unclosed| &*unclosed.entry.what).collect();
     let expected: Vec<_> = (84..100)
         .map(|number| format!("lost {number}"))
         .chain((84..100).map(|dropped| format!("dropped 99 {dropped}")))
         .collect();
     assert_eq!(told, expected);
-    assert_eq!((books.lost, books.dropped_unclosed), (100, 10_000));
+    assert_eq!((record.lost, record.dropped_unclosed), (100, 10_000));
     assert!(kept < 1_000, "{kept} bytes more are kept");
     assert!(LeakLedger::counts().snapshot().last_unclosed.is_empty());
 }
@@ -355,7 +355,7 @@ fn an_open_entry_fails_the_assertion_with_a_report() {
 }
 
 #[test]
-fn clones_share_the_books() {
+fn clones_share_the_records() {
     let ledger = LeakLedger::counts();
     let entry = ledger.clone().open("x");
     assert_eq!(ledger.snapshot().open, 1);
@@ -386,9 +386,9 @@ fn entries_of_many_threads_add_up() {
                 scope.spawn(|| {
                     for round in 0..500_usize {
                         let entry = ledger.open(round);
-                        let books = ledger.snapshot();
-                        assert!(books.open >= 1, "{books}");
-                        assert!(books.closed + books.failed + books.dropped_unclosed <= books.opened);
+                        let record = ledger.snapshot();
+                        assert!(record.open >= 1, "{record}");
+                        assert!(record.closed + record.failed + record.dropped_unclosed <= record.opened);
                         if round % 3 == 0 {
                             drop(entry);
                         } else {
@@ -399,7 +399,7 @@ fn entries_of_many_threads_add_up() {
             }
         });
         ledger.assert_balanced();
-        let books = ledger.snapshot();
-        assert_eq!((books.opened, books.dropped_unclosed), (2_000, 4 * 167));
+        let record = ledger.snapshot();
+        assert_eq!((record.opened, record.dropped_unclosed), (2_000, 4 * 167));
     }
 }

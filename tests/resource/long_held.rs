@@ -43,7 +43,7 @@ fn serve(load: Load, one_lost_in: Option<u64>) -> (Vec<usize>, Vec<usize>) {
     for minute in 0..2 * 1440 {
         out.remove(&minute);
         for _ in 0..load(minute) as u32 {
-            let lease = pool.lease(LEASE).expect("there is room");
+            let lease = pool.try_lease(LEASE).expect("there is room");
             leases += 1;
             if one_lost_in.is_some_and(|one_in| leases.is_multiple_of(one_in)) {
                 lost.push(lease);
@@ -83,17 +83,17 @@ fn all_that_was_lost_counts_from_the_second_look_on() {
 #[test]
 fn nothing_is_held_for_long_before_its_time() {
     let pool = builder().long_held_after(Duration::MAX).build().expect("a pool");
-    let _lease = pool.lease(LEASE).expect("there is room");
+    let _lease = pool.try_lease(LEASE).expect("there is room");
     looks_say(&pool, [0, 0, 0]);
     let pool = BytePool::builder().build().expect("a pool");
-    let _lease = pool.lease(LEASE).expect("there is room");
+    let _lease = pool.try_lease(LEASE).expect("there is room");
     looks_say(&pool, [0, 0, 0]);
 }
 
 #[test]
 fn printing_is_no_look() {
     let pool = builder().build().expect("a pool");
-    let _lease = pool.lease(LEASE).expect("there is room");
+    let _lease = pool.try_lease(LEASE).expect("there is room");
     for _ in 0..3 {
         assert!(format!("{pool:?}").contains("long_held_bytes: 0"));
     }
@@ -103,7 +103,7 @@ fn printing_is_no_look() {
 #[test]
 fn what_comes_back_is_taken_off_at_once() {
     let pool = builder().build().expect("a pool");
-    let mut leases = [(); 3].map(|()| pool.lease(2 * LEASE).expect("there is room"));
+    let mut leases = [(); 3].map(|()| pool.try_lease(2 * LEASE).expect("there is room"));
     looks_say(&pool, [0, 6 * LEASE, 6 * LEASE]);
     leases[0].try_resize(LEASE).expect("it shrinks");
     leases[1].try_resize(4 * LEASE).expect("there is room");
@@ -137,8 +137,8 @@ fn of_a_reservation_counts_what_it_never_went_below() {
 #[test]
 fn what_is_not_collected_is_held() {
     let pool = builder().budget_bytes(1 << 20).collect_within(Duration::MAX).build().expect("a pool");
-    let all = pool.lease(1 << 20).expect("there is room");
-    let Err(wait) = poll_times(pool.lease_wait(LEASE), 1) else { panic!("there is no room") };
+    let all = pool.try_lease(1 << 20).expect("there is room");
+    let Err(wait) = poll_times(pool.lease(LEASE), 1) else { panic!("there is no room") };
     drop(all);
     looks_say(&pool, [0, LEASE, LEASE]);
     let Ok(lease) = poll_times(wait, 1) else { panic!("it was granted") };

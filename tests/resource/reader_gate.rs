@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures::FutureExt;
 use losertree::LeakLedger;
 use losertree::resource::{GateClose, ReaderGate};
 use losertree_testkit::{CountingWaker, Random, assert_no_square};
@@ -46,10 +47,13 @@ fn closing_completes_when_the_last_reader_has_left() {
     let gate = ReaderGate::new("block 7");
     let mut readers: Vec<_> = (0..5).map(|_| gate.enter().unwrap()).collect();
     let task = CountingWaker::new();
+    drop(gate.close());
     let mut close = gate.close();
-    assert!(gate.is_closed(), "without having been polled");
+    assert!(!gate.is_closed(), "nobody has polled");
+    readers.push(gate.enter().unwrap());
     while readers.len() > 1 {
         assert!(!is_closed_for(&mut close, &task));
+        assert!(gate.is_closed() && gate.enter().is_err(), "from the first poll on");
         drop(readers.remove(readers.len() / 2));
         assert_eq!((task.wakes(), gate.pending()), (0, readers.len()), "somebody is inside");
     }
@@ -73,7 +77,7 @@ fn nobody_enters_a_closed_gate() {
     let ledger = LeakLedger::counts();
     let gate = ReaderGate::with_ledger("block 7", &ledger);
     let inside = gate.enter().unwrap();
-    drop(gate.close());
+    assert_eq!(gate.close().now_or_never(), None);
     let error = gate.enter().unwrap_err();
     assert_eq!(
         (&*error.name, error.to_string().as_str()),
@@ -143,13 +147,13 @@ fn a_reader_that_panics_leaves() {
 }
 
 #[test]
-fn readers_are_booked_while_they_are_inside() {
+fn readers_are_recorded_while_they_are_inside() {
     let ledger = LeakLedger::sites();
     let gate = ReaderGate::with_ledger(String::from("block 7"), &ledger);
     let line = line!() + 1;
     let reader = gate.enter_as("query 12").unwrap();
-    let books = ledger.snapshot();
-    let [open] = &*books.open_entries else { panic!("{books}") };
+    let record = ledger.snapshot();
+    let [open] = &*record.open_entries else { panic!("{record}") };
     assert_eq!(
         (&*open.what, open.location.file(), open.location.line()),
         ("reader of \"block 7\"", file!(), line)
@@ -334,9 +338,12 @@ fn guards_outlive_all_handles_of_the_gate() {
 fn printing() {
     let gate = ReaderGate::new("block 7");
     let guard = gate.enter().unwrap();
-    let shown = "ReaderGate { name: \"block 7\", is_closed: true, pending: 1, .. }";
-    assert_eq!(format!("{:?}", gate.close()), format!("GateClose {{ gate: {shown}, .. }}"));
-    assert_eq!(format!("{gate:?}"), shown);
+    for is_closed in [false, true] {
+        let shown = format!("ReaderGate {{ name: \"block 7\", is_closed: {is_closed}, pending: 1, .. }}");
+        assert_eq!(format!("{gate:?}"), shown);
+        assert_eq!(format!("{:?}", gate.close()), format!("GateClose {{ gate: {shown}, .. }}"));
+        assert_eq!(gate.close().now_or_never(), None);
+    }
     assert_eq!(format!("{guard:?}"), "ReaderGuard { gate: \"block 7\", .. }");
 }
 

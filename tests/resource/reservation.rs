@@ -1,6 +1,5 @@
 //! Memory that is not the pool's, charged against its budget: to the byte, in turn, and given back on every path.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -34,7 +33,7 @@ fn queue(reservation: &mut Reservation, bytes: usize) -> CountingWaker {
 }
 
 fn queued_lease(pool: &BytePool, len: usize) -> (LeaseWait, CountingWaker) {
-    let (mut wait, task) = (pool.lease_wait(len), CountingWaker::new());
+    let (mut wait, task) = (pool.lease(len), CountingWaker::new());
     assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&task.waker())).is_pending());
     (wait, task)
 }
@@ -64,11 +63,11 @@ fn what_is_admitted_is_charged_to_the_byte() {
 fn leases_and_reservations_share_one_budget() {
     let pool = pool();
     let mut reservation = holding(&pool, 61);
-    let PoolError::Exhausted { charge_bytes: 40, available_bytes: 39, .. } = pool.lease(40).unwrap_err()
+    let PoolError::Exhausted { charge_bytes: 40, available_bytes: 39, .. } = pool.try_lease(40).unwrap_err()
     else {
         panic!("39 are left");
     };
-    let lease = pool.lease(20).unwrap();
+    let lease = pool.try_lease(20).unwrap();
     let PoolError::Exhausted { charge_bytes: 20, available_bytes: 19, budget_bytes: 100, waiting: 0, .. } =
         reservation.try_grow(20).unwrap_err()
     else {
@@ -86,7 +85,7 @@ fn leases_and_reservations_share_one_budget() {
 #[test]
 fn idle_buffers_make_room() {
     let pool = pool();
-    drop((pool.lease(40).unwrap(), pool.lease(20).unwrap(), pool.lease(10).unwrap()));
+    drop((pool.try_lease(40).unwrap(), pool.try_lease(20).unwrap(), pool.try_lease(10).unwrap()));
     assert_eq!(pool.snapshot().idle_bytes, 70);
     let mut first = holding(&pool, 30);
     assert_eq!(pool.snapshot().idle_bytes, 70, "there is room beside them");
@@ -95,8 +94,8 @@ fn idle_buffers_make_room() {
     let held = holding(&pool, 60);
     assert_eq!(pool.snapshot().idle_bytes, 0);
     drop(held);
-    drop(pool.lease(40).unwrap());
-    let blocks = pool.lease(20).unwrap();
+    drop(pool.try_lease(40).unwrap());
+    let blocks = pool.try_lease(20).unwrap();
     let mut waiting = pool.reservation();
     let task = queue(&mut waiting, 69);
     drop(blocks);
@@ -149,7 +148,7 @@ fn more_than_a_number_is_too_large() {
     reservation.shrink(10);
     assert_eq!(poll(&mut other, usize::MAX), Poll::Ready(Ok(())));
     assert_eq!(pool.snapshot().used_bytes, usize::MAX);
-    assert!(pool.lease(1).is_err() && reservation.try_grow(1).is_err());
+    assert!(pool.try_lease(1).is_err() && reservation.try_grow(1).is_err());
 }
 
 /// Whoever grows in between may come to more than there is, for which no wait would help.
@@ -174,7 +173,7 @@ fn what_has_become_too_large_leaves_the_queue() {
 #[test]
 fn it_waits_in_turn() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (mut first, mut third) = (pool.reservation(), pool.reservation());
     let first_task = queue(&mut first, 70);
     let (second, second_task) = queued_lease(&pool, 40);
@@ -204,7 +203,7 @@ fn it_waits_in_turn() {
 #[test]
 fn cancelling_leaves_the_queue_or_passes_the_grant_on() {
     let pool = pool();
-    let held = pool.lease(80).unwrap();
+    let held = pool.try_lease(80).unwrap();
     let (mut first, mut second) = (holding(&pool, 10), pool.reservation());
     let first_task = queue(&mut first, 20);
     let second_task = queue(&mut second, 10);
@@ -263,8 +262,11 @@ fn dropping_gives_everything_back_and_leaves_the_queue() {
     let pool = pool.ledger(&ledger).build().unwrap();
     let line = line!() + 1;
     let mut first = pool.reservation();
-    let books = ledger.snapshot();
-    assert_eq!((&*books.open_entries[0].what, books.open_entries[0].location.line()), ("reservation", line));
+    let record = ledger.snapshot();
+    assert_eq!(
+        (&*record.open_entries[0].what, record.open_entries[0].location.line()),
+        ("reservation", line)
+    );
     first.try_grow(70).unwrap();
     let mut second = holding(&pool, 10);
     let panic = catch_unwind(AssertUnwindSafe(move || {
@@ -293,7 +295,7 @@ fn a_task_waits_for_what_another_gives_back() {
     let pool = pool();
     let (mut held, mut reservation) = (holding(&pool, 100), pool.reservation());
     block_on(async {
-        let wait = poll_fn(|cx| reservation.poll_grow(cx, 40));
+        let wait = reservation.grow(40);
         let give_back = async { held.shrink(40) };
         let (waited, ()) = futures::join!(wait, give_back);
         waited.unwrap();
@@ -302,11 +304,38 @@ fn a_task_waits_for_what_another_gives_back() {
 }
 
 #[test]
+fn waiting_to_grow_does_nothing_before_a_poll_and_is_given_up_by_a_drop() {
+    let pool = pool();
+    let (held, mut reservation) = (holding(&pool, 70), pool.reservation());
+    drop(reservation.grow(40));
+    assert_eq!((pool.snapshot().waiting, pool.snapshot().waits.count), (0, 0));
+
+    let task = CountingWaker::new();
+    let mut growing = Box::pin(reservation.grow(40));
+    assert!(growing.as_mut().poll(&mut Context::from_waker(&task.waker())).is_pending());
+    assert_eq!(pool.snapshot().waiting, 1);
+    let (_behind, behind_task) = queued_lease(&pool, 20);
+    drop(growing);
+    assert_eq!((task.wakes(), behind_task.wakes(), pool.snapshot().waiting), (0, 1, 0));
+    assert_eq!(reservation.bytes(), 0);
+
+    // What a call of `poll_grow` has begun it goes on with, in its place.
+    queue(&mut reservation, 30);
+    let (_last, _) = queued_lease(&pool, 10);
+    let waits = pool.snapshot().waits;
+    drop(held);
+    block_on(reservation.grow(30)).unwrap();
+    assert_eq!((reservation.bytes(), pool.snapshot().waits), (30, waits));
+    assert!(matches!(block_on(reservation.grow(71)), Err(PoolError::TooLarge { requested_bytes: 101, .. })));
+    assert_eq!(reservation.bytes(), 30);
+}
+
+#[test]
 fn printing() {
     let pool = pool();
     let mut reservation = holding(&pool, 70);
     assert_eq!(format!("{reservation:?}"), "Reservation { bytes: 70, waits_for: None, .. }");
-    let _held = pool.lease(20).unwrap();
+    let _held = pool.try_lease(20).unwrap();
     queue(&mut reservation, 30);
     assert_eq!(format!("{reservation:?}"), "Reservation { bytes: 70, waits_for: Some(30), .. }");
 }

@@ -1,4 +1,4 @@
-//! Pool, gate and ledger under real threads: whatever they do, the books are balanced in the end.
+//! Pool, gate and ledger under real threads: whatever they do, the ledger is balanced in the end.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,15 +27,15 @@ fn use_pool(pool: &BytePool, mut random: Random) {
         let len = random.below(257);
         let fill = u8::try_from(round % 251).unwrap();
         let lease = match random.below(4) {
-            0 => pool.lease(len).ok(),
+            0 => pool.try_lease(len).ok(),
             1 => {
                 // Polled once and given up, granted in between or not.
-                let mut wait = pin!(pool.lease_wait(len));
+                let mut wait = pin!(pool.lease(len));
                 let _ = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 thread::yield_now();
                 None
             }
-            _ => Some(block_on(pool.lease_wait(len)).unwrap()),
+            _ => Some(block_on(pool.lease(len)).unwrap()),
         };
         if let Some(mut lease) = lease {
             assert!(lease.is_empty() && lease.capacity() >= len);
@@ -104,7 +104,7 @@ fn the_pool_is_balanced_in_the_end() {
         assert!(figures.waits.count > 0 && figures.refusals.count > 0, "there was contention: {figures:?}");
         assert!(ledger.snapshot().is_all_closed());
         // Nothing is left that would keep the whole of it from being leased.
-        let _whole = [pool.lease(256).unwrap(), pool.lease(32).unwrap()];
+        let _whole = [pool.try_lease(256).unwrap(), pool.try_lease(32).unwrap()];
     }
 }
 

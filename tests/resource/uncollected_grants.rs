@@ -27,7 +27,7 @@ fn poll(wait: &mut LeaseWait, waker: &Waker) -> Poll<Result<ByteLease, PoolError
 /// A wait that is in the queue, and the count of its wake-ups.
 #[track_caller]
 fn queued(pool: &BytePool, len: usize) -> (LeaseWait, CountingWaker) {
-    let mut wait = pool.lease_wait(len);
+    let mut wait = pool.lease(len);
     let task = CountingWaker::new();
     assert!(poll(&mut wait, &task.waker()).is_pending());
     (wait, task)
@@ -51,43 +51,43 @@ fn figures(pool: &BytePool) -> (usize, usize, usize, usize) {
 }
 
 #[test]
-fn who_waits_is_in_the_books_from_the_first_poll() {
+fn who_waits_is_in_the_ledger_from_the_first_poll() {
     let ledger = LeakLedger::sites();
     let pool = builder().ledger(&ledger).collect_within(Duration::ZERO).build().unwrap();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let line = line!() + 1;
-    let mut wait = pool.lease_wait(33);
+    let mut wait = pool.lease(33);
     assert_eq!(ledger.snapshot().open, 1, "it has not begun");
     assert!(poll(&mut wait, Waker::noop()).is_pending());
     let of_wait = || {
-        let books = ledger.snapshot();
-        let mut entries = books.open_entries.iter();
-        let entry = entries.find(|entry| entry.what == "waiting for 40 bytes").expect("it is in the books");
+        let record = ledger.snapshot();
+        let mut entries = record.open_entries.iter();
+        let entry = entries.find(|entry| entry.what == "waiting for 40 bytes").expect("it is in the ledger");
         assert_eq!((entry.location.file(), entry.location.line()), (file!(), line));
-        (books.open, entry.last_use.map(|last| (last.doing, last.number)))
+        (record.open, entry.last_use.map(|last| (last.doing, last.number)))
     };
     assert_eq!(of_wait(), (2, None));
     drop(held);
     assert_eq!(of_wait(), (1, Some(("granted, not collected: bytes", Some(40)))));
     let snapshot = pool.snapshot();
     assert_eq!((snapshot.uncollected, snapshot.uncollected_bytes, snapshot.used_bytes), (1, 40, 40));
-    let other = pool.lease(80).unwrap();
+    let other = pool.try_lease(80).unwrap();
     assert_eq!(of_wait(), (2, Some(("absent, the grant was passed on: bytes", Some(40)))));
     assert!(poll(&mut wait, Waker::noop()).is_pending());
     assert_eq!(of_wait().1, Some(("waiting again for bytes", Some(40))));
     drop(other);
     let lease = taken(&mut wait).unwrap();
-    let books = ledger.snapshot();
-    assert_eq!((books.open, &*books.open_entries[0].what), (1, "lease of 40 bytes"));
-    assert_eq!(books.open_entries[0].location.line(), line);
+    let record = ledger.snapshot();
+    assert_eq!((record.open, &*record.open_entries[0].what), (1, "lease of 40 bytes"));
+    assert_eq!(record.open_entries[0].location.line(), line);
     drop((lease, wait));
     ledger.assert_all_closed();
 
     // A wait that is given up has ended in order.
-    let _held = pool.lease(100).unwrap();
+    let _held = pool.try_lease(100).unwrap();
     drop(queued(&pool, 1));
-    let books = ledger.snapshot();
-    assert_eq!((books.open, books.dropped_unclosed), (1, 0));
+    let record = ledger.snapshot();
+    assert_eq!((record.open, record.dropped_unclosed), (1, 0));
 }
 
 /// The other users of a pool, who have something to give back and wait for more than there is.
@@ -105,12 +105,12 @@ fn each_use_passes_on_what_others_wait_for() {
         ("a snapshot", |pool, _, _| assert_eq!(pool.snapshot().absent, 1)),
         ("a poll of the wait", |_, _, next| assert!(taken(next).is_some())),
         ("the first poll of a wait", |pool, others, _| {
-            let mut wait = pool.lease_wait(100);
+            let mut wait = pool.lease(100);
             assert!(taken(&mut wait).is_none());
             others.waits.push(wait);
         }),
         ("a wait that is given up", |_, others, _| others.waits.clear()),
-        ("a lease", |pool, _, _| assert!(pool.lease(100).is_err())),
+        ("a lease", |pool, _, _| assert!(pool.try_lease(100).is_err())),
         ("a growth", |_, others, _| assert!(others.reservation.try_grow(90).is_err())),
         ("a growth that waits", |_, others, _| {
             assert!(others.reservation.poll_grow(&mut Context::from_waker(Waker::noop()), 90).is_pending());
@@ -121,8 +121,8 @@ fn each_use_passes_on_what_others_wait_for() {
     for (name, use_pool) in uses {
         let pool = pool();
         let mut others = Others { lease: None, reservation: pool.reservation(), waits: Vec::new() };
-        let held = pool.lease(80).unwrap();
-        others.lease = Some(pool.lease(10).unwrap());
+        let held = pool.try_lease(80).unwrap();
+        others.lease = Some(pool.try_lease(10).unwrap());
         others.reservation.try_grow(1).unwrap();
         let (mut parked, parked_task) = queued(&pool, 80);
         let (mut next, next_task) = queued(&pool, 40);
@@ -146,15 +146,15 @@ fn each_use_passes_on_what_others_wait_for() {
 fn where_nobody_waits_a_lease_or_a_growth_gets_it() {
     let pool = pool();
     let granted = |len| {
-        let held = pool.lease(100).unwrap();
+        let held = pool.try_lease(100).unwrap();
         let parked = queued(&pool, len);
         drop(held);
         parked
     };
     let (mut parked, task) = granted(80);
-    drop(pool.lease(20).unwrap());
+    drop(pool.try_lease(20).unwrap());
     assert_eq!(figures(&pool), (1, 80, 0, 0), "there is room beside it");
-    let lease = pool.lease(40).unwrap();
+    let lease = pool.try_lease(40).unwrap();
     assert_eq!(figures(&pool), (0, 0, 1, 0));
     assert!(taken(&mut parked).is_none());
     assert_eq!((figures(&pool), task.wakes()), ((0, 0, 0, 1), 1));
@@ -167,8 +167,8 @@ fn where_nobody_waits_a_lease_or_a_growth_gets_it() {
     assert_eq!(figures(&pool), (0, 0, 1, 0));
     drop((reservation, parked));
 
-    let mut lease = pool.lease(10).unwrap();
-    let mut held = pool.lease(80).unwrap();
+    let mut lease = pool.try_lease(10).unwrap();
+    let mut held = pool.try_lease(80).unwrap();
     let (_parked, _) = queued(&pool, 80);
     held.try_resize(1).unwrap();
     assert_eq!(figures(&pool), (1, 80, 0, 0));
@@ -180,10 +180,10 @@ fn where_nobody_waits_a_lease_or_a_growth_gets_it() {
 #[test]
 fn who_comes_back_is_in_front_of_all_who_came_later() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let [(mut first, _), (mut second, _), (mut third, _)] = [40, 40, 20].map(|len| queued(&pool, len));
     drop(held);
-    let mut late = pool.lease(20).unwrap();
+    let mut late = pool.try_lease(20).unwrap();
     assert_eq!(figures(&pool), (2, 60, 1, 0), "the oldest grant was taken back");
     late.try_resize(80).unwrap();
     late.try_resize(100).unwrap();
@@ -213,12 +213,12 @@ fn who_comes_back_is_in_front_of_all_who_came_later() {
 #[test]
 fn what_nobody_needs_is_kept() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (mut parked, _) = queued(&pool, 40);
     drop(held);
     for _ in 0..3 {
         let _ = pool.snapshot();
-        drop(pool.lease(40).unwrap());
+        drop(pool.try_lease(40).unwrap());
     }
     assert_eq!(figures(&pool), (1, 40, 0, 0));
     assert!(taken(&mut parked).is_some());
@@ -229,11 +229,11 @@ fn what_nobody_needs_is_kept() {
 #[test]
 fn no_more_is_taken_back_than_is_needed() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let mut parked: Vec<_> = (0..10).map(|_| queued(&pool, 10)).collect();
     drop(held);
     assert_eq!(figures(&pool), (10, 100, 0, 0));
-    let lease = pool.lease(33).unwrap();
+    let lease = pool.try_lease(33).unwrap();
     assert_eq!(figures(&pool), (6, 60, 4, 0));
     let collected: Vec<_> = parked.iter_mut().filter_map(|(wait, _)| taken(wait)).collect();
     // Each of the four who have come back has taken from one who has not.
@@ -249,7 +249,7 @@ fn the_time_counts_from_the_grant() {
     let patient = builder().collect_within(Duration::MAX).build().unwrap();
     let hasty = builder().collect_within(Duration::from_millis(5)).build().unwrap();
     for (pool, is_passed_on) in [(patient, false), (hasty, true)] {
-        let held = pool.lease(100).unwrap();
+        let held = pool.try_lease(100).unwrap();
         let (_parked, _) = queued(&pool, 100);
         // It has waited for longer than that before it is granted anything.
         thread::sleep(Duration::from_millis(10));
@@ -261,17 +261,17 @@ fn the_time_counts_from_the_grant() {
     }
     // The default is long enough for a test.
     let pool = builder().build().unwrap();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (mut wait, _) = queued(&pool, 100);
     drop(held);
-    let is_passed_on = pool.lease(100).is_ok();
+    let is_passed_on = pool.try_lease(100).is_ok();
     assert!(!is_passed_on || taken(&mut wait).is_some());
 }
 
 #[test]
 fn an_absent_waiter_can_go() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (parked, task) = queued(&pool, 100);
     let mut reservation = pool.reservation();
     drop(held);
@@ -284,7 +284,7 @@ fn an_absent_waiter_can_go() {
     let mut parked = pool.reservation();
     assert!(parked.poll_grow(&mut Context::from_waker(Waker::noop()), 60).is_pending());
     drop(reservation);
-    let lease = pool.lease(80).unwrap();
+    let lease = pool.try_lease(80).unwrap();
     assert_eq!((figures(&pool), parked.bytes()), ((0, 0, 1, 0), 0));
     assert!(parked.poll_grow(&mut Context::from_waker(Waker::noop()), 60).is_pending());
     assert_eq!(figures(&pool), (0, 0, 0, 1));
@@ -293,7 +293,7 @@ fn an_absent_waiter_can_go() {
     let mut absent = pool.reservation();
     assert!(absent.poll_grow(&mut Context::from_waker(Waker::noop()), 60).is_pending());
     drop(parked);
-    drop(pool.lease(80).unwrap());
+    drop(pool.try_lease(80).unwrap());
     absent.cancel_grow();
     assert_eq!((figures(&pool), pool.snapshot().used_bytes), ((0, 0, 0, 0), 0));
 }
@@ -311,10 +311,10 @@ impl<F: Fn() + Send + Sync> Wake for Acting<F> {
 #[test]
 fn who_is_woken_may_use_the_pool() {
     let pool = pool();
-    let held = pool.lease(100).unwrap();
+    let held = pool.try_lease(100).unwrap();
     let (_parked, _) = queued(&pool, 100);
     let taken = Arc::new(Mutex::new(None));
-    let next = Arc::new(Mutex::new(pool.lease_wait(60)));
+    let next = Arc::new(Mutex::new(pool.lease(60)));
     let waker = Waker::from(Arc::new(Acting({
         let (taken, next) = (Arc::clone(&taken), Arc::clone(&next));
         move || {
@@ -324,7 +324,7 @@ fn who_is_woken_may_use_the_pool() {
     })));
     assert!(poll(&mut next.lock().unwrap(), &waker).is_pending());
     drop(held);
-    let error = pool.lease(100).unwrap_err();
+    let error = pool.try_lease(100).unwrap_err();
     assert!(matches!(error, PoolError::Exhausted { available_bytes: 20, waiting: 0, .. }), "{error}");
     assert_eq!(taken.lock().unwrap().take().unwrap().capacity(), 80);
 }
@@ -338,7 +338,7 @@ fn many_waiters_cost_no_square() {
         let mut held = pool.reservation();
         held.try_grow(1 << 40).unwrap();
         let task = CountingWaker::new();
-        let mut waits: Vec<_> = (0..waiters).map(|_| pool.lease_wait(1)).collect();
+        let mut waits: Vec<_> = (0..waiters).map(|_| pool.lease(1)).collect();
         assert!(!waits.iter_mut().any(|wait| poll(wait, &task.waker()).is_ready()));
         Random::seed(waiters as u64).shuffle(&mut waits);
         (held, waits)
@@ -362,14 +362,14 @@ fn many_absent_waiters_cost_no_square() {
     let prepare = |waiters| {
         let pool = BytePool::builder().smallest_bytes(1).largest_bytes(1).budget_bytes(waiters);
         let pool = pool.collect_within(Duration::ZERO).build().unwrap();
-        let held: Vec<_> = (0..waiters).map(|_| pool.lease(1).unwrap()).collect();
+        let held: Vec<_> = (0..waiters).map(|_| pool.try_lease(1).unwrap()).collect();
         let mut waits: Vec<_> = (0..waiters).map(|_| queued(&pool, 1).0).collect();
         drop(held);
         Random::seed(waiters as u64).shuffle(&mut waits);
         (pool, waits)
     };
     assert_no_square(3_000, prepare, |(pool, mut waits)| {
-        let leases: Vec<_> = (0..waits.len()).map(|_| pool.lease(1).unwrap()).collect();
+        let leases: Vec<_> = (0..waits.len()).map(|_| pool.try_lease(1).unwrap()).collect();
         assert_eq!(pool.snapshot().absent, waits.len());
         assert!(!waits.iter_mut().any(|wait| taken(wait).is_some()));
         drop(leases);

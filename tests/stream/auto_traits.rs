@@ -132,7 +132,7 @@ fn errors_are_errors() {
 }
 
 #[test]
-fn books_and_errors_cross_a_caught_panic() {
+fn ledgers_and_errors_cross_a_caught_panic() {
     unwind_safe::<LeakLedger>();
     unwind_safe::<LedgerEntry>();
     unwind_safe::<BytePool>();

@@ -81,7 +81,7 @@ impl Background {
     }
 }
 
-/// A merge in the books.
+/// A merge in the ledger.
 fn merge_of(stage: &Stage, scripts: impl IntoIterator<Item = Script<u64>>, ledger: &LeakLedger) -> Merge {
     ProxyResponseLoserTree::builder().sources(stage.sources(scripts)).ledger(ledger).build()
 }
@@ -110,9 +110,9 @@ impl Told {
 }
 
 /// How many were closed in order, in the background and dropped unclosed.
-fn endings(books: &LedgerSnapshot) -> [u64; 3] {
-    assert_eq!((books.open, books.lost), (0, 0), "{books}");
-    [books.closed, books.closed_in_background, books.dropped_unclosed]
+fn endings(record: &LedgerSnapshot) -> [u64; 3] {
+    assert_eq!((record.open, record.lost), (0, 0), "{record}");
+    [record.closed, record.closed_in_background, record.dropped_unclosed]
 }
 
 fn poll_close<S: Source + Unpin>(source: &mut S) -> Poll<Result<(), CloseError<S::Error>>> {
@@ -153,7 +153,7 @@ fn a_merge_is_closed_wherever_it_is_dropped() {
     }
 }
 
-/// All levels are booked as what they are.
+/// All levels are recorded as what they are.
 #[test]
 fn a_merge_of_merges_is_closed_in_the_background_through_all_levels() {
     for seed in 0..20 {
@@ -355,7 +355,7 @@ fn a_timer_that_panics_costs_no_more_than_the_timer() {
 }
 
 #[test]
-fn errors_are_told_and_are_in_the_books() {
+fn errors_are_told_and_are_in_the_ledger() {
     let (stage, background, ledger, told) =
         (Stage::new(), Background::new(0), LeakLedger::sites(), Told::default());
     // One is met before and not yielded, two in closing.
@@ -402,10 +402,10 @@ fn sources_that_panic_in_the_background_cost_themselves_only() {
         background.run(&stage, seed);
         assert_eq!((background.tasks.alive(), background.closer.closings()), (0, 0));
         assert_eq!(told.only(), BackgroundError::Panicked);
-        let books = ledger.snapshot();
-        // One whose drop panics is booked so too, though it was closed.
-        assert_eq!((books.open, books.lost, books.dropped_unclosed), (0, 0, 6), "{books}");
-        assert_eq!(books.closed + books.closed_in_background, 3);
+        let record = ledger.snapshot();
+        // One whose drop panics is recorded so too, though it was closed.
+        assert_eq!((record.open, record.lost, record.dropped_unclosed), (0, 0, 6), "{record}");
+        assert_eq!(record.closed + record.closed_in_background, 3);
         stage.log().assert_released();
         for (index, source) in stage.log().sources().iter().enumerate() {
             assert_eq!(source.close.is_complete(), index % 3 != 0, "source {index}");
@@ -614,7 +614,7 @@ fn guarded_sources_are_merged_and_taken_out() {
 
 /// What is closed in the background and drops what it should have closed has lost that, as anywhere else.
 #[test]
-fn what_is_lost_in_the_background_is_booked_as_lost() {
+fn what_is_lost_in_the_background_is_recorded_as_lost() {
     let (stage, background, ledger) = (Stage::new(), Background::new(0), LeakLedger::sites());
     // This passes no question on, so the merge behind it is not closed.
     let mut inner = merge_of(&stage, [Script::of([1, 2]), Script::of([3])], &ledger);
@@ -624,8 +624,8 @@ fn what_is_lost_in_the_background_is_booked_as_lost() {
         &background.closer,
     ));
     background.run(&stage, 0);
-    let books = ledger.snapshot();
-    assert_eq!((books.lost, books.closed_in_background, books.open), (2, 1, 0), "{books}");
+    let record = ledger.snapshot();
+    assert_eq!((record.lost, record.closed_in_background, record.open), (2, 1, 0), "{record}");
 }
 
 /// The same of something that says that it is closed, and has not closed what is in it; wherever it is closed.
@@ -650,8 +650,8 @@ fn what_is_closed_without_what_is_in_it_has_lost_that() {
         }
         drop(guard);
         background.run(&stage, 0);
-        let books = ledger.snapshot();
-        assert_eq!((books.lost, books.open), (1, 0), "{books}");
+        let record = ledger.snapshot();
+        assert_eq!((record.lost, record.open), (1, 0), "{record}");
     }
 }
 

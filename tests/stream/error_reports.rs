@@ -55,7 +55,7 @@ fn any_error_that_can_be_printed_is() {
 #[test]
 fn no_cause_is_printed_twice() {
     let pool = BytePool::builder().budget_bytes(1 << 20).build().unwrap();
-    let refused: PoolError = pool.lease(2 << 20).unwrap_err();
+    let refused: PoolError = pool.try_lease(2 << 20).unwrap_err();
     let causes = [
         Cause::OutOfOrder { position: 3 },
         Cause::Incomplete("a shard is missing".into()),

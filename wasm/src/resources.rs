@@ -12,8 +12,8 @@ pub(crate) fn a_pool() {
     let pool =
         BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(64).build().expect("a budget");
     let mut cx = Context::from_waker(Waker::noop());
-    let lease = pool.lease(64).expect("all is free");
-    let mut waiting = pin!(pool.lease_wait(16));
+    let lease = pool.try_lease(64).expect("all is free");
+    let mut waiting = pin!(pool.lease(16));
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     let mut reservation = pool.reservation();
     assert!(reservation.poll_grow(&mut cx, 64).is_pending());
@@ -33,7 +33,8 @@ pub(crate) fn a_pool() {
 pub(crate) fn a_gate() {
     let gate = ReaderGate::new("block 7");
     let reader = gate.enter_as("a query").expect("the gate is open");
-    let close = gate.close();
+    let mut close = pin!(gate.close());
+    assert!(close.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     assert_eq!(gate.closing_for(), Some(Duration::ZERO));
     assert_eq!(gate.readers()[0].age, Duration::ZERO);
     drop(reader);

@@ -31,7 +31,7 @@ impl Block {
     /// Lets a query read the block, or have that fail after so many series. The gate is entered at once; nothing is
     /// read and no memory is leased before the store is opened.
     ///
-    /// The books name the line of the caller.
+    /// The ledger names the line of the caller.
     ///
     /// # Closing
     ///
@@ -47,7 +47,7 @@ impl Block {
         let guard = self.gate.enter_as(query)?;
         let (block, pool) = (Arc::clone(self), pool.clone());
         Ok(Store::new(self.files.name.to_string(), async move {
-            let window = pool.lease_wait(WINDOW_BYTES).await;
+            let window = pool.lease(WINDOW_BYTES).await;
             let window = window.map_err(|error| block.files.index.error(0, error))?;
             let index = IndexReader::new(&block.files, window);
             let reader = Reader { index, pool, fails_after, block, _guard: guard };
@@ -77,7 +77,7 @@ impl Reader {
         let error = |problem| chunks.error(entry.chunk_offset, problem);
         let chunk_len = entry.chunk_len as usize;
         let frame_len = chunk_len + CRC_BYTES;
-        let mut lease = self.pool.lease_wait(frame_len).await.map_err(|refused| error(refused.into()))?;
+        let mut lease = self.pool.lease(frame_len).await.map_err(|refused| error(refused.into()))?;
         let read = lease.read_from(chunks.at(entry.chunk_offset), frame_len);
         read.map_err(|failed| error(failed.into()))?;
         sealed(&lease).ok_or_else(|| error(Problem::Checksum))?;

@@ -231,9 +231,9 @@ impl<'a> Verdict<'a> {
             };
             expected[ending] += 1;
         }
-        let books = self.ledger.snapshot();
-        assert_eq!([books.closed, books.failed, books.handed_back, books.dropped_unclosed], expected);
-        assert_eq!(books.opened, sources.len() as u64);
+        let record = self.ledger.snapshot();
+        assert_eq!([record.closed, record.failed, record.handed_back, record.dropped_unclosed], expected);
+        assert_eq!(record.opened, sources.len() as u64);
     }
 
     /// Asserts that each error that was told of has happened, once; and the other way round if the merge was

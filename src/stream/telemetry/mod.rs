@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use self::metrics::{ChildMetrics, MergeMetrics};
 use self::spans::{ChildSpan, MergeSpan};
-use crate::SourceId;
 use crate::contain_panic::contain_panic;
 use crate::error::Phase;
 use crate::resource::{Ending, LeakLedger, LedgerEntry};
+use crate::source_id::SourceId;
 use crate::stream::SourceEnd;
 
 /// Tells when a merge ends, once.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::MergeEnd;
-use crate::SourceId;
 use crate::error::Phase;
 use crate::resource::Ending;
+use crate::source_id::SourceId;
 use crate::stream::SourceEnd;
 
 pub(super) struct MergeSpan;

@@ -8,9 +8,9 @@ use tracing::field::Empty;
 use tracing::{Span, debug, error, info_span, warn};
 
 use super::MergeEnd;
-use crate::SourceId;
 use crate::error::Phase;
 use crate::resource::Ending;
+use crate::source_id::SourceId;
 use crate::stream::SourceEnd;
 
 pub(super) struct MergeSpan(Span);

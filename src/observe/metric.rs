@@ -5,7 +5,7 @@ use metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit};
 
 /// A metric: its name and what it means.
 #[derive(Debug)]
-pub(crate) struct Figure {
+pub(crate) struct Metric {
     name: &'static str,
     kind: Kind,
     unit: Unit,
@@ -21,7 +21,7 @@ enum Kind {
     Histogram,
 }
 
-impl Figure {
+impl Metric {
     pub(crate) fn counter(&self, instance: &Arc<str>) -> Counter {
         metrics::counter!(self.name, self.labels(instance))
     }
@@ -69,22 +69,30 @@ impl Figure {
     }
 }
 
-macro_rules! figures {
+/// Describes every metric, with its unit, to the recorder that is installed.
+///
+/// A [`Publisher`](super::Publisher) does so each time it publishes. Call this where there is none, after the
+/// recorder was installed.
+pub fn describe() {
+    names::ALL.iter().for_each(Metric::describe);
+}
+
+macro_rules! metrics {
     ($($constant:ident: $kind:ident, $unit:ident, $label:literal, $name:literal, $help:literal;)*) => {
-        /// The metrics. Keep `docs/metrics.md` in step; `tests/metrics.rs` compares them.
+        /// All metrics. Keep `docs/metrics.md` in step; `tests/metrics.rs` compares them.
         pub(crate) mod names {
             use metrics::Unit;
-            use super::{Figure, Kind};
+            use super::{Metric, Kind};
 
-            $(pub(crate) const $constant: Figure =
-                Figure { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help, label: $label };)*
+            $(pub(crate) const $constant: Metric =
+                Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, help: $help, label: $label };)*
 
-            pub(in crate::observe) const ALL: &[Figure] = &[$($constant),*];
+            pub(in crate::observe) const ALL: &[Metric] = &[$($constant),*];
         }
     };
 }
 
-figures! {
+metrics! {
     POOL_BUDGET: Gauge, Bytes, "pool", "losertree_pool_budget_bytes", "What the pool may hold.";
     POOL_USED: Gauge, Bytes, "pool", "losertree_pool_used_bytes", "What is leased or reserved.";
     POOL_RESERVED: Gauge, Bytes, "pool", "losertree_pool_reserved_bytes", "What of it is reserved.";
