@@ -190,8 +190,10 @@ pub use merge::{
 pub use merge::{par_merge_runs, par_merge_runs_with};
 #[cfg(feature = "resource")]
 pub use resource::LeakLedger;
+#[cfg(feature = "response")]
+pub use response::{Response, Warning};
 #[cfg(feature = "series")]
-pub use series::{Chunk, Labels, LabelsBuilder, Response, Series, Warning};
+pub use series::{Chunk, Labels, LabelsBuilder, Series};
 pub use source_id::{SourceId, SourcePath};
 #[cfg(feature = "stream")]
 pub use stream::{

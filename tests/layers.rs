@@ -66,8 +66,6 @@ const CYCLES: &[(&str, &str, &str)] = &[
         "a set is made of a store, which may have options of its own",
     ),
     ("stream/adaptors", "stream/source", "a source makes its adaptors, which are sources"),
-    ("stream/telemetry/metrics", "stream/telemetry", "telemetry tells its metrics how a merge has ended"),
-    ("stream/telemetry/spans", "stream/telemetry", "telemetry tells its spans how a merge has ended"),
 ];
 
 fn root() -> PathBuf {

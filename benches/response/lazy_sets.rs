@@ -71,7 +71,7 @@ where
 {
     let options = ResponseSetOptions::new()
         .buffer_frames(BUFFER)
-        .order(SeriesOrder::Trusted)
+        .series_order(SeriesOrder::Trusted)
         .spawn_with(|task| drop(tokio::spawn(task)));
     let mut merge = ProxyResponseLoserTree::new(stores.map(|store| ResponseSet::new(store, &options)));
     while let Some(response) = merge.next().await {

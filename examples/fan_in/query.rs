@@ -55,8 +55,8 @@ pub(crate) async fn run(
 ) -> Outcome {
     let sets = ResponseSetOptions::new()
         .retrieval(RetrievalStrategy::Eager)
-        .order(SeriesOrder::Sorted)
-        .without_labels(args.replica_labels.iter().cloned());
+        .series_order(SeriesOrder::Sorted)
+        .without_replica_labels(args.replica_labels.iter().cloned());
     let mut query = ProxyQuery::builder()
         .stores(stores)
         .response_sets(sets)

@@ -7,9 +7,10 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
+use super::response::Response;
 use super::unpack::{POLL_BUDGET, Unpack};
 use crate::error::{CloseError, SourceError};
-use crate::series::{Response, Series};
+use crate::series::Series;
 use crate::stream::Closable;
 
 pin_project! {
@@ -24,7 +25,7 @@ pin_project! {
         next: Option<St::Item>,
         max_series: usize,
         max_bytes: usize,
-        is_prompt: bool,
+        is_ready_only: bool,
     }
 }
 
@@ -40,7 +41,7 @@ pin_project! {
 /// Everything keeps its order: a batch ends where a warning, hints or an error comes.
 ///
 /// While the stream is pending, a batch that is not full is held back, which makes the batches depend on the
-/// series alone. [`prompt`](Batches::prompt) does not wait.
+/// series alone. [`prompt`](Batches::ready_only) does not wait.
 ///
 /// # Complexity
 ///
@@ -89,7 +90,7 @@ where
         next: None,
         max_series,
         max_bytes,
-        is_prompt: false,
+        is_ready_only: false,
     }
 }
 
@@ -98,8 +99,8 @@ impl<St: Stream> Batches<St> {
     ///
     /// Series then arrive sooner, and in smaller batches if the stream is slower than who reads them: of no more
     /// than 128 in any case, which is what one poll takes.
-    pub fn prompt(self) -> Self {
-        Self { is_prompt: true, ..self }
+    pub fn ready_only(self) -> Self {
+        Self { is_ready_only: true, ..self }
     }
 
     /// Returns the stream.
@@ -160,7 +161,7 @@ where
                     Poll::Ready(next) => next,
                     // Where only closing is left, a source may wait for what is held here.
                     Poll::Pending
-                        if !this.batch.is_empty() && (*this.is_prompt || this.unpacked.is_closing()) =>
+                        if !this.batch.is_empty() && (*this.is_ready_only || this.unpacked.is_closing()) =>
                     {
                         break None;
                     }

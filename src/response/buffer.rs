@@ -3,10 +3,10 @@ use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 
 use super::received::Received;
+use super::response::Response;
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::resource::Reservation;
-use crate::series::Response;
 use crate::sync::{Mutex, MutexGuard};
 
 /// A frame on its way from a store to the merge, and its size.

@@ -10,11 +10,12 @@ use futures::task::AtomicWaker;
 
 use super::buffer::{Frame, Given};
 use super::received::Received;
+use super::response::Response;
 use super::response_set::{ResponseSetOptions, StoreWarnings};
 use super::timers::{Instant, Timers};
 use crate::contain_panic::contain_panic;
 use crate::error::{Cause, Phase, SourceError, Timeout};
-use crate::series::{Chunk, Response};
+use crate::series::Chunk;
 use crate::stream::{PollClose, Source, drop_closed};
 
 /// What receives from one store: opens it, waits for its frames no longer than it may take, counts them, and

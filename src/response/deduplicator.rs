@@ -7,9 +7,10 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
+use super::response::Response;
 use super::unpack::{POLL_BUDGET, Unpack};
 use crate::error::CloseError;
-use crate::series::{Chunk, Labels, Response, Series};
+use crate::series::{Chunk, Labels, Series};
 use crate::stream::{Closable, ProxyResponseLoserTree, Source};
 
 pin_project! {

@@ -7,11 +7,12 @@ use std::vec;
 
 use super::buffer::Frame;
 use super::received::Received;
+use super::response::Response;
 use super::sorted_client::SortedClient;
 use super::unpack::POLL_BUDGET;
 use crate::error::{CloseError, SourceError};
 use crate::resource::Reservation;
-use crate::series::{Response, Series};
+use crate::series::Series;
 use crate::stream::{Counters, PollClose, PollNext, Source};
 
 /// A store's answer that is received as a whole and then given. Made by
@@ -26,7 +27,7 @@ use crate::stream::{Counters, PollClose, PollNext, Source};
 /// # Bounds
 ///
 /// It holds at most as many bytes of series as [the options
-/// say](super::ResponseSetOptions::hold_limit_bytes). With a pool, they are charged to its budget until the set is
+/// say](super::ResponseSetOptions::sort_buffer_bytes). With a pool, they are charged to its budget until the set is
 /// closed or dropped.
 ///
 /// # Complexity

@@ -10,13 +10,14 @@ use futures::future::BoxFuture;
 
 use super::buffer::{Awaited, Buffer, Capacity, Demand, Frame, Frames, Stopped, Taken, wake_one};
 use super::received::Received;
+use super::response::Response;
 use super::sorted_client::SortedClient;
 use super::timers::{Alarm, Instant, now};
 use super::unpack::POLL_BUDGET;
 use crate::contain_panic::contain_panic;
 use crate::error::{Cause, CloseError, SourceError};
 use crate::resource::BytePool;
-use crate::series::{Response, Series};
+use crate::series::Series;
 use crate::stream::{Counters, PollClose, PollNext, Source};
 use crate::sync::{Arc, Mutex};
 
@@ -31,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// # Buffer
 ///
 /// What has been received and not been merged is bounded by frames and by bytes, unless series [have to be held
-/// back](super::SeriesOrder), which has [a bound of its own](super::ResponseSetOptions::hold_limit_bytes) and gives them as
+/// back](super::SeriesOrder), which has [a bound of its own](super::ResponseSetOptions::sort_buffer_bytes) and gives them as
 /// one frame. In memory at a time are at most the bytes of the buffer and one frame more, which the store has given and
 /// for which there is no room yet; a frame that is larger than the buffer is let in when the buffer is empty. No frame is larger
 /// than [its limit](super::ResponseSetOptions::frame_limit_bytes).

@@ -6,9 +6,9 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
+use super::response::Response;
 use super::unpack::POLL_BUDGET;
 use crate::error::CloseError;
-use crate::series::Response;
 use crate::stream::{Closable, ask_to_finish};
 
 pin_project! {

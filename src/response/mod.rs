@@ -30,7 +30,7 @@
 //! | receive in the background, within bounds | [`ResponseSetOptions`], [`LazyResponseSet`] |
 //! | receive as a whole | [`RetrievalStrategy::Eager`], [`EagerResponseSet`] |
 //! | give up on slow stores | `open_timeout`, `frame_timeout` and others of [`ResponseSetOptions`] (feature `tokio`) |
-//! | take replica labels off | [`ResponseSetOptions::without_labels`], [`SeriesOrder`] |
+//! | take replica labels off | [`ResponseSetOptions::without_replica_labels`], [`SeriesOrder`] |
 //! | leave out the series of other shards | [`ShardMatcher`] |
 //! | go on without stores that fail | [`PartialResponseStrategy::Warn`] |
 //! | make one series of its replicas | [`deduplicate`], or of a merge [its method](Deduplicate) |
@@ -52,6 +52,8 @@ mod lazy_response_set;
 mod limit;
 mod proxy_query;
 mod received;
+#[allow(clippy::module_inception)]
+mod response;
 mod response_set;
 mod shard_matcher;
 mod sorted_client;
@@ -66,6 +68,7 @@ pub use lazy_response_set::LazyResponseSet;
 pub use limit::{ResponseLimit, limit};
 pub use proxy_query::{PartialResponseStrategy, ProxyQuery, ProxyQueryBuilder};
 pub use received::{Received, ResponseStats, empty_sources};
+pub use response::{Response, Warning};
 pub use response_set::{ResponseSet, ResponseSetOptions, RetrievalStrategy, SeriesOrder, StoreWarnings};
 pub use shard_matcher::{ShardError, ShardMatcher};
 pub use store::Store;

@@ -10,11 +10,11 @@ use futures::stream::FusedStream;
 use super::batches::{Batches, batches};
 use super::deduplicator::{Deduplicate, ResponseDeduplicator};
 use super::limit::{ResponseLimit, limit};
+use super::response::Response;
 use super::response_set::{ResponseSet, ResponseSetOptions};
 use super::store::Store;
 use crate::error::{CloseError, SourceError};
 use crate::resource::LeakLedger;
-use crate::series::Response;
 use crate::stream::{
     Closable, Close, Counters, MergeSource, MergeStats, Nested, ProxyResponseLoserTree, Source,
 };
@@ -129,11 +129,11 @@ where
 }
 
 impl<S: Source<Item = Response> + Unpin> ProxyQuery<S> {
-    pub(super) fn new(answer: Limited<S>, batch: Option<(usize, usize)>, is_prompt: bool) -> Self {
+    pub(super) fn new(answer: Limited<S>, batch: Option<(usize, usize)>, is_ready_only: bool) -> Self {
         let answer = match batch {
             Some((max_series, max_bytes)) => {
                 let batches = batches(answer, max_series, max_bytes);
-                Answer::InBatches(if is_prompt { batches.prompt() } else { batches })
+                Answer::InBatches(if is_ready_only { batches.ready_only() } else { batches })
             }
             None => Answer::Singly(answer),
         };
@@ -332,7 +332,7 @@ impl<S: Source<Item = Response> + Unpin> fmt::Debug for ProxyQuery<S> {
 /// | [`partial_response`](Self::partial_response) | [`PartialResponseStrategy::Abort`] |
 /// | [`limit`](Self::limit) | none |
 /// | [`batches`](Self::batches) | none: single series |
-/// | [`prompt_batches`](Self::prompt_batches) | a batch is yielded when it is full, or nothing more comes |
+/// | [`ready_batches`](Self::ready_batches) | a batch is yielded when it is full, or nothing more comes |
 /// | [`times`](Self::times) | not taken |
 /// | [`ledger`](Self::ledger) | none kept |
 /// | [`name`](Self::name) | none |
@@ -343,7 +343,7 @@ pub struct ProxyQueryBuilder<S: Source> {
     strategy: PartialResponseStrategy,
     limit: u64,
     batch: Option<(usize, usize)>,
-    is_prompt: bool,
+    is_ready_only: bool,
     is_timed: bool,
     ledger: LeakLedger,
     name: Option<Arc<str>>,
@@ -357,7 +357,7 @@ impl<S: Source> Default for ProxyQueryBuilder<S> {
             strategy: PartialResponseStrategy::Abort,
             limit: u64::MAX,
             batch: None,
-            is_prompt: false,
+            is_ready_only: false,
             is_timed: false,
             ledger: LeakLedger::off(),
             name: None,
@@ -415,9 +415,9 @@ where
         self
     }
 
-    /// Has a batch yielded that is not full rather than wait: see [`Batches::prompt`](super::Batches::prompt).
-    pub const fn prompt_batches(mut self) -> Self {
-        self.is_prompt = true;
+    /// Has a batch yielded that is not full rather than wait: see [`Batches::ready_only`](super::Batches::ready_only).
+    pub const fn ready_batches(mut self) -> Self {
+        self.is_ready_only = true;
         self
     }
 
@@ -461,10 +461,10 @@ where
         }
         merge = merge.attribute(Response::from_source).unyielded(Response::into_failure);
         if strategy == PartialResponseStrategy::Warn {
-            merge = merge.partial_response(Response::from);
+            merge = merge.warn_with(Response::from);
             merge = merge.required(move |store| required.get(store.index()).copied().unwrap_or_default());
         }
-        ProxyQuery::new(limit(merge.build().deduplicate(), self.limit), self.batch, self.is_prompt)
+        ProxyQuery::new(limit(merge.build().deduplicate(), self.limit), self.batch, self.is_ready_only)
     }
 }
 
@@ -476,7 +476,7 @@ impl<S: Source> fmt::Debug for ProxyQueryBuilder<S> {
             .field("partial_response", &self.strategy)
             .field("limit", &self.limit)
             .field("batches", &self.batch)
-            .field("prompt_batches", &self.is_prompt)
+            .field("ready_batches", &self.is_ready_only)
             .field("times", &self.is_timed)
             .field("ledger", &self.ledger)
             .field("name", &self.name)

@@ -13,12 +13,13 @@ use super::eager_response_set::EagerResponseSet;
 use super::lazy_response_set::LazyResponseSet;
 use super::lazy_response_set::Spawner;
 use super::received::Received;
+use super::response::Response;
 use super::shard_matcher::ShardMatcher;
 use super::sorted_client::{Rules, SortedClient};
 use super::store::Store;
 use super::timers::Timeouts;
 use crate::resource::BytePool;
-use crate::series::{Chunk, Response};
+use crate::series::Chunk;
 use crate::stream::{Counters, PollClose, PollNext, Source};
 
 /// The answer of one store, as a source for a merge.
@@ -130,10 +131,10 @@ impl<S: Source> fmt::Debug for ResponseSet<S> {
 /// | [`buffer_frames`](Self::buffer_frames) | 64 |
 /// | [`buffer_bytes`](Self::buffer_bytes) | 4 MiB |
 /// | [`frame_limit_bytes`](Self::frame_limit_bytes) | 256 MiB |
-/// | [`hold_limit_bytes`](Self::hold_limit_bytes) | 256 MiB |
+/// | [`sort_buffer_bytes`](Self::sort_buffer_bytes) | 256 MiB |
 /// | [`pool`](Self::pool) | none |
-/// | [`order`](Self::order) | [`SeriesOrder::Checked`], or `Sorted` where labels are removed |
-/// | [`without_labels`](Self::without_labels) | none |
+/// | [`series_order`](Self::series_order) | [`SeriesOrder::Checked`], or `Sorted` where labels are removed |
+/// | [`without_replica_labels`](Self::without_replica_labels) | none |
 /// | [`shard`](Self::shard) | none: all series |
 /// | [`count_samples`](Self::count_samples) | not counted |
 /// | [`warnings`](Self::warnings) | [`StoreWarnings::Partial`]; with [`PartialResponseStrategy::Abort`](super::PartialResponseStrategy::Abort) they fail |
@@ -155,7 +156,7 @@ impl<S: Source> fmt::Debug for ResponseSet<S> {
 /// use std::convert::Infallible;
 ///
 /// # futures::executor::block_on(async {
-/// let options = ResponseSetOptions::new().retrieval(RetrievalStrategy::Eager).without_labels(["replica"]);
+/// let options = ResponseSetOptions::new().retrieval(RetrievalStrategy::Eager).without_replica_labels(["replica"]);
 /// let store = |name| {
 ///     Store::new(name, async { Ok(from_stream(stream::empty::<Result<Response, Infallible>>())) })
 /// };
@@ -193,7 +194,7 @@ impl ResponseSetOptions {
             removed_labels: Vec::new(),
             order: SeriesOrder::Checked,
             is_eager: false,
-            hold_limit_bytes: 256 << 20,
+            sort_buffer_bytes: 256 << 20,
             pool: None,
         };
         Self {
@@ -240,9 +241,9 @@ impl ResponseSetOptions {
     /// Sets how many bytes of series each set holds back at most, by [`Series::size_bytes`](crate::Series::size_bytes).
     /// More are [an error](crate::error::Cause::TooLarge).
     ///
-    /// Held back is everything by eager sets, and by lazy ones what [the order](Self::order) asks for.
-    pub const fn hold_limit_bytes(mut self, bytes: usize) -> Self {
-        self.rules.hold_limit_bytes = bytes;
+    /// Held back is everything by eager sets, and by lazy ones what [the order](Self::series_order) asks for.
+    pub const fn sort_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.rules.sort_buffer_bytes = bytes;
         self
     }
 
@@ -258,13 +259,13 @@ impl ResponseSetOptions {
     }
 
     /// Sets what is done to have the series in order.
-    pub const fn order(mut self, order: SeriesOrder) -> Self {
+    pub const fn series_order(mut self, order: SeriesOrder) -> Self {
         self.order = Some(order);
         self
     }
 
     /// Removes the labels with these names from all series of stores that do not do it themselves.
-    pub fn without_labels<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+    pub fn without_replica_labels<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.rules.removed_labels = names.into_iter().map(Into::into).collect();
         self
     }

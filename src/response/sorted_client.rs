@@ -4,13 +4,14 @@ use std::task::{Context, Poll, ready};
 
 use super::buffer::{Frame, Given};
 use super::client::{PollFrame, SeriesClient};
+use super::response::Response;
 use super::response_set::SeriesOrder;
 use super::shard_matcher::ShardMatcher;
 use super::unpack::POLL_BUDGET;
 use crate::error::{Cause, SourceError};
 use crate::key::SortKey;
 use crate::resource::{BytePool, Reservation};
-use crate::series::{Labels, Response, Series};
+use crate::series::{Labels, Series};
 use crate::stream::{PollClose, Source};
 
 type Error<S> = SourceError<<S as Source>::Error>;
@@ -45,7 +46,7 @@ pub(super) struct Rules {
     pub(super) order: SeriesOrder,
     /// Whether everything is held back, be it sorted or not.
     pub(super) is_eager: bool,
-    pub(super) hold_limit_bytes: usize,
+    pub(super) sort_buffer_bytes: usize,
     pub(super) pool: Option<BytePool>,
 }
 
@@ -256,7 +257,7 @@ impl<S: Source<Item = Response> + Unpin> SortedClient<S> {
         self.client.received.is_held_back = true;
         let Held { series: held, bytes, reservation } = &mut self.held;
         let added = series.size_bytes();
-        let limit_bytes = self.rules.hold_limit_bytes;
+        let limit_bytes = self.rules.sort_buffer_bytes;
         *bytes = bytes.saturating_add(added);
         if *bytes > limit_bytes {
             return Err(SourceError::new(Cause::TooLarge { limit_bytes }));

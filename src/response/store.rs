@@ -4,8 +4,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use super::client::State;
+use super::response::Response;
 use super::response_set::ResponseSetOptions;
-use crate::series::Response;
 use crate::stream::Source;
 
 /// A store to be asked: its name, how it is opened, what it can do itself, and how its answer is received.
@@ -59,14 +59,14 @@ impl<S: Source<Item = Response>> Store<S> {
     }
 
     /// Says that the store gives the series of the wanted shard only. Default: they are matched here.
-    pub const fn shards_itself(mut self) -> Self {
+    pub const fn supports_sharding(mut self) -> Self {
         self.shards = true;
         self
     }
 
     /// Says that the store leaves out the labels that are to be removed, and sorts without them. Default: they
     /// are removed here.
-    pub const fn removes_labels_itself(mut self) -> Self {
+    pub const fn supports_without_replica_labels(mut self) -> Self {
         self.removes_labels = true;
         self
     }
@@ -94,11 +94,11 @@ impl<S: Source<Item = Response>> Store<S> {
     /// # let store = |name: &'static str| {
     /// #     Store::opened(name, from_stream(stream::empty::<Result<Response, Infallible>>()))
     /// # };
-    /// let options = ResponseSetOptions::new().without_labels(["replica"]);
-    /// let remote = options.clone().buffer_bytes(64 << 20).order(SeriesOrder::Restored);
+    /// let options = ResponseSetOptions::new().without_replica_labels(["replica"]);
+    /// let remote = options.clone().buffer_bytes(64 << 20).series_order(SeriesOrder::Restored);
     /// let query = ProxyQuery::builder()
     ///     .response_sets(options)
-    ///     .stores([store("a"), store("b").removes_labels_itself(), store("c").with_options(remote)])
+    ///     .stores([store("a"), store("b").supports_without_replica_labels(), store("c").with_options(remote)])
     ///     .build();
     /// # drop(query);
     /// ```

@@ -5,7 +5,8 @@ use std::vec;
 use futures::Stream;
 use pin_project_lite::pin_project;
 
-use crate::series::{Response, Series};
+use super::response::Response;
+use crate::series::Series;
 use crate::stream::is_closing;
 
 /// How many frames, or series of batches, one poll takes at most without yielding one. Enough that the cost of being

@@ -1,11 +1,7 @@
-//! The vocabulary of series streams: what metric stores send one another.
+//! Series of samples, and the labels that name them.
 //!
-//! A [`Series`] is a set of [`Labels`] that names it and the [`Chunk`]s of samples that were found for it. A
-//! store answers a query with a stream of [`Response`]s: series sorted by their labels, and between them
-//! [`Warning`]s and hints.
-//!
-//! All of them are plain values with public or readable parts. Chunks and hints are bytes that this library
-//! never looks into.
+//! A [`Series`] is a set of [`Labels`] that names it and the [`Chunk`]s of samples that were found for it. All of them are
+//! plain values with public or readable parts. Chunks are bytes that this library never looks into.
 //!
 //! # Ordering
 //!
@@ -13,23 +9,21 @@
 //! |---|---|---|
 //! | [`Labels`] | name, value, name, value, …, then the number of labels | the same |
 //! | [`Series`] | its labels; the chunks take no part | none |
-//! | [`Response`] | all that is not a series first, then series by labels | none |
 //! | [`Chunk`] | none | start, end, data |
 //!
 //! # Examples
 //!
-//! The answers of two stores, merged:
+//! The series of two files, merged:
 //!
 //! ```
-//! use losertree::{Response, Series, Warning, merge};
+//! use losertree::{Series, merge};
 //!
 //! # fn main() -> Result<(), losertree::series::ParseLabelsError> {
 //! let up = |job| format!(r#"{{__name__="up", job="{job}"}}"#).parse().map(|labels| Series::new(labels, vec![]));
-//! let left = vec![Response::from(up("api")?), Response::from(up("db")?)];
-//! let right = vec![Response::from(Warning::new("block 7 is missing")), Response::from(up("cache")?)];
+//! let left = vec![up("api")?, up("db")?];
+//! let right = vec![up("cache")?];
 //!
 //! let jobs: Vec<String> = merge([left, right])
-//!     .filter_map(Response::into_series)
 //!     .filter_map(|series| Some(series.labels.get("job")?.into_owned()))
 //!     .collect();
 //! assert_eq!(jobs, ["api", "cache", "db"]);
@@ -39,16 +33,14 @@
 //!
 //! # Sources
 //!
-//! The shapes are those of `Series`, `AggrChunk` and `SeriesResponse` in `pkg/store/storepb` of
-//! thanos-io/thanos. The order of labels is `labels.Compare` in `model/labels/labels.go` of
-//! prometheus/prometheus, the order of responses that of `pkg/store/proxy_merge.go` of thanos-io/thanos.
+//! The shapes are those of `Series` and `AggrChunk` in `pkg/store/storepb` of thanos-io/thanos. The order of labels is
+//! `labels.Compare` in `model/labels/labels.go` of prometheus/prometheus.
 
 mod labels;
 #[cfg(feature = "serde")]
 mod labels_serde;
 mod labels_text;
 mod packed;
-mod response;
 #[allow(clippy::module_inception)]
 mod series;
 
@@ -56,5 +48,4 @@ pub use labels::{Labels, LabelsBuilder, LabelsIter};
 pub use labels_text::ParseLabelsError;
 pub use packed::LabelsError;
 pub(crate) use packed::{escape, pieces, unescape};
-pub use response::{Response, Warning};
 pub use series::{Chunk, Series};

@@ -19,7 +19,7 @@ use crate::source_id::SourceId;
 /// | [`order`](Self::order) | the natural order of the items |
 /// | [`limit`](Self::limit) | none |
 /// | [`order_check`](Self::order_check) | off |
-/// | [`partial_response`](Self::partial_response) | none: the first error ends the merge |
+/// | [`warn_with`](Self::warn_with) | none: the first error ends the merge |
 /// | [`required`](Self::required) | no source, where there are partial responses |
 /// | [`unyielded`](Self::unyielded) | items stand for no failure |
 /// | [`attribute`](Self::attribute) | items stay as they are |
@@ -116,7 +116,7 @@ impl<S: Source, O> Builder<S, O> {
     ///
     /// The warning is yielded at once, ahead of all that waits in the tournament. It takes no part in the order,
     /// the limit or the count of items. For [`Response`](crate::Response)s, `Into::into` makes one.
-    pub fn partial_response(
+    pub fn warn_with(
         mut self,
         warning: impl FnMut(SourceError<S::Error>) -> S::Item + Send + Sync + 'static,
     ) -> Self {
@@ -136,7 +136,7 @@ impl<S: Source, O> Builder<S, O> {
     /// let store = |name: &'static str, items: Vec<Result<u64, &'static str>>| from_stream(stream::iter(items)).named(name);
     /// let mut merge = ProxyResponseLoserTree::builder()
     ///     .sources([store("primary", vec![Ok(1), Ok(2)]), store("archive", vec![Err("gone")])])
-    ///     .partial_response(|_| u64::MAX)
+    ///     .warn_with(|_| u64::MAX)
     ///     .required(|source| source.name() == Some("primary"))
     ///     .build();
     /// assert_eq!(merge.next().await, Some(Ok(u64::MAX))); // the archive
@@ -209,7 +209,7 @@ impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
             .field("order", &self.order)
             .field("limit", &self.options.limit)
             .field("order_check", &self.options.checker.as_ref().map(|checker| checker.check))
-            .field("partial_response", &self.policy)
+            .field("on_failure", &self.policy)
             .field("ledger", &self.recording.ledger)
             .field("name", &self.options.name)
             .finish()

@@ -9,7 +9,7 @@ use super::readiness::Readiness;
 use super::release_context::is_in_background;
 use super::source::{PollNext, Source};
 use super::stats::{ForgottenSources, Gone, SourceEnd, SourceStats};
-use super::telemetry::{MergeEnd, MergeTelemetry};
+use super::telemetry::MergeTelemetry;
 use crate::clock::Moment;
 use crate::contain_panic::contain_panic;
 use crate::error::{Cause, CloseError, Phase, SourceError};
@@ -270,7 +270,7 @@ impl<S: Source> Children<S> {
     }
 
     /// Tells those who observe that the merge has ended. The first call counts.
-    pub(super) fn tell_end(&mut self, end: MergeEnd, items: u64, is_partial: bool) {
+    pub(super) fn tell_end(&mut self, end: Ending, items: u64, is_partial: bool) {
         self.telemetry.end(end, items, is_partial);
     }
 }

@@ -18,11 +18,12 @@ use super::order_check::{OrderCheck, OrderChecker};
 use super::reports::{Reports, Yielded};
 use super::source::{PollNext, Source, UnpinSource};
 use super::stats::MergeStats;
-use super::telemetry::{MergeEnd, MergeTelemetry};
+use super::telemetry::MergeTelemetry;
 use crate::contain_panic::contain_panic;
 use crate::error::{CloseError, SourceError};
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
+use crate::resource::Ending;
 use crate::tree::LoserTree;
 
 /// From how many bytes on a way with fewer copies is worth it. Records of 256 bytes take 0.8 of the time by that, and those of 64
@@ -57,7 +58,7 @@ const LARGE_ITEM: usize = 48;
 ///
 /// By default the first error of any source ends the merge: it is yielded once, every other source is
 /// closed, then comes `None`. Items that are ready before the error are yielded before it, heads that still
-/// wait are dropped. With [`Builder::partial_response`] a failing source is replaced by a warning item and
+/// wait are dropped. With [`Builder::warn_with`] a failing source is replaced by a warning item and
 /// the others go on. Errors that come after the one that was yielded are kept for [`close`](Self::close).
 ///
 /// # Panics
@@ -371,7 +372,7 @@ impl<S: Source, O: Order<S::Item>> ProxyResponseLoserTree<S, O> {
                 undrained.push(Undrained { index, head, source, has_ended });
             }
         }
-        self.tell_end(MergeEnd::HandedBack);
+        self.tell_end(Ending::HandedBack);
         undrained
     }
 }
@@ -448,7 +449,7 @@ impl<S: Source, O> ProxyResponseLoserTree<S, O> {
     }
 
     /// Tells those who observe that the merge has ended. The first call counts.
-    fn tell_end(&mut self, end: MergeEnd) {
+    fn tell_end(&mut self, end: Ending) {
         let is_partial = self.is_partial();
         self.children.tell_end(end, self.items + self.unordered_items, is_partial);
     }
@@ -755,7 +756,7 @@ where
 
     fn is_closed(&mut self) -> bool {
         if self.children.finish_closing() {
-            self.tell_end(MergeEnd::Closed);
+            self.tell_end(Ending::Closed);
         }
         self.children.is_closed()
     }
@@ -878,7 +879,7 @@ impl<S: Source, O> Drop for ProxyResponseLoserTree<S, O> {
             contain_panic(|| self.checker = None);
         }
         self.children.drop_unclosed();
-        contain_panic(|| self.tell_end(MergeEnd::Dropped));
+        contain_panic(|| self.tell_end(Ending::DroppedUnclosed));
     }
 }
 

@@ -18,7 +18,7 @@ pub struct SetRules {
     /// The shard that is wanted.
     pub shard: Option<ShardMatcher>,
     /// How many bytes of series may be held back.
-    pub hold_limit_bytes: usize,
+    pub sort_buffer_bytes: usize,
     /// The budget of the pool, which no other set uses.
     pub budget_bytes: Option<usize>,
     /// How many frames a lazy set buffers.
@@ -36,7 +36,7 @@ impl Default for SetRules {
             order: SeriesOrder::Checked,
             removed_labels: Vec::new(),
             shard: None,
-            hold_limit_bytes: usize::MAX,
+            sort_buffer_bytes: usize::MAX,
             budget_bytes: None,
             buffer_frames: 64,
             buffer_bytes: usize::MAX,
@@ -69,7 +69,7 @@ impl SetRules {
             order: orders[random.below(4)],
             removed_labels: removed[random.below(5)].iter().map(ToString::to_string).collect(),
             shard: shard.and_then(Result::ok),
-            hold_limit_bytes: [0, 500, 2_000, usize::MAX, usize::MAX, usize::MAX][random.below(6)],
+            sort_buffer_bytes: [0, 500, 2_000, usize::MAX, usize::MAX, usize::MAX][random.below(6)],
             budget_bytes: None,
             buffer_frames: [0, 1, 2, 3, 8, 64][random.below(6)],
             buffer_bytes: [0, 1, 300, 1_000, usize::MAX][random.below(5)],
@@ -81,9 +81,9 @@ impl SetRules {
     pub fn options(&self) -> ResponseSetOptions {
         let options = ResponseSetOptions::new()
             .retrieval(self.retrieval)
-            .order(self.order)
-            .without_labels(&self.removed_labels)
-            .hold_limit_bytes(self.hold_limit_bytes)
+            .series_order(self.order)
+            .without_replica_labels(&self.removed_labels)
+            .sort_buffer_bytes(self.sort_buffer_bytes)
             .buffer_frames(self.buffer_frames)
             .buffer_bytes(self.buffer_bytes)
             .warnings(self.warnings);
@@ -170,7 +170,7 @@ impl SetRules {
     }
 
     fn too_much(&self, before: usize, bytes: usize) -> Option<Cause<TestError>> {
-        let limit_bytes = self.hold_limit_bytes;
+        let limit_bytes = self.sort_buffer_bytes;
         if bytes > limit_bytes {
             return Some(Cause::TooLarge { limit_bytes });
         }

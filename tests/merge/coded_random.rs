@@ -62,7 +62,7 @@ fn asynchronous<K: TestKey + PartialEq + Sync + Send + Unpin>(seed: u64) {
         with_codes(vec![Item::new(K::generate(random, losertree_testkit::Domain::Few), usize::MAX, 0)])
             .remove(0);
     let warning_item = std::sync::Mutex::new(warning);
-    let mut merge = builder.partial_response(move |_| warning_item.lock().unwrap().clone()).build();
+    let mut merge = builder.warn_with(move |_| warning_item.lock().unwrap().clone()).build();
     let mut driver = stage.driver(seed);
     let mut out = Vec::new();
     let mut all: Vec<_> = runs.iter().flatten().map(Item::identity).collect();

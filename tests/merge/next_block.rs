@@ -208,7 +208,7 @@ quickcheck! {
             let stage = Stage::new();
             let sources = stage.sources_of(runs.to_vec(), &mut Random::seed(0), 0.0);
             let merge = ProxyResponseLoserTree::builder().sources(sources).order_check(check);
-            let mut merge = merge.partial_response(|_| Item::new(0, 99, 0)).build();
+            let mut merge = merge.warn_with(|_| Item::new(0, 99, 0)).build();
             let items = stage.driver(0).run(&mut merge).ok();
             (items, merge.stats().sources.iter().map(|source| source.out_of_order).collect::<Vec<_>>())
         };
@@ -217,7 +217,7 @@ quickcheck! {
             let stage = Stage::new();
             let sources = stage.sources_of(runs.clone(), random, 0.2);
             let merge = ProxyResponseLoserTree::builder().sources(sources).order_check(check);
-            let mut merge = merge.partial_response(|_| Item::new(0, 99, 0)).build();
+            let mut merge = merge.warn_with(|_| Item::new(0, 99, 0)).build();
             let (out, errors) = run_in_blocks(&mut stage.driver(seed), &mut merge, random);
             assert!(errors.is_empty());
             let found: Vec<_> = merge.stats().sources.iter().map(|source| source.out_of_order).collect();

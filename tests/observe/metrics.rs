@@ -292,8 +292,7 @@ fn merges_are_published_when_they_end() {
         ProxyResponseLoserTree::builder().sources(Stage::new().sources(script)).name(name)
     };
     with_local_recorder(&recorder, || {
-        let mut partial =
-            with_name("select", [of([1, 4]), of([2]).fail(), of([3])]).partial_response(|_| 0).build();
+        let mut partial = with_name("select", [of([1, 4]), of([2]).fail(), of([3])]).warn_with(|_| 0).build();
         let stage = Stage::new();
         let _ = stage.driver(0).run(&mut partial);
         let ended = series(&snapshotter);
@@ -327,7 +326,7 @@ fn merges_are_published_when_they_end() {
             &[
                 (r#"losertree_merges_total{merge="limited",end="closed"}"#, 1.0),
                 (r#"losertree_sources_released_total{merge="limited",end="closed_early"}"#, 3.0),
-                (r#"losertree_merges_total{merge="dropped",end="dropped"}"#, 1.0),
+                (r#"losertree_merges_total{merge="dropped",end="dropped_unclosed"}"#, 1.0),
                 (r#"losertree_merge_items_total{merge="dropped"}"#, 2.0),
                 (r#"losertree_merges_partial_total{merge="dropped"}"#, 0.0),
                 (r#"losertree_sources_dropped_unclosed_total{merge="dropped"}"#, 3.0),

@@ -172,7 +172,7 @@ fn a_merge_that_is_dropped() {
             let _ = stage.driver(0).run_up_to(&mut merge, taken);
         });
         assert_eq!(told.count(&["WARN source dropped unclosed"]), 3);
-        assert_eq!(told.count(&[r#"record end="dropped""#]), 1);
+        assert_eq!(told.count(&[r#"record end="dropped_unclosed""#]), 1);
     }
 }
 

@@ -143,7 +143,7 @@ fn many_sources_without_items_yield() {
         let script = || if fails { Script::<u64>::new().fail() } else { Script::new() };
         let mut merge = ProxyResponseLoserTree::builder()
             .sources(stage.sources((0..1_000).map(|_| script())))
-            .partial_response(|_| 0)
+            .warn_with(|_| 0)
             .build();
         let (most, _) = most_polls_at_once(&stage, |cx| merge.poll_next_unpin(cx).map(drop));
         assert!(most <= 2 * BUDGET, "{most}");

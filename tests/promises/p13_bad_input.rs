@@ -88,7 +88,7 @@ fn a_source_that_fails_on_its_first_poll() {
     let stage = Stage::new();
     let warning = |error: SourceError<_>| u64::try_from(error.path().index().unwrap()).unwrap() + 100;
     let mut merge =
-        ProxyResponseLoserTree::builder().sources(stage.sources(scripts())).partial_response(warning).build();
+        ProxyResponseLoserTree::builder().sources(stage.sources(scripts())).warn_with(warning).build();
     assert_eq!(stage.driver(1).run(&mut merge).ok(), [101, 1, 2, 4]);
     assert!(merge.stats().is_partial);
     stage.log().assert_closed();
@@ -183,7 +183,7 @@ fn a_source_out_of_order_is_replaced_by_a_warning_in_a_partial_response() {
     let run = |values: &[&str]| Script::of(values.iter().map(series).collect::<Vec<_>>());
     let scripts = [run(&["a", "c"]), run(&["b", "d", "b"]).named("store-b"), run(&["e"])];
     let builder = ProxyResponseLoserTree::builder().sources(stage.sources(scripts));
-    let mut merge = builder.order_check(OrderCheck::Fail).partial_response(Into::into).build();
+    let mut merge = builder.order_check(OrderCheck::Fail).warn_with(Into::into).build();
     let out = stage.driver(1).run(&mut merge).ok();
     let (warnings, series): (Vec<_>, Vec<_>) =
         out.into_iter().partition(|item| matches!(item, Response::Warning(_)));
@@ -292,8 +292,7 @@ fn no_input_panics_the_async_merge() {
             builder = builder.order_check([OrderCheck::Fail, OrderCheck::Report][random.below(2)]);
         }
         if random.chance(0.5) {
-            builder =
-                builder.partial_response(|error| Item::new(0, error.path().index().unwrap(), usize::MAX));
+            builder = builder.warn_with(|error| Item::new(0, error.path().index().unwrap(), usize::MAX));
         }
         let mut merge = builder.build();
         let mut driver = stage.driver(seed).restless(0.1);

@@ -37,7 +37,7 @@ fn composed(
             let mut builder = ProxyResponseLoserTree::builder();
             builder = builder.sources(sources.by_ref().take(WIDTH)).ledger(ledger);
             if is_partial {
-                builder = builder.partial_response(warning);
+                builder = builder.warn_with(warning);
             }
             if depth == 0 {
                 builder = if let Some(limit) = limit { builder.limit(limit) } else { builder };

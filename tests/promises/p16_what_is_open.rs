@@ -207,7 +207,7 @@ fn sources_that_fail_or_are_slow_to_close_hold_nobody_up() {
         let lasting = stage.source(Script::of([Item::new(u64::MAX, 0, 0)]));
         let mut merge = ProxyResponseLoserTree::builder()
             .source(lasting)
-            .partial_response(|error: SourceError<TestError>| Item::new(7, error.path().index().unwrap(), 0))
+            .warn_with(|error: SourceError<TestError>| Item::new(7, error.path().index().unwrap(), 0))
             .build();
         let mut driver = stage.driver(seed);
         let (mut failed, mut slow) = (0, 0);

@@ -223,7 +223,7 @@ fn run_cell(fault: Fault, exit: Exit, partial: bool, after: usize, seed: u64) {
     let mut builder = ProxyResponseLoserTree::builder().sources(sources).ledger(&ledger);
     if partial {
         let mut warnings = 0;
-        builder = builder.partial_response(move |_| {
+        builder = builder.warn_with(move |_| {
             warnings += 1;
             Item::new(u64::MAX, SOURCES, warnings)
         });

@@ -147,7 +147,7 @@ fn a_failing_source_is_replaced_by_a_warning() {
         .collect();
         let mut merge = ProxyResponseLoserTree::builder()
             .sources(stage.sources(scripts))
-            .partial_response(|error| match error.path().index().unwrap() {
+            .warn_with(|error| match error.path().index().unwrap() {
                 1 => {
                     assert_eq!(error.path().name().as_deref(), Some("store-b"));
                     1_001
@@ -201,7 +201,7 @@ fn items_and_warnings_come_with_their_sources_however_those_before_were_asked_fo
             .collect();
         let mut merge = ProxyResponseLoserTree::builder()
             .sources(stage.sources(scripts))
-            .partial_response(|error| Item::new(WARNING, error.path().index().unwrap(), 0))
+            .warn_with(|error| Item::new(WARNING, error.path().index().unwrap(), 0))
             .build();
         let mut driver = stage.driver(seed);
         let (mut items, mut warnings) = (0, 0);
@@ -230,11 +230,8 @@ fn items_and_warnings_come_with_their_sources_however_those_before_were_asked_fo
 fn warnings_do_not_count_for_the_limit() {
     let stage = Stage::new();
     let scripts = [Script::of([1, 2, 3]), Script::new().fail()];
-    let mut merge = ProxyResponseLoserTree::builder()
-        .sources(stage.sources(scripts))
-        .partial_response(|_| 99)
-        .limit(2)
-        .build();
+    let mut merge =
+        ProxyResponseLoserTree::builder().sources(stage.sources(scripts)).warn_with(|_| 99).limit(2).build();
     assert_eq!(stage.driver(0).run(&mut merge).ok(), [99, 1, 2]);
     stage.log().assert_closed();
 }
@@ -245,7 +242,7 @@ fn all_sources_failing_is_still_an_answer() {
     let scripts = (0..5).map(|_| Script::<u64>::new().fail());
     let mut merge = ProxyResponseLoserTree::builder()
         .sources(stage.sources(scripts))
-        .partial_response(|error| error.path().index().unwrap() as u64)
+        .warn_with(|error| error.path().index().unwrap() as u64)
         .build();
     assert_eq!(stage.driver(0).run(&mut merge).ok(), [0, 1, 2, 3, 4]);
     stage.log().assert_closed();
@@ -255,10 +252,8 @@ fn all_sources_failing_is_still_an_answer() {
 fn errors_become_responses() {
     let stage = Stage::new();
     let scripts = [Script::of([Response::from(Series::default())]).named("store-a").fail(), Script::new()];
-    let mut merge = ProxyResponseLoserTree::builder()
-        .sources(stage.sources(scripts))
-        .partial_response(Into::into)
-        .build();
+    let mut merge =
+        ProxyResponseLoserTree::builder().sources(stage.sources(scripts)).warn_with(Into::into).build();
     let items = stage.driver(0).run(&mut merge).ok();
     assert_eq!(items.len(), 2);
     assert!(items[0].as_series().is_some());
@@ -322,7 +317,7 @@ fn a_source_out_of_order_becomes_a_warning_in_a_partial_response() {
     let mut merge = ProxyResponseLoserTree::builder()
         .sources(stage.sources(scripts))
         .order_check(OrderCheck::Fail)
-        .partial_response(|_| 99)
+        .warn_with(|_| 99)
         .build();
     assert_eq!(stage.driver(0).run(&mut merge).ok(), [1, 2, 5, 6, 99, 9]);
     stage.log().assert_closed();

@@ -227,7 +227,7 @@ fn only_a_set_that_fails_for_want_of_memory_counts_as_refused() {
         let mut others = pool.reservation();
         others.try_grow(8 * one).unwrap();
         let (stage, tasks) = (Stage::new(), Tasks::new(1));
-        let options = ResponseSetOptions::new().pool(&pool).retrieval(strategy).order(order);
+        let options = ResponseSetOptions::new().pool(&pool).retrieval(strategy).series_order(order);
         let script = Script::of((0..9).map(|pod| series(pod, 0).into()));
         let store = Store::opened("store", stage.source(script));
         let mut set = ResponseSet::new(store, &spawning(&options, &tasks));
@@ -405,7 +405,7 @@ fn after_start_up_a_series_allocates_nothing() {
         ("lazy", plain.clone()),
         ("lazy, charged", plain.clone().pool(&budget)),
         ("lazy, in few frames", plain.clone().buffer_frames(1)),
-        ("lazy, trusted", plain.clone().order(SeriesOrder::Trusted)),
+        ("lazy, trusted", plain.clone().series_order(SeriesOrder::Trusted)),
         ("eager", plain.clone().retrieval(RetrievalStrategy::Eager)),
     ];
     for (what, options) in cases {

@@ -47,7 +47,7 @@ fn any_frames(random: &mut Random) -> Vec<Frame> {
 
 /// Asserts that nothing is lost, and that no batch exceeds a limit; and, unless it is prompt, that none could
 /// have taken the next series too.
-fn assert_packed(out: &[Frame], frames: &[Frame], max_series: usize, max_bytes: usize, is_prompt: bool) {
+fn assert_packed(out: &[Frame], frames: &[Frame], max_series: usize, max_bytes: usize, is_ready_only: bool) {
     let (max_series, max_bytes) = (max_series.max(1), max_bytes.max(1));
     assert_eq!(unpacked(out), unpacked(frames));
     for frame in out {
@@ -63,7 +63,7 @@ fn assert_packed(out: &[Frame], frames: &[Frame], max_series: usize, max_bytes: 
     for pair in out.windows(2) {
         let (Some(batch), Some(next)) = (batch_of(&pair[0]), batch_of(&pair[1])) else { continue };
         let could_be_longer = batch.len() < max_series && bytes(batch) + next[0].size_bytes() <= max_bytes;
-        assert!(is_prompt || !could_be_longer);
+        assert!(is_ready_only || !could_be_longer);
     }
 }
 
@@ -75,13 +75,13 @@ fn batches_are_as_long_as_they_may_be_and_no_longer() {
         let frames = any_frames(&mut random);
         let max_series = [0, 1, 2, 3, 10, NO_LIMIT][random.below(6)];
         let max_bytes = [0, 1, 200, 500, 1_000, NO_LIMIT][random.below(6)];
-        let is_prompt = random.chance(0.5);
+        let is_ready_only = random.chance(0.5);
         let input = Fitful::new(frames.clone(), &mut random, 0.3);
         let stream = batches(input, max_series, max_bytes);
-        let mut stream = if is_prompt { stream.prompt() } else { stream };
+        let mut stream = if is_ready_only { stream.ready_only() } else { stream };
         let out = Stage::new().driver(seed).run(&mut stream).finished();
         assert!(stream.is_terminated());
-        assert_packed(&out, &frames, max_series, max_bytes, is_prompt);
+        assert_packed(&out, &frames, max_series, max_bytes, is_ready_only);
         true
     }
     QuickCheck::new().tests(3_000).quickcheck(property as fn(u64) -> bool);
@@ -146,20 +146,20 @@ fn a_full_batch_is_yielded_at_once_and_a_partial_one_if_it_is_to_be_prompt() {
         Poll::Ready(Some(Ok(Response::Batch(range.map(|index| series(index, [])).collect()))))
     };
     let three = 3 * series(0, []).size_bytes();
-    for (is_prompt, max_series, max_bytes) in
+    for (is_ready_only, max_series, max_bytes) in
         [(false, 3, NO_LIMIT), (true, 3, NO_LIMIT), (false, NO_LIMIT, three), (true, NO_LIMIT, three)]
     {
         let (sender, receiver) = futures::channel::mpsc::unbounded::<Frame>();
         let stream = batches(receiver, max_series, max_bytes);
-        let mut stream = if is_prompt { stream.prompt() } else { stream };
+        let mut stream = if is_ready_only { stream.ready_only() } else { stream };
         let mut poll = || stream.poll_next_unpin(&mut Context::from_waker(std::task::Waker::noop()));
         assert_eq!(poll(), Poll::Pending);
         (0..3).for_each(|index| sender.unbounded_send(one(index)).unwrap());
         assert_eq!(poll(), batch(0..3));
         (3..5).for_each(|index| sender.unbounded_send(one(index)).unwrap());
-        assert_eq!(poll(), if is_prompt { batch(3..5) } else { Poll::Pending });
+        assert_eq!(poll(), if is_ready_only { batch(3..5) } else { Poll::Pending });
         sender.unbounded_send(one(5)).unwrap();
-        assert_eq!(poll(), if is_prompt { batch(5..6) } else { batch(3..6) });
+        assert_eq!(poll(), if is_ready_only { batch(5..6) } else { batch(3..6) });
         assert_eq!(poll(), Poll::Pending);
         drop(sender);
         assert_eq!(poll(), Poll::Ready(None));
@@ -170,7 +170,7 @@ fn a_full_batch_is_yielded_at_once_and_a_partial_one_if_it_is_to_be_prompt() {
 #[test]
 fn a_prompt_batch_has_what_one_poll_takes() {
     let frames = (0..300).map(|index| Ok::<_, Failed>(Response::from(series(index, []))));
-    let mut stream = batches(stream::iter(frames), NO_LIMIT, NO_LIMIT).prompt();
+    let mut stream = batches(stream::iter(frames), NO_LIMIT, NO_LIMIT).ready_only();
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut next = || stream.poll_next_unpin(&mut cx).map(|frame| frame.map(|it| it.unwrap().series_count()));
     assert_eq!(
@@ -187,7 +187,7 @@ fn a_prompt_batch_counts_the_series_that_it_begins_with() {
     let max_bytes = large.size_bytes() + 1;
     let frames = [large].into_iter().chain((1..300).map(|index| series(index, [])));
     let frames = frames.map(|series| Ok::<_, Failed>(Response::from(series)));
-    let mut stream = batches(stream::iter(frames), NO_LIMIT, max_bytes).prompt();
+    let mut stream = batches(stream::iter(frames), NO_LIMIT, max_bytes).ready_only();
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut next = || stream.poll_next_unpin(&mut cx).map(|frame| frame.map(|it| it.unwrap().series_count()));
     assert_eq!([(); 2].map(|()| next()), [Some(1), Some(BUDGET)].map(Poll::Ready));
@@ -214,7 +214,7 @@ fn schedules_do_not_change_the_batches() {
 // F35
 #[test]
 fn one_poll_takes_a_bounded_number_of_frames() {
-    for (is_empty, is_prompt) in [(false, false), (true, false), (true, true)] {
+    for (is_empty, is_ready_only) in [(false, false), (true, false), (true, true)] {
         let mut taken = 0;
         let endless = stream::repeat_with(|| {
             taken += 1;
@@ -225,7 +225,7 @@ fn one_poll_takes_a_bounded_number_of_frames() {
         let waker = task.waker();
         let mut cx = Context::from_waker(&waker);
         let stream = batches(endless, NO_LIMIT, NO_LIMIT);
-        let mut stream = if is_prompt { stream.prompt() } else { stream };
+        let mut stream = if is_ready_only { stream.ready_only() } else { stream };
         for _ in 0..10 {
             assert_eq!(stream.poll_next_unpin(&mut cx), Poll::Pending);
             assert_eq!(task.take(), 1, "pending, and not woken: it would sleep for ever");

@@ -490,7 +490,8 @@ async fn what_was_held_back_to_be_sorted_is_charged_once() {
         let pool =
             BytePool::builder().smallest_bytes(16).largest_bytes(64).budget_bytes(10 * size).build().unwrap();
         let cast = Cast::default();
-        let options = ResponseSetOptions::new().retrieval(strategy).order(SeriesOrder::Sorted).pool(&pool);
+        let options =
+            ResponseSetOptions::new().retrieval(strategy).series_order(SeriesOrder::Sorted).pool(&pool);
         let answer = (0..100).rev().map(frame).collect();
         let mut set = ResponseSet::new(cast.store(Plan { answer, ..Plan::default() }), &options);
         for index in 0..100 {

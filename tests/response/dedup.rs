@@ -146,9 +146,7 @@ fn what_the_tournament_knows_changes_nothing() {
             .collect();
         let merge = ProxyResponseLoserTree::builder()
             .sources(stage.sources(scripts))
-            .partial_response(|error| {
-                series(error.path().index().unwrap(), [chunk(1_000, 1_999, "missing")]).into()
-            })
+            .warn_with(|error| series(error.path().index().unwrap(), [chunk(1_000, 1_999, "missing")]).into())
             .build();
         let mut stream = deduplicate(merge);
         let mut driver = stage.driver(seed);

@@ -352,7 +352,7 @@ async fn slow_stores_are_opened_at_once_however_many_they_are() {
         let cast = Cast::default();
         let plan = |index| Plan { open: vec![wait(3)], answer: vec![frame(index)], ..Plan::default() };
         let start = Instant::now();
-        let sets = ResponseSetOptions::new().retrieval(strategy).order(SeriesOrder::Trusted);
+        let sets = ResponseSetOptions::new().retrieval(strategy).series_order(SeriesOrder::Trusted);
         let query = ProxyQuery::builder().stores(cast.stores((0..300).map(plan))).response_sets(sets).build();
         let answer: Vec<_> = query.try_collect().await.unwrap();
         assert_eq!(answer, (0..300).map(series).collect::<Vec<_>>());

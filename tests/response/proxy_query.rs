@@ -59,7 +59,7 @@ async fn everything_at_once() {
         ];
         let mut query = ProxyQuery::builder()
             .stores(stores)
-            .response_sets(ResponseSetOptions::new().retrieval(strategy).without_labels(["replica"]))
+            .response_sets(ResponseSetOptions::new().retrieval(strategy).without_replica_labels(["replica"]))
             .partial_response(PartialResponseStrategy::Warn)
             .ledger(&ledger)
             .limit(3)
@@ -223,16 +223,16 @@ async fn a_store_has_options_of_its_own() {
         let one = |pod: &&str| series(&format!(r#"{{pod="{pod}"{replica}}}"#), 0).into();
         pods.iter().map(one).collect()
     };
-    let options = ResponseSetOptions::new().without_labels(["replica"]);
-    let unsorted = || options.clone().order(SeriesOrder::Sorted).retrieval(RetrievalStrategy::Eager);
+    let options = ResponseSetOptions::new().without_replica_labels(["replica"]);
+    let unsorted = || options.clone().series_order(SeriesOrder::Sorted).retrieval(RetrievalStrategy::Eager);
     let stores = |is_told: bool| {
-        let c = store("c", frames("", &["r", "p"])).removes_labels_itself();
+        let c = store("c", frames("", &["r", "p"])).supports_without_replica_labels();
         let d = store("d", frames("", &["q", "s"]));
         [
             store("a", frames(r#", replica="a""#, &["p", "q"])),
-            store("b", frames("", &["p", "q"])).removes_labels_itself(),
+            store("b", frames("", &["p", "q"])).supports_without_replica_labels(),
             if is_told { c.with_options(unsorted()) } else { c },
-            d.with_options(options.clone().order(SeriesOrder::Checked)),
+            d.with_options(options.clone().series_order(SeriesOrder::Checked)),
         ]
     };
     let mut query = ProxyQuery::builder().stores(stores(true)).response_sets(options.clone()).build();
@@ -373,7 +373,7 @@ fn a_query_yields_each_series_once() {
             })
             .collect();
         let orders = [SeriesOrder::Checked, SeriesOrder::Trusted, SeriesOrder::Sorted];
-        let mut options = ResponseSetOptions::new().order(*random.pick(&orders).unwrap());
+        let mut options = ResponseSetOptions::new().series_order(*random.pick(&orders).unwrap());
         if random.chance(0.3) {
             options = options.retrieval(RetrievalStrategy::Eager);
         }

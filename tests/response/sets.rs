@@ -228,7 +228,8 @@ fn series(text: &str) -> Response {
 /// is not so.
 #[test]
 fn restored_streams_as_long_as_it_can() {
-    let options = ResponseSetOptions::new().without_labels(["replica"]).order(SeriesOrder::Restored);
+    let options =
+        ResponseSetOptions::new().without_replica_labels(["replica"]).series_order(SeriesOrder::Restored);
     let script = Script::of([
         series(r#"{pod="a", replica="1"}"#),
         series(r#"{pod="b", replica="1"}"#),
@@ -247,7 +248,8 @@ fn restored_streams_as_long_as_it_can() {
 // F11
 #[test]
 fn restored_fails_only_where_a_series_was_given_too_early() {
-    let options = ResponseSetOptions::new().without_labels(["replica"]).order(SeriesOrder::Restored);
+    let options =
+        ResponseSetOptions::new().without_replica_labels(["replica"]).series_order(SeriesOrder::Restored);
     let of = |scripts: &[&str]| Script::of(scripts.iter().map(|text| series(text)));
     // Two that change places after the first were given.
     let mut play = Play::new(
@@ -309,7 +311,7 @@ fn one_poll_takes_no_more_frames_than_it_may() {
 fn one_poll_takes_no_more_empty_batches_than_it_may() {
     for order in [SeriesOrder::Trusted, SeriesOrder::Checked] {
         let script = Script::of((0..1_000).map(|_| Response::Batch(vec![])));
-        let mut play = Play::new(&ResponseSetOptions::new().order(order), script, false, 1);
+        let mut play = Play::new(&ResponseSetOptions::new().series_order(order), script, false, 1);
         let mut most = 0;
         let mut stream = stream::poll_fn(|cx| {
             let before = play.stage.log().items();
@@ -333,7 +335,7 @@ fn series_that_were_held_back_stay_charged_and_are_charged_once() {
         for retrieval in [RetrievalStrategy::Lazy, RetrievalStrategy::Eager] {
             let pool = pool(100 * bytes);
             let options =
-                ResponseSetOptions::new().order(SeriesOrder::Sorted).retrieval(retrieval).pool(&pool);
+                ResponseSetOptions::new().series_order(SeriesOrder::Sorted).retrieval(retrieval).pool(&pool);
             let mut play = Play::new(&options, script.clone(), is_spawned, 1);
             for _ in 0..9 {
                 let run = play.driver.run_up_to(&mut fused(&mut play.set, &play.tasks), 1);

@@ -146,7 +146,7 @@ async fn as_a_warning_it_names_the_store_and_the_timeout() {
             let steady = Plan { name: "steady".into(), answer: steady, ..Plan::default() };
             let stores = cast.stores([Plan { name: "slow".into(), ..plan() }, steady]);
             let sets = stores.into_iter().map(|store| ResponseSet::new(store, &options));
-            let merge = ProxyResponseLoserTree::builder().sources(sets).partial_response(Response::from);
+            let merge = ProxyResponseLoserTree::builder().sources(sets).warn_with(Response::from);
             let start = Instant::now();
             let mut merge = merge.build();
             let (mut came, mut warned) = (0, None);
@@ -471,9 +471,9 @@ async fn no_timer_is_left_when_nothing_more_is_waited_for() {
 
         // It ends by an error of the set's own, while the alarm is set that was for a frame of the store.
         let (sorted, one_and_a_half) =
-            (limits.clone().order(SeriesOrder::Sorted), series(0).size_bytes() * 3 / 2);
+            (limits.clone().series_order(SeriesOrder::Sorted), series(0).size_bytes() * 3 / 2);
         let held_back = [
-            sorted.clone().hold_limit_bytes(one_and_a_half),
+            sorted.clone().sort_buffer_bytes(one_and_a_half),
             sorted.clone().pool(&small_pool(one_and_a_half)),
         ];
         // An eager set looks at the order at the end, and this store has none.

@@ -112,7 +112,7 @@ fn an_error_comes_after_the_items_of_the_blocks_before_it() {
         let mut builder =
             ProxyResponseLoserTree::builder().sources(sources.into_iter().map(BlockSource::flatten));
         if is_partial {
-            builder = builder.partial_response(|error| {
+            builder = builder.warn_with(|error| {
                 assert_eq!(error.path().name().as_deref(), Some("bad"));
                 0
             });

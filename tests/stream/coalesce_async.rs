@@ -90,7 +90,7 @@ fn warnings_overtake_what_is_held() {
         Script::of([1, 1]).pending(Wake::Later).item(5),
         Script::of([1]).pending(Wake::Later).fail(),
     ]);
-    let merge = ProxyResponseLoserTree::builder().sources(sources).partial_response(|_| 99).build();
+    let merge = ProxyResponseLoserTree::builder().sources(sources).warn_with(|_| 99).build();
     let mut dedup = merge.dedup();
     assert_eq!(stage.driver(1).run(&mut dedup).ok(), [99, 1, 5]);
     assert!(dedup.stats().is_partial);

@@ -97,7 +97,7 @@ fn a_warning_that_panics_costs_no_item() {
     let stage = Stage::new();
     let sources = stage.sources([Script::new().item(1).fail(), Script::of([2])]);
     let builder = ProxyResponseLoserTree::builder().sources(sources);
-    let mut merge = builder.partial_response(|_| panic!("no warning")).build();
+    let mut merge = builder.warn_with(|_| panic!("no warning")).build();
     let run = stage.driver(1).run(&mut merge);
     assert!(matches!(run.end, End::Panicked(_)));
     assert_eq!(run.oks(), [1]);

@@ -14,7 +14,7 @@ fn close_returns_errors_whose_warnings_have_not_been_yielded() {
     let stage = Stage::new();
     let mut merge = ProxyResponseLoserTree::builder()
         .sources(stage.sources([Script::<u64>::new().fail(), Script::new().fail()]))
-        .partial_response(|error| 100 + error.path().index().unwrap() as u64)
+        .warn_with(|error| 100 + error.path().index().unwrap() as u64)
         .build();
     let mut driver = stage.driver(0);
     assert_eq!(driver.run_up_to(&mut merge, 1).items, [Ok(100)]);

@@ -95,7 +95,7 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
         let warnings = Arc::new(Mutex::new(Vec::new()));
         if plan.is_partial {
             let warnings = Arc::clone(&warnings);
-            builder = builder.partial_response(move |error| {
+            builder = builder.warn_with(move |error| {
                 let mut warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner);
                 warnings.push(error);
                 Item::new(0, usize::MAX, warnings.len() - 1)

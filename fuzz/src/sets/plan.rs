@@ -53,7 +53,7 @@ struct RulesPlan {
     order: u8,
     removed_labels: u8,
     shard: Option<(u8, u8)>,
-    hold_limit_bytes: Option<u16>,
+    sort_buffer_bytes: Option<u16>,
     buffer_frames: u8,
     buffer_bytes: Option<u16>,
 }
@@ -180,7 +180,7 @@ impl Plan {
             order: orders[usize::from(plan.order % 3)],
             removed_labels: removed.iter().map(ToString::to_string).collect(),
             shard,
-            hold_limit_bytes: plan.hold_limit_bytes.map_or(usize::MAX, usize::from),
+            sort_buffer_bytes: plan.sort_buffer_bytes.map_or(usize::MAX, usize::from),
             budget_bytes: None,
             buffer_frames: plan.buffer_frames.into(),
             buffer_bytes: plan.buffer_bytes.map_or(usize::MAX, usize::from),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use metrics::{Counter, Histogram};
 
-use super::MergeEnd;
 use crate::clock::Moment;
 use crate::observe::names;
 use crate::resource::Ending;
@@ -38,12 +37,12 @@ struct Series {
 impl MergeMetrics {
     pub(super) fn new(name: Option<&Arc<str>>) -> Self {
         let name = name.map_or_else(|| Arc::from("unnamed"), Arc::clone);
-        let merges = |end: MergeEnd| names::MERGES.counter_of(&name, "end", end.as_str());
+        let merges = |end: Ending| names::MERGES.counter_of(&name, "end", end.as_str());
         let released = |end| names::SOURCES_RELEASED.counter_of(&name, "end", end);
         let series = Series {
-            closed: merges(MergeEnd::Closed),
-            merges_handed_back: merges(MergeEnd::HandedBack),
-            dropped: merges(MergeEnd::Dropped),
+            closed: merges(Ending::Closed),
+            merges_handed_back: merges(Ending::HandedBack),
+            dropped: merges(Ending::DroppedUnclosed),
             partial: names::MERGES_PARTIAL.counter(&name),
             items: names::MERGE_ITEMS.counter(&name),
             duration: names::MERGE_DURATION.histogram(&name),
@@ -62,12 +61,12 @@ impl MergeMetrics {
         ChildMetrics(Arc::clone(&self.series))
     }
 
-    pub(super) fn end(&mut self, end: MergeEnd, items: u64, is_partial: bool) {
+    pub(super) fn end(&mut self, end: Ending, items: u64, is_partial: bool) {
         let Some(since) = self.since.take() else { return };
         let merges = match end {
-            MergeEnd::Closed => &self.series.closed,
-            MergeEnd::HandedBack => &self.series.merges_handed_back,
-            MergeEnd::Dropped => &self.series.dropped,
+            Ending::Closed => &self.series.closed,
+            Ending::HandedBack => &self.series.merges_handed_back,
+            _ => &self.series.dropped,
         };
         merges.increment(1);
         self.series.partial.increment(u64::from(is_partial));

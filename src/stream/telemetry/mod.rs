@@ -29,28 +29,6 @@ pub(super) struct MergeTelemetry {
     metrics: MergeMetrics,
 }
 
-/// How a merge has ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum MergeEnd {
-    /// Every source was closed, after whatever there was to be read.
-    Closed,
-    /// The sources were given back.
-    HandedBack,
-    /// It was dropped before.
-    Dropped,
-}
-
-#[cfg(any(feature = "metrics", feature = "tracing"))]
-impl MergeEnd {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HandedBack => "handed_back",
-            Self::Dropped => "dropped",
-        }
-    }
-}
-
 impl MergeTelemetry {
     pub(super) fn new(name: Option<&Arc<str>>, sources: usize, limit: Option<u64>) -> Self {
         Self { span: MergeSpan::new(name, sources, limit), metrics: MergeMetrics::new(name) }
@@ -67,7 +45,7 @@ impl MergeTelemetry {
     }
 
     /// Tells the end of the merge. The first call counts.
-    pub(super) fn end(&mut self, end: MergeEnd, items: u64, is_partial: bool) {
+    pub(super) fn end(&mut self, end: Ending, items: u64, is_partial: bool) {
         self.span.end(end, items, is_partial);
         self.metrics.end(end, items, is_partial);
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::MergeEnd;
 use crate::resource::Ending;
 use crate::stream::SourceEnd;
 
@@ -18,7 +17,7 @@ impl MergeMetrics {
         ChildMetrics
     }
 
-    pub(super) const fn end(&mut self, _end: MergeEnd, _items: u64, _is_partial: bool) {}
+    pub(super) const fn end(&mut self, _end: Ending, _items: u64, _is_partial: bool) {}
 }
 
 pub(super) struct ChildMetrics;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::MergeEnd;
 use crate::error::Phase;
 use crate::resource::Ending;
 use crate::source_id::SourceId;
@@ -21,7 +20,7 @@ impl MergeSpan {
     }
 
     #[allow(clippy::unused_self)]
-    pub(super) const fn end(&mut self, _end: MergeEnd, _items: u64, _is_partial: bool) {}
+    pub(super) const fn end(&mut self, _end: Ending, _items: u64, _is_partial: bool) {}
 }
 
 pub(super) struct ChildSpan;

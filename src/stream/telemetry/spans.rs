@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tracing::field::Empty;
 use tracing::{Span, debug, error, info_span, warn};
 
-use super::MergeEnd;
 use crate::error::Phase;
 use crate::resource::Ending;
 use crate::source_id::SourceId;
@@ -35,7 +34,7 @@ impl MergeSpan {
     }
 
     /// Notes the end in the span, and closes it as far as the merge is concerned.
-    pub(super) fn end(&mut self, end: MergeEnd, items: u64, is_partial: bool) {
+    pub(super) fn end(&mut self, end: Ending, items: u64, is_partial: bool) {
         let span = std::mem::replace(&mut self.0, Span::none());
         span.record("end", end.as_str()).record("items", items).record("is_partial", is_partial);
     }

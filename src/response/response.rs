@@ -4,10 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::labels::Labels;
-use super::series::Series;
 use crate::error::{Cause, SourceError};
 use crate::key::SortKey;
+use crate::series::{Labels, Series};
 use crate::source_id::{SourceId, SourcePath};
 
 /// One frame of a store's answer.
