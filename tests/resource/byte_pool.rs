@@ -1,4 +1,4 @@
-//! The pool of bytes: budget, buffers, ledger. `byte_pool_model.rs` has the figures, `lease_wait.rs` the queue.
+//! The pool of bytes: budget, buffers, ledger. `byte_pool_model.rs` has the metrics, `lease_wait.rs` the queue.
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
