@@ -536,3 +536,278 @@ impl<S: Source> fmt::Debug for Children<S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::super::source::PollClose;
+    use super::super::stats::KEPT_STATS;
+    use super::*;
+
+    /// What has become of all scripted sources of a test.
+    #[derive(Default)]
+    struct Log {
+        polls: Cell<usize>,
+        closes: Cell<usize>,
+        /// By index, in the order in which they were dropped.
+        dropped: RefCell<Vec<u64>>,
+    }
+
+    /// Gives what is in its script: an item, `Pending`, an error or a panic; then it is at its end.
+    struct Scripted {
+        index: u64,
+        script: VecDeque<Step>,
+        close: VecDeque<Step>,
+        wakers: Rc<RefCell<Vec<Waker>>>,
+        log: Rc<Log>,
+    }
+
+    /// What a source does when it is polled for items, and when it is polled to close.
+    type Script<'a> = (&'a [Step], &'a [Step]);
+
+    #[derive(Clone, Copy)]
+    enum Step {
+        Item,
+        Pending,
+        Error,
+        Panic,
+    }
+
+    use Step::{Error, Item, Panic, Pending};
+
+    impl Source for Scripted {
+        type Item = u64;
+        type Error = &'static str;
+
+        fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
+            self.log.polls.set(self.log.polls.get() + 1);
+            match self.script.pop_front() {
+                Some(Item) => Poll::Ready(Some(Ok(self.index))),
+                Some(Error) => Poll::Ready(Some(Err("broken".into()))),
+                Some(Panic) => resume_unwind(Box::new("as scripted")),
+                Some(Pending) => {
+                    self.wakers.borrow_mut().push(cx.waker().clone());
+                    Poll::Pending
+                }
+                None => Poll::Ready(None),
+            }
+        }
+
+        fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
+            self.log.closes.set(self.log.closes.get() + 1);
+            match self.close.pop_front() {
+                Some(Error) => Poll::Ready(Err("not closed".into())),
+                Some(Panic) => resume_unwind(Box::new("as scripted")),
+                Some(Pending) => {
+                    self.wakers.borrow_mut().push(cx.waker().clone());
+                    Poll::Pending
+                }
+                Some(Item) | None => Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    impl Drop for Scripted {
+        fn drop(&mut self) {
+            self.log.dropped.borrow_mut().push(self.index);
+        }
+    }
+
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Bench {
+        children: Children<Scripted>,
+        log: Rc<Log>,
+        wakers: Rc<RefCell<Vec<Waker>>>,
+        task: Arc<Task>,
+    }
+
+    impl Bench {
+        /// Children with these scripts of items and of closing.
+        fn of(scripts: &[Script<'_>]) -> Self {
+            let (log, wakers) = (Rc::<Log>::default(), Rc::default());
+            let source = |(index, (script, close)): (usize, &Script<'_>)| Scripted {
+                index: index as u64,
+                script: script.iter().copied().collect(),
+                close: close.iter().copied().collect(),
+                wakers: Rc::clone(&wakers),
+                log: Rc::clone(&log),
+            };
+            let sources: Vec<_> = scripts.iter().enumerate().map(source).collect();
+            let sources = sources.into_iter().map(|source| (source, Location::caller())).collect();
+            let recording = Recording { kept_stats: KEPT_STATS, is_timed: false, ledger: LeakLedger::off() };
+            let children = Children::new(sources, recording, MergeTelemetry::new(None, scripts.len(), None));
+            Self { children, log, wakers, task: Arc::default() }
+        }
+
+        /// One turn of a merge that needs no second item of anybody. Returns what has come of it: a letter and the place for each
+        /// event.
+        fn turn(&mut self) -> Vec<(char, usize)> {
+            assert!(!self.children.enter(), "nobody has panicked");
+            let waker = Waker::from(Arc::clone(&self.task));
+            let mut turn = self.children.turn(&waker);
+            let mut events = Vec::new();
+            while let Some(place) = self.children.next_due(&mut turn) {
+                let mut next = self.children.poll(place, &mut turn);
+                while let Some(event) = next.take() {
+                    let (letter, is_over) = match event {
+                        Event::Head(_) => ('h', false),
+                        Event::Ended => ('e', true),
+                        Event::Failed(_) => ('f', true),
+                        Event::Closed(errors) => (if errors.is_empty() { 'c' } else { 'x' }, false),
+                    };
+                    events.push((letter, place));
+                    if is_over {
+                        next = self.children.poll_close(place);
+                    }
+                }
+            }
+            self.children.yield_if_due(&Context::from_waker(&waker));
+            self.children.leave();
+            events
+        }
+
+        fn wake_all(&self) {
+            self.wakers.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    #[test]
+    fn one_is_polled_when_its_own_waker_has_fired_and_not_otherwise() {
+        let mut bench = Bench::of(&[(&[Pending, Item], &[]), (&[Item], &[])]);
+        assert_eq!(bench.turn(), [('h', 1)]);
+        assert!(!bench.children.is_complete());
+        assert_eq!((bench.turn(), bench.log.polls.get()), (vec![], 2));
+        bench.wake_all();
+        assert_eq!(bench.task.0.load(Ordering::Relaxed), 1);
+        assert_eq!((bench.turn(), bench.log.polls.get()), (vec![('h', 0)], 3));
+        assert!(bench.children.is_complete());
+    }
+
+    #[test]
+    fn one_that_has_ended_is_closed_at_once_and_released_when_that_is_complete() {
+        let mut bench = Bench::of(&[(&[], &[Pending]), (&[Error], &[Error]), (&[Item], &[])]);
+        assert_eq!(bench.turn(), [('e', 0), ('f', 1), ('x', 1), ('h', 2)]);
+        assert_eq!((bench.children.open(), &*bench.log.dropped.borrow()), (2, &vec![1]));
+        bench.wake_all();
+        assert_eq!(bench.turn(), [('c', 0)]);
+        bench.wake_all();
+        assert_eq!((bench.turn(), bench.log.closes.get()), (vec![], 3));
+        assert_eq!((bench.children.open(), &*bench.log.dropped.borrow()), (1, &vec![1, 0]));
+    }
+
+    #[test]
+    fn all_are_told_to_close_and_it_is_over_when_the_last_is() {
+        let mut bench = Bench::of(&[(&[Item], &[Pending]), (&[Pending], &[]), (&[Item], &[])]);
+        bench.turn();
+        assert!(bench.children.start_closing() && !bench.children.start_closing());
+        assert!(!bench.children.is_merging() && !bench.children.finish_closing());
+        assert_eq!(bench.turn(), [('c', 1), ('c', 2)]);
+        assert!(!bench.children.finish_closing());
+        bench.wake_all();
+        assert_eq!(bench.turn(), [('c', 0)]);
+        assert!(bench.children.finish_closing() && !bench.children.finish_closing());
+        assert!(bench.children.is_closed());
+        assert_eq!((bench.turn(), bench.log.closes.get()), (vec![], 4));
+    }
+
+    #[test]
+    fn a_turn_polls_as_many_as_the_budget_says_and_asks_for_another() {
+        let ready: Script<'_> = (&[Item], &[]);
+        let mut bench = Bench::of(&[ready; 2 * POLL_BUDGET + 1]);
+        for expected in [POLL_BUDGET, POLL_BUDGET, 1] {
+            assert_eq!(bench.turn().len(), expected);
+        }
+        assert_eq!(bench.task.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn one_that_is_held_back_is_polled_when_it_is_resumed() {
+        let mut bench = Bench::of(&[(&[Item, Item], &[])]);
+        bench.turn();
+        bench.children.hold_back(0);
+        assert_eq!((bench.turn(), bench.children.is_complete()), (vec![], false));
+        assert!(bench.children.resume(0) && !bench.children.resume(1));
+        assert_eq!((bench.turn(), bench.children.is_complete()), (vec![('h', 0)], true));
+    }
+
+    #[test]
+    fn places_are_let_go_and_indices_stay() {
+        let (ends, stays): (Script<'_>, Script<'_>) = ((&[], &[]), (&[Item, Pending, Item], &[]));
+        let mut bench = Bench::of(&[ends, stays, ends, ends, ends, stays]);
+        bench.turn();
+        let staying = bench.children.staying().unwrap();
+        assert_eq!(staying, [false, true, false, false, false, true]);
+        bench.children.retain(&staying);
+        assert_eq!([0, 1].map(|place| bench.children.index(place)), [1, 5]);
+        assert!(bench.children.staying().is_none());
+        // Woken by its index, found at its place.
+        let polled = bench.children.poll_next(1);
+        assert!(bench.children.take(1, polled).is_none());
+        bench.wake_all();
+        assert_eq!(bench.turn(), [('h', 1)]);
+        let (sources, forgotten) = bench.children.stats();
+        assert_eq!((sources.len(), forgotten.sources), (6, 0));
+    }
+
+    #[test]
+    fn one_that_panics_is_released_unclosed_and_the_others_are_closed() {
+        for (script, close) in [(&[Panic][..], &[][..]), (&[Item], &[Panic])] {
+            let mut bench = Bench::of(&[(&[Item], &[]), (script, close), (&[Item], &[])]);
+            if close.is_empty() {
+                assert!(catch_unwind(AssertUnwindSafe(|| bench.turn())).is_err());
+            } else {
+                bench.turn();
+                bench.children.start_closing();
+                assert!(catch_unwind(AssertUnwindSafe(|| bench.turn())).is_err());
+            }
+            assert!(!bench.children.can_join() && bench.children.enter());
+            let panicked = bench.children.find_panicked();
+            bench.children.start_closing();
+            bench.children.release_panicked(panicked);
+            bench.children.leave();
+            assert_eq!(panicked, Some(1));
+            while bench.children.open() > 0 {
+                assert!(!bench.turn().is_empty());
+            }
+            assert!(bench.children.finish_closing());
+            let (sources, _) = bench.children.stats();
+            assert_eq!(sources[1].end, Some(SourceEnd::Panicked));
+            assert_eq!(bench.log.dropped.borrow().len(), 3);
+        }
+    }
+
+    #[test]
+    fn dropping_releases_those_that_are_left_in_order() {
+        let mut bench = Bench::of(&[(&[Item], &[]), (&[], &[]), (&[Pending], &[])]);
+        bench.turn();
+        let log = Rc::clone(&bench.log);
+        drop(bench);
+        assert_eq!((&*log.dropped.borrow(), log.closes.get()), (&vec![1, 0, 2], 1));
+    }
+
+    #[test]
+    fn one_that_is_handed_back_is_not_closed() {
+        let mut bench = Bench::of(&[(&[Item], &[]), (&[], &[Pending])]);
+        bench.turn();
+        let returned: Vec<_> = (0..2).filter_map(|place| bench.children.hand_back(place)).collect();
+        let told: Vec<_> = returned.iter().map(|child| (child.index, child.has_ended)).collect();
+        assert_eq!((told, bench.log.closes.get()), (vec![(0, false), (1, true)], 1));
+        assert!(bench.children.hand_back(0).is_none());
+    }
+}

@@ -542,7 +542,7 @@ mod parallel {
                     runs.as_slice(),
                     &mut out,
                     ByKey::new(|item: &Item<String>| item.key.clone()),
-                )
+                );
             });
             assert_same(&out, &expected);
 
