@@ -156,7 +156,7 @@ macro_rules! taken_in_blocks {
             fn each<V: Visit<K>>($runs: &[Vec<K>], visit: &mut V) {
                 let mut stream = $open;
                 let mut block = Vec::with_capacity(AHEAD);
-                while let Ok(1..) = wait(|cx| stream.poll_next_block(cx, &mut block, AHEAD)) {
+                while let Ok(1..) = wait(|cx| stream.poll_next_ready(cx, &mut block, AHEAD)) {
                     for item in block.drain(..) {
                         visit.visit(item);
                     }

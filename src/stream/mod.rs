@@ -51,7 +51,7 @@
 //! # Blocks
 //!
 //! What comes from a disk or a network comes in blocks. A source of blocks is a [`BlockSource`]; its items are merged without
-//! a poll of it for each. A consumer takes blocks by [`next_block`](ProxyResponseLoserTree::next_block), whatever the sources
+//! a poll of it for each. A consumer takes what is ready by [`next_ready`](ProxyResponseLoserTree::next_ready), whatever the sources
 //! give.
 //!
 //! # Observing
@@ -118,7 +118,7 @@ pub use inquiry::is_closing;
 pub use merge_source::MergeSource;
 pub(crate) use merge_source::Nested;
 pub use order_check::OrderCheck;
-pub use proxy_response_loser_tree::{NextBlock, NextWithSource, ProxyResponseLoserTree, PushError};
+pub use proxy_response_loser_tree::{NextReady, NextWithSource, ProxyResponseLoserTree, PushError};
 pub(crate) use release_context::drop_closed;
 pub use reports::Yielded;
 pub use source::{BoxSource, PollClose, PollNext, Source, UnpinSource};

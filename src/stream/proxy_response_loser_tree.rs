@@ -68,7 +68,7 @@ const LARGE_ITEM: usize = 48;
 /// the panic and goes on polling gets `None` when they are closed, which is then not the end of the data. The
 /// sources and the heads that are left can also be taken back with [`into_sources`](Self::into_sources), and no item is lost
 /// if it was the order that panicked. With a source that panicked its head is lost. That may be the item that was about to be
-/// yielded, since the source is asked for the successor before; [`next_block`](Self::next_block) asks after it has appended
+/// yielded, since the source is asked for the successor before; [`next_ready`](Self::next_ready) asks after it has appended
 /// the item.
 ///
 /// # Cancel safety
@@ -242,23 +242,23 @@ where
     /// let store = |items: Vec<u64>| from_stream(stream::iter(items.into_iter().map(Ok::<_, std::io::Error>)));
     /// let mut merge = ProxyResponseLoserTree::new([store(vec![1, 4]), store(vec![2, 3, 5])]);
     /// let mut block = Vec::new();
-    /// while merge.next_block(&mut block, 2).await? > 0 {
+    /// while merge.next_ready(&mut block, 2).await? > 0 {
     ///     println!("{block:?}"); // [1, 2], then [3, 4], then [5]
     ///     block.clear();
     /// }
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    pub const fn next_block<'a>(&'a mut self, out: &'a mut Vec<S::Item>, max: usize) -> NextBlock<'a, S, O> {
-        NextBlock { merge: self, out, max }
+    pub const fn next_ready<'a>(&'a mut self, out: &'a mut Vec<S::Item>, max: usize) -> NextReady<'a, S, O> {
+        NextReady { merge: self, out, max }
     }
 
-    /// Attempts what [`next_block`](Self::next_block) does. It is pending only if it has appended nothing.
+    /// Attempts what [`next_ready`](Self::next_ready) does. It is pending only if it has appended nothing.
     ///
     /// # Errors
     ///
-    /// As for [`next_block`](Self::next_block).
-    pub fn poll_next_block(
+    /// As for [`next_ready`](Self::next_ready).
+    pub fn poll_next_ready(
         &mut self,
         cx: &mut Context<'_>,
         out: &mut Vec<S::Item>,
@@ -922,19 +922,19 @@ impl<S: Source, O> fmt::Debug for NextWithSource<'_, S, O> {
     }
 }
 
-/// Waits for the next items. Returned by [`ProxyResponseLoserTree::next_block`].
+/// Waits for the next items. Returned by [`ProxyResponseLoserTree::next_ready`].
 ///
 /// # Cancel safety
 ///
 /// Nothing is lost when this future is dropped: as long as it is pending, it has appended nothing.
 #[must_use = "futures do nothing unless polled"]
-pub struct NextBlock<'a, S: Source, O> {
+pub struct NextReady<'a, S: Source, O> {
     merge: &'a mut ProxyResponseLoserTree<S, O>,
     out: &'a mut Vec<S::Item>,
     max: usize,
 }
 
-impl<S, O> Future for NextBlock<'_, S, O>
+impl<S, O> Future for NextReady<'_, S, O>
 where
     S: Source + Unpin,
     O: Order<S::Item>,
@@ -943,13 +943,13 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.merge.poll_next_block(cx, this.out, this.max)
+        this.merge.poll_next_ready(cx, this.out, this.max)
     }
 }
 
-impl<S: Source, O> fmt::Debug for NextBlock<'_, S, O> {
+impl<S: Source, O> fmt::Debug for NextReady<'_, S, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NextBlock")
+        f.debug_struct("NextReady")
             .field("merge", &self.merge)
             .field("len", &self.out.len())
             .field("max", &self.max)

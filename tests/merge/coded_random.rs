@@ -82,7 +82,7 @@ fn asynchronous<K: TestKey + PartialEq + Sync + Send + Unpin>(seed: u64) {
         }
         let max = 1 + random.below(20);
         if random.chance(0.5) {
-            if driver.complete(merge.next_block(&mut out, max)).unwrap().unwrap() == 0 {
+            if driver.complete(merge.next_ready(&mut out, max)).unwrap().unwrap() == 0 {
                 break;
             }
         } else {

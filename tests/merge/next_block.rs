@@ -153,7 +153,7 @@ fn run_in_blocks<O: losertree::key::Order<Item<u64>>>(
     loop {
         let (begin, max) = (out.len(), 1 + random.below(20));
         let patience = if random.chance(0.3) { random.below(3) } else { usize::MAX };
-        let polled = driver.poll_times(merge.next_block(&mut out, max), patience).map_err(drop);
+        let polled = driver.poll_times(merge.next_ready(&mut out, max), patience).map_err(drop);
         let appended = out.len() - begin;
         match polled {
             Ok(Ok(0)) => return (out, errors),
@@ -240,7 +240,7 @@ fn the_last_item_of_a_limit_ends_a_block_and_pulls_nothing() {
         let sources = stage.sources((0..3).map(|source| Script::of(items(source))));
         let mut merge = ProxyResponseLoserTree::builder().sources(sources).limit(limit).build();
         let mut out = Vec::new();
-        let taken = stage.driver(1).complete(merge.next_block(&mut out, 50)).unwrap().unwrap();
+        let taken = stage.driver(1).complete(merge.next_ready(&mut out, 50)).unwrap().unwrap();
         assert_eq!((taken as u64, stage.log().items() as u64), (limit, limit + 2));
     }
 }
@@ -273,7 +273,7 @@ fn one_call_gives_a_bounded_number_of_items() {
     while out.len() < 2_900 {
         let before = stage.log().polls();
         let begin = out.len();
-        let polled = merge.poll_next_block(&mut cx, &mut out, usize::MAX);
+        let polled = merge.poll_next_ready(&mut cx, &mut out, usize::MAX);
         assert_eq!(polled.map(Result::unwrap), Poll::Ready(BUDGET));
         assert_eq!(out.len(), begin + BUDGET);
         assert!(stage.log().polls() - before <= BUDGET + 3);
@@ -316,7 +316,7 @@ fn a_source_that_wakes_within_a_block_is_not_polled_for_that_when_it_is_pending(
             .collect();
         let mut merge = ProxyResponseLoserTree::new(sources);
         let (mut out, mut driver) = (Vec::new(), stage.driver(seed));
-        while driver.complete(merge.next_block(&mut out, 9)).unwrap().unwrap() > 0 {}
+        while driver.complete(merge.next_ready(&mut out, 9)).unwrap().unwrap() > 0 {}
         assert_merged(&out, runs.as_slice());
         stage.log().assert_closed();
     }
@@ -330,11 +330,11 @@ fn a_block_ends_where_an_item_has_to_be_waited_for() {
     let mut merge = ProxyResponseLoserTree::new(stage.sources([script, Script::of([2, 9])]));
     let mut driver = stage.driver(1);
     let mut out = Vec::new();
-    assert_eq!(driver.complete(merge.next_block(&mut out, 10)), Ok(Ok(2)));
-    assert_eq!(driver.complete(merge.next_block(&mut out, 0)), Ok(Ok(0)));
-    assert_eq!(driver.complete(merge.next_block(&mut out, 10)), Ok(Ok(4)));
+    assert_eq!(driver.complete(merge.next_ready(&mut out, 10)), Ok(Ok(2)));
+    assert_eq!(driver.complete(merge.next_ready(&mut out, 0)), Ok(Ok(0)));
+    assert_eq!(driver.complete(merge.next_ready(&mut out, 10)), Ok(Ok(4)));
     assert_eq!(out, [1, 2, 2, 3, 4, 9]);
-    assert_eq!(driver.complete(merge.next_block(&mut out, 10)), Ok(Ok(0)));
+    assert_eq!(driver.complete(merge.next_ready(&mut out, 10)), Ok(Ok(0)));
 }
 
 #[test]
@@ -347,11 +347,11 @@ fn a_panic_of_an_async_source_costs_nothing_that_was_appended() {
         let mut merge = ProxyResponseLoserTree::new(stage.sources([bad, Script::of([2, 4, 6])]));
         let mut out = Vec::new();
         let mut driver = stage.driver(1);
-        let end = driver.complete(merge.next_block(&mut out, 10)).unwrap_err();
+        let end = driver.complete(merge.next_ready(&mut out, 10)).unwrap_err();
         assert!(matches!(end, End::Panicked(_)));
         // The item whose successor was asked for is the last.
         assert_eq!(out, [1, 2, 3, 4, 5][..(2 * at).saturating_sub(1)]);
-        assert_eq!(driver.complete(merge.next_block(&mut out, 10)), Ok(Ok(0)));
+        assert_eq!(driver.complete(merge.next_ready(&mut out, 10)), Ok(Ok(0)));
         drop(merge);
         stage.log().assert_released();
     }
@@ -373,7 +373,7 @@ fn a_panic_of_the_order_in_a_block_costs_no_item() {
         let mut out = Vec::new();
         let mut driver = stage.driver(seed);
         let mut given = stage.log().items();
-        while let Ok(Ok(1..)) = driver.complete(merge.next_block(&mut out, 7)) {
+        while let Ok(Ok(1..)) = driver.complete(merge.next_ready(&mut out, 7)) {
             given = stage.log().items();
         }
         let heads = merge.into_sources().iter().filter(|undrained| undrained.head.is_some()).count();
@@ -400,7 +400,7 @@ fn strings_come_in_blocks_too() {
         let sources = stage.sources_of(runs.clone().into_vec(), &mut Random::seed(1), 0.1);
         let mut merge = ProxyResponseLoserTree::new(sources);
         let (mut out, mut driver) = (Vec::new(), stage.driver(1));
-        while driver.complete(merge.next_block(&mut out, 37)).unwrap().unwrap() > 0 {}
+        while driver.complete(merge.next_ready(&mut out, 37)).unwrap().unwrap() > 0 {}
         assert_merged(&out, runs.as_slice());
     }
 }
@@ -411,6 +411,6 @@ fn boxed_sources_are_taken_in_blocks_too() {
     let sources = stage.sources([Script::of([1, 3]), Script::of([2])]);
     let mut merge = ProxyResponseLoserTree::new(sources.into_iter().map(Source::boxed));
     let mut out = vec![0];
-    assert_eq!(stage.driver(1).complete(merge.next_block(&mut out, 10)), Ok(Ok(3)));
+    assert_eq!(stage.driver(1).complete(merge.next_ready(&mut out, 10)), Ok(Ok(3)));
     assert_eq!(out, [0, 1, 2, 3]);
 }

@@ -108,11 +108,11 @@ fn taking_blocks_allocates_nothing() {
     let (children, _bell) = bare(16, u64::MAX, 0);
     let mut merge = ProxyResponseLoserTree::new(children);
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(merge.poll_next_block(&mut cx, &mut block, 1).is_ready());
+    assert!(merge.poll_next_ready(&mut cx, &mut block, 1).is_ready());
     let counted = measure(|| {
         for _ in 0..100 {
             block.clear();
-            assert!(matches!(merge.poll_next_block(&mut cx, &mut block, 100), Poll::Ready(Ok(100))));
+            assert!(matches!(merge.poll_next_ready(&mut cx, &mut block, 100), Poll::Ready(Ok(100))));
         }
     });
     assert_none(&counted, "taking blocks of an async merge");

@@ -221,7 +221,7 @@ fn the_async_merge_polls_nothing_before_it_is_polled() {
     let mut merge = builder().build();
     merge.push(stage.source(Script::of([3]))).unwrap();
     let _ = (merge.stats(), format!("{merge:?}"), merge.next_with_source());
-    drop(merge.next_block(&mut Vec::new(), 5));
+    drop(merge.next_ready(&mut Vec::new(), 5));
     drop(merge);
     drop(builder().build().into_sources());
     assert_eq!(stage.log().polls(), 0);
@@ -255,7 +255,7 @@ fn blocks_of_the_async_merge_pull_at_most_one_item_ahead_of_each_source() {
         let mut merge = ProxyResponseLoserTree::new(sources);
         let mut driver = stage.driver(seed);
         let mut out = Vec::new();
-        while let Ok(Ok(1..)) = driver.complete(merge.next_block(&mut out, 9)) {
+        while let Ok(Ok(1..)) = driver.complete(merge.next_ready(&mut out, 9)) {
             assert!(stage.log().items() <= runs.sources() + out.len());
         }
         assert_merged(&out, runs.as_slice());

@@ -86,7 +86,7 @@ fn a_source_that_yields_while_closing_is_polled_once_a_poll() {
         let mut block = Vec::new();
         for poll in 1..=4 {
             let polled = if blocks {
-                merge.poll_next_block(&mut cx, &mut block, BUDGET).map(Result::unwrap).map(drop)
+                merge.poll_next_ready(&mut cx, &mut block, BUDGET).map(Result::unwrap).map(drop)
             } else {
                 merge.poll_next_unpin(&mut cx).map(drop)
             };

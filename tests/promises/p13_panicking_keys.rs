@@ -226,7 +226,7 @@ where
     let _ended = caught(|| {
         block_on(async {
             if let Some(most) = block {
-                while merge.next_block(&mut out, most).await.unwrap() > 0 {}
+                while merge.next_ready(&mut out, most).await.unwrap() > 0 {}
             } else {
                 while let Some(next) = merge.next_with_source().await {
                     out.push(next.unwrap().1);

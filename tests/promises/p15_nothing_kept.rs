@@ -177,7 +177,7 @@ fn blocks_of_items_are_the_consumers() {
         for mut merge in merges(sources) {
             let mut block = Vec::new();
             let mut items = 0;
-            while block_on(merge.next_block(&mut block, 2)).unwrap() > 0 {
+            while block_on(merge.next_ready(&mut block, 2)).unwrap() > 0 {
                 items += block.drain(..).count();
             }
             assert_eq!(items, 5 * fan_in);

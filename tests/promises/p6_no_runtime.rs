@@ -1,5 +1,6 @@
 //! P6: the core spawns nothing and needs no executor.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, Waker};
@@ -68,29 +69,42 @@ fn the_code_spawns_nothing() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         let is_of_sets = path.components().any(|part| part.as_os_str() == "response");
         for line in code {
-            let is_in_background = path.components().any(|part| part.as_os_str() == "close_on_drop");
+            let is_in_background = path.ends_with("closer.rs") || path.ends_with("close_on_drop.rs");
             let may_spawn = is_of_sets || is_in_background;
             assert!(may_spawn || !line.contains("spawn"), "{}: {line}", path.display());
-            let may_know_tokio = path.ends_with("spawner.rs") || path.ends_with("alarm.rs");
+            let may_know_tokio = path.ends_with("lazy_response_set.rs") || path.ends_with("timers.rs");
             assert!(!is_of_sets || may_know_tokio || !line.contains("tokio::"), "{}: {line}", path.display());
         }
     }
 }
 
-/// What the library is built on: nothing that brings a runtime.
+/// What the library is built on by default: nothing that brings a runtime.
 #[test]
 fn the_dependencies_bring_no_runtime() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let manifest = fs::read_to_string(manifest).expect("Cargo.toml is there");
-    let dependencies = manifest.split("\n[dependencies]\n").nth(1).expect("there are dependencies");
-    let dependencies = dependencies.split("\n[").next().expect("up to the next table");
-    let required: Vec<_> = dependencies
-        .lines()
-        .filter(|line| !line.contains("optional = true"))
-        .filter_map(|line| line.split(['=', ' ', '.']).next())
-        .filter(|name| !name.is_empty() && !name.starts_with('#'))
-        .collect();
-    assert_eq!(required, ["bytes", "futures", "pin-project-lite", "smallvec", "thiserror", "twox-hash"]);
-    let futures = dependencies.lines().find(|line| line.starts_with("futures ")).expect("a line");
+    let table = |name: &str| {
+        let table = manifest.split(&format!("\n[{name}]\n")).nth(1).expect("the table is there");
+        let table = table.split("\n[").next().expect("up to the next table");
+        let lines = table.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|line| line.split_once(" = ").expect("a name and a value")).collect::<BTreeMap<_, _>>()
+    };
+    let (dependencies, features) = (table("dependencies"), table("features"));
+    let mut enabled: Vec<_> = dependencies.keys().copied().collect();
+    enabled.retain(|name| !dependencies[name].contains("optional = true"));
+    assert_eq!(enabled, ["smallvec", "thiserror"]);
+    let mut wanted = vec!["default"];
+    while let Some(feature) = wanted.pop() {
+        for name in features[feature].trim_matches(['[', ']']).split(", ") {
+            match name.trim_matches('"').split_once(':') {
+                Some((_, dependency)) => enabled.push(dependency),
+                None => wanted.push(name.trim_matches('"')),
+            }
+        }
+    }
+    enabled.sort_unstable();
+    enabled.dedup();
+    assert_eq!(enabled, ["bytes", "futures", "pin-project-lite", "smallvec", "thiserror", "twox-hash"]);
+    let futures = dependencies["futures"];
     assert!(futures.contains("default-features = false") && !futures.contains("executor"), "{futures}");
 }

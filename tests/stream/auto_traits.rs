@@ -15,7 +15,7 @@ use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatche
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
     Builder, Close, Closing, Flatten, ForgottenSources, FromItems, FromIter, FromStream, MergeSource,
-    MergeStats, Named, NextBlock, NextWithSource, OrderCheck, PushError, SourceEnd, SourceStats,
+    MergeStats, Named, NextReady, NextWithSource, OrderCheck, PushError, SourceEnd, SourceStats,
 };
 use losertree::tree::LoserTree;
 use losertree::{
@@ -106,7 +106,7 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
     plain::<Close<'_, ProxyResponseLoserTree<Store>>>();
     plain::<MergeSource<ProxyResponseLoserTree<Store>>>();
     plain::<NextWithSource<'_, Store, Natural>>();
-    plain::<NextBlock<'_, Store, Natural>>();
+    plain::<NextReady<'_, Store, Natural>>();
     plain::<Flatten<BlockStore>>();
 
     sendable::<BoxSource<'_, u64, std::io::Error>>();

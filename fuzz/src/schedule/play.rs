@@ -202,7 +202,7 @@ impl<'a, O: Order<Item<u64>>> Play<'a, O> {
     /// Takes a block. What was appended counts, whatever the call comes to.
     fn next_block(&mut self, max: usize) -> Got {
         let mut out = Vec::new();
-        let taken = self.driver.complete(self.merge.next_block(&mut out, max));
+        let taken = self.driver.complete(self.merge.next_ready(&mut out, max));
         let appended = out.len();
         assert!(appended <= max.min(MOST_IN_BLOCK));
         for (at, item) in out.into_iter().enumerate() {
