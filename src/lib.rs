@@ -156,9 +156,9 @@ pub mod tree;
 pub use error::{CloseError, Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
-    Merge, MergeSorted, TryMerge, merge, merge_by, merge_by_key, merge_coded, merge_owned_runs,
-    merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with, merge_with,
-    try_merge, try_merge_by, try_merge_by_key, try_merge_with,
+    Merge, MergeSorted, TryMerge, merge, merge_batches, merge_batches_with, merge_by, merge_by_key,
+    merge_coded, merge_owned_runs, merge_owned_runs_with, merge_runs, merge_runs_by, merge_runs_by_key,
+    merge_runs_with, merge_with, try_merge, try_merge_by, try_merge_by_key, try_merge_with,
 };
 #[cfg(feature = "rayon")]
 pub use merge::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};

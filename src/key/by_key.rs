@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::order::sealed::Sealed;
-use super::{KeyBuffer, Meeting, OffsetCode, Order, SortKey};
+use super::{KeyBuffer, Meeting, OffsetCode, Order, SharedPrefix, SortKey};
 
 /// The order of a key that a function makes of each item.
 ///
@@ -140,6 +140,17 @@ macro_rules! order {
             fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
                 let a = (self.0)(a);
                 code.compare(&a, &(self.0)(b))
+            }
+
+            #[inline]
+            fn shared_prefix(&mut self, low: &T, high: &T) -> Option<SharedPrefix> {
+                let low = (self.0)(low);
+                SharedPrefix::of(&low, &(self.0)(high))
+            }
+
+            #[inline]
+            fn code_behind(&mut self, prefix: SharedPrefix, item: &T) -> u64 {
+                prefix.code_of(&(self.0)(item))
             }
 
             #[inline]

@@ -48,6 +48,7 @@ mod numbers;
 mod offset_code;
 mod order;
 mod reversed;
+mod shared_prefix;
 mod sort_key;
 mod text;
 
@@ -62,6 +63,8 @@ pub use natural::Natural;
 pub use offset_code::OffsetCode;
 pub(crate) use offset_code::{MOST_PARTS, Meeting};
 pub use order::Order;
+pub(crate) use order::sealed::Sealed;
 pub use reversed::Reversed;
+pub(crate) use shared_prefix::SharedPrefix;
 pub use sort_key::SortKey;
 pub(crate) use text::first_bytes;

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::order::sealed::Sealed;
-use super::{KeyBuffer, Meeting, OffsetCode, Order, SortKey};
+use super::{KeyBuffer, Meeting, OffsetCode, Order, SharedPrefix, SortKey};
 
 /// The order that items have of themselves: that of their [`SortKey`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,6 +57,16 @@ impl<T: SortKey> Order<T> for Natural {
     #[inline]
     fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
         code.compare(a, b)
+    }
+
+    #[inline]
+    fn shared_prefix(&mut self, low: &T, high: &T) -> Option<SharedPrefix> {
+        SharedPrefix::of(low, high)
+    }
+
+    #[inline]
+    fn code_behind(&mut self, prefix: SharedPrefix, item: &T) -> u64 {
+        prefix.code_of(item)
     }
 
     #[inline]

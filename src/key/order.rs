@@ -1,6 +1,6 @@
 use std::cmp::Ordering;
 
-use super::{KeyBuffer, Meeting, OffsetCode};
+use super::{KeyBuffer, Meeting, OffsetCode, SharedPrefix};
 
 /// The order of a merge: a code for each item, and a comparison for items whose codes are equal.
 ///
@@ -93,12 +93,25 @@ pub trait Order<T>: sealed::Sealed {
         (self.compare(a, b), code)
     }
 
+    /// Returns what the keys of all items between these two begin with. `None` where keys are no strings of bytes, or the two are
+    /// equal.
+    #[doc(hidden)]
+    fn shared_prefix(&mut self, _low: &T, _high: &T) -> Option<SharedPrefix> {
+        None
+    }
+
+    /// Returns the code of an item among those that begin so.
+    #[doc(hidden)]
+    fn code_behind(&mut self, _prefix: SharedPrefix, item: &T) -> u64 {
+        self.code(item)
+    }
+
     /// Copies the key of an item, which has this code against the one that is there.
     #[doc(hidden)]
     fn keep(&mut self, _before: &mut KeyBuffer, _item: &T, _code: OffsetCode) {}
 }
 
-pub(super) mod sealed {
+pub(crate) mod sealed {
     /// Keeps [`Order`](super::Order) to this crate.
     pub trait Sealed {}
 }

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
-use super::Order;
 use super::order::sealed::Sealed;
+use super::{Order, SharedPrefix};
 
 /// Another order, turned round: the greatest item first.
 ///
@@ -36,5 +36,15 @@ impl<T, O: Order<T>> Order<T> for Reversed<O> {
     #[inline]
     fn compare(&mut self, a: &T, b: &T) -> Ordering {
         self.0.compare(b, a)
+    }
+
+    #[inline]
+    fn shared_prefix(&mut self, low: &T, high: &T) -> Option<SharedPrefix> {
+        self.0.shared_prefix(high, low)
+    }
+
+    #[inline]
+    fn code_behind(&mut self, prefix: SharedPrefix, item: &T) -> u64 {
+        !self.0.code_behind(prefix, item)
     }
 }

@@ -142,7 +142,7 @@ pub(super) fn slices<T, R: AsRef<[T]>>(runs: &[R]) -> Vec<&[T]> {
 }
 
 /// Merges runs, none of which is empty.
-pub(super) fn merge_slices<T, O, S>(runs: Vec<&[T]>, order: &mut O, sink: S) -> S
+pub(in crate::merge) fn merge_slices<T, O, S>(runs: Vec<&[T]>, order: &mut O, sink: S) -> S
 where
     T: Clone,
     O: Order<T>,

@@ -150,8 +150,9 @@ mod split;
 mod stretches;
 mod sweep;
 
+pub(super) use merge_runs::merge_slices;
 pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
 pub use owned::{merge_owned_runs, merge_owned_runs_with};
 #[cfg(feature = "rayon")]
 pub use par::{par_merge_runs, par_merge_runs_by, par_merge_runs_by_key, par_merge_runs_with};
-use sink::Sink;
+pub(super) use sink::Sink;
