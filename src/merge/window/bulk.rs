@@ -1,11 +1,12 @@
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use super::run::{Run, push};
 use super::sources::gallop;
 use super::{Coding, RowOrder, Rows};
-use crate::key::{By, Natural};
-use crate::merge::runs::{Sink, merge_slices};
+use crate::key::By;
+use crate::merge::runs::{Rooms, merge_slices};
 
 /// How many rows that have one code are put in order one by one.
 const FEW_ROWS: usize = 8;
@@ -34,17 +35,13 @@ impl Piece {
 ///
 /// A number has the code of a row and, in the lowest bits, which piece the row is of. So the merge of the numbers is stable, and the
 /// sequence of pieces in it is all that is needed: the rows of a piece come in their own order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Bulk {
     codes: Vec<u64>,
-    merged: Vec<u64>,
+    rooms: Rooms,
 }
 
 impl Bulk {
-    pub(super) const fn new() -> Self {
-        Self { codes: Vec::new(), merged: Vec::new() }
-    }
-
     /// Appends the runs of a window. The greatest row is the last one of the piece `high`, if that is known.
     pub(super) fn merge<B, O: RowOrder<B>>(
         &mut self,
@@ -160,19 +157,16 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
         let mut begin = 0;
         let runs: Vec<&[u64]> =
             ends.iter().map(|end| &codes[std::mem::replace(&mut begin, *end)..*end]).collect();
+        // Ties that get codes of their own need rooms of their own.
+        let mut rooms = std::mem::take(&mut self.bulk.rooms);
+        let merged = rooms.merge(&runs);
         if coding == Coding::Exact && lost == 0 {
-            let decode = Decode::new(&mut pieces, source_bits, rows, self.out);
-            merge_slices(runs, &mut Natural, decode).finish();
-            self.bulk.codes = codes;
+            decode(pieces, merged, source_bits, self.out);
         } else {
-            let mut merged = std::mem::take(&mut self.bulk.merged);
-            merged.clear();
-            merged.reserve(rows);
-            merge_slices(runs, &mut Natural, &mut merged);
-            self.bulk.codes = codes;
-            self.decode_ties(pieces, &merged, source_bits, depth);
-            self.bulk.merged = merged;
+            self.decode_ties(pieces, merged, source_bits, depth);
         }
+        self.bulk.rooms = rooms;
+        self.bulk.codes = codes;
     }
 
     /// Merges the rows of the first section, and then the others.
@@ -276,44 +270,30 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
 }
 
 /// Makes runs of merged numbers that say which piece is next.
-struct Decode<'a> {
-    pieces: &'a mut [Piece],
-    mask: u64,
-    out: &'a mut Vec<Run>,
-    /// The piece whose rows are put out, and how many of them, before it is known how many there are.
-    last: usize,
-    len: u32,
-}
-
-impl<'a> Decode<'a> {
-    fn new(pieces: &'a mut [Piece], source_bits: u32, rows: usize, out: &'a mut Vec<Run>) -> Self {
-        out.reserve(rows / 2);
-        Self { pieces, mask: (1 << source_bits) - 1, out, last: 0, len: 0 }
+///
+/// Whether a row is of the same piece as the one before cannot be predicted, so nothing depends on it but what is moved: a run is
+/// written for each row, over the last one if it goes on with that.
+fn decode(pieces: Vec<Piece>, merged: &[u64], source_bits: u32, out: &mut Vec<Run>) {
+    let mask = (1 << source_bits) - 1;
+    // A piece of the window: a `usize` has room for all of them.
+    #[allow(clippy::cast_possible_truncation)]
+    let piece_of = |number: &u64| (number & mask) as usize;
+    let mut ahead: Vec<Run> = pieces.iter().map(|piece| piece.clone().take(1)).collect();
+    let Some(first) = merged.first().map(piece_of) else { return };
+    let begin = out.len();
+    out.resize(begin + merged.len(), ahead[first]);
+    let runs = &mut out[begin..];
+    let (mut at, mut last) = (0, first);
+    let mut run = Run { len: 0, ..ahead[first] };
+    for piece in merged.iter().map(piece_of) {
+        let is_other = piece != last;
+        last = piece;
+        let next = &mut ahead[piece];
+        at += usize::from(is_other);
+        run = Run { len: run.len + 1, ..run };
+        run = select_unpredictable(is_other, *next, run);
+        next.from += 1;
+        runs[at] = run;
     }
-
-    fn finish(self) {
-        if self.len > 0 {
-            push(self.out, self.pieces[self.last].take(self.len as usize));
-        }
-    }
-}
-
-impl Sink<u64> for Decode<'_> {
-    fn take(mut self, numbers: impl ExactSizeIterator<Item = u64>) -> Self {
-        for number in numbers {
-            // A piece of the window: the mask has room for all of them.
-            #[allow(clippy::cast_possible_truncation)]
-            let piece = (number & self.mask) as usize;
-            if piece == self.last {
-                self.len += 1;
-                continue;
-            }
-            if self.len > 0 {
-                let run = self.pieces[self.last].take(self.len as usize);
-                self.out.push(run);
-            }
-            (self.last, self.len) = (piece, 1);
-        }
-        self
-    }
+    out.truncate(begin + at + 1);
 }

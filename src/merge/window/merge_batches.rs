@@ -121,14 +121,13 @@ impl<I: Iterator, O: RowOrder<I::Item>> MergeBatches<I, O> {
         O: Order<T>,
     {
         let begin = out.len();
-        loop {
-            let left = max - (out.len() - begin);
-            let window = self.next_window(left);
-            if window.is_empty() {
-                return out.len() - begin;
+        while out.len() - begin < max {
+            self.fill();
+            if self.merge.fill(out, max - (out.len() - begin)) == 0 {
+                break;
             }
-            window.append_to(out);
         }
+        out.len() - begin
     }
 
     /// Folds the items that are left.

@@ -1,6 +1,7 @@
 //! Merging of batches as batches.
 
 mod bulk;
+mod engine;
 mod merge_batches;
 mod row_order;
 mod run;

@@ -74,12 +74,18 @@ impl<'a, T: 'a, B: Deref<Target = [T]>> Window<'a, B> {
     {
         out.reserve(self.runs.len());
         for run in self.runs {
-            let Some(Some(batch)) = self.batches.get(run.source()) else { continue };
-            if run.len() == 1 {
-                out.extend(batch.get(run.from()).cloned());
-            } else {
-                out.extend_from_slice(batch.get(run.rows()).unwrap_or_default());
-            }
+            append(out, self.batches, run);
         }
+    }
+}
+
+/// Appends clones of the items of a run.
+#[inline]
+pub(super) fn append<T: Clone, B: Deref<Target = [T]>>(out: &mut Vec<T>, batches: &[Option<B>], run: &Run) {
+    let Some(Some(batch)) = batches.get(run.source()) else { return };
+    if run.len() == 1 {
+        out.extend(batch.get(run.from()).cloned());
+    } else {
+        out.extend_from_slice(batch.get(run.rows()).unwrap_or_default());
     }
 }

@@ -1,34 +1,13 @@
 use std::mem;
+use std::ops::Deref;
 
-use super::bulk::{Bulk, Piece};
+use super::engine::{Cut, Engine};
 use super::run::{Run, push};
-use super::sources::{Head, Progress, Sources, gallop};
+use super::sources::{Head, Progress};
+use super::window::append;
 use super::{RowOrder, SupplyError, Window};
-use crate::tree::LoserTree;
-
-/// How many rows are decided at a time at most, or 64 for each source if that is more. With their codes they fit into a near cache.
-const PORTION: usize = 1 << 14;
-
-/// How many rows of each source are decided at a time at least, if it has as many and they come next.
-const PORTION_PER_SOURCE: usize = 64;
-
-/// How many rows of a long stretch are decided at a time.
-const STRETCH: usize = 1 << 24;
-
-/// How many stretches are decided at a time.
-const STRETCHES: usize = 1 << 10;
-
-/// How many rows there are for each source in a window that is worth it: it reads the heads of all of them.
-const ROWS_PER_SOURCE: usize = 4;
-
-/// How long the stretches of single sources are on average that the tournament finds faster.
-const LONG: usize = 16;
-
-/// How many rows are merged by the tournament before it is asked whether its stretches are long.
-const LOOK: usize = 64;
-
-/// How many times as many rows are merged by the tournament after windows that were not worth it, at most.
-const LONGEST_PATIENCE: usize = 32;
+use crate::key::Order;
+use crate::merge::runs::{is_moved, merge_slices};
 
 /// Merges batches of rows, and says which rows come next. It reads keys where they are, and moves and copies nothing.
 ///
@@ -87,60 +66,24 @@ const LONGEST_PATIENCE: usize = 32;
 /// ```
 #[derive(Debug)]
 pub struct WindowMerge<B, O> {
-    tree: LoserTree<Head, Sources<B, O>>,
-    /// Whether the heads in the tree may not be those of the sources any more.
-    is_stale: bool,
-    bulk: Bulk,
-    /// The sources whose rows are all decided, and which have not ended.
-    lacking: Vec<usize>,
+    engine: Engine<B, O>,
     /// What is decided: `next` is the first run that has not been handed out.
     decided: Vec<Run>,
     next: usize,
     /// What is left of the run before `next`, where only a part of it was handed out.
     cut_off: Option<Run>,
-    /// How many rows may still be decided.
-    limit: usize,
-    pace: Pace,
-}
-
-/// When to merge by the tournament, and when by windows.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    /// How many rows are to be merged by the tournament before a window is tried.
-    by_heads: usize,
-    /// Whether the stretches of single sources have been long.
-    is_long: bool,
-    /// How many rows for each source are merged by the tournament after the next window that is not worth it.
-    patience: usize,
 }
 
 impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Creates a merge of so many sources, which all lack a batch.
     pub fn new(order: O, sources: usize) -> Self {
-        let sources_held = Sources {
-            order,
-            progress: vec![Progress::default(); sources],
-            batches: (0..sources).map(|_| None).collect(),
-        };
-        let mut merge = Self {
-            tree: LoserTree::new(sources_held, (0..sources).map(|_| None)),
-            is_stale: false,
-            bulk: Bulk::new(),
-            lacking: Vec::new(),
-            decided: Vec::new(),
-            next: 0,
-            cut_off: None,
-            limit: usize::MAX,
-            pace: Pace { by_heads: LOOK, is_long: false, patience: 1 },
-        };
-        merge.list_all();
-        merge
+        Self { engine: Engine::new(order, sources), decided: Vec::new(), next: 0, cut_off: None }
     }
 
     /// Returns the sources that must give a batch, or end, before more can be decided. There are none while there are decided rows.
     #[must_use]
     pub fn needs(&self) -> &[usize] {
-        if self.has_decided() || self.limit == 0 { &[] } else { &self.lacking }
+        if self.has_decided() || self.engine.limit == 0 { &[] } else { &self.engine.lacking }
     }
 
     /// Hands in the next batch of a source that needs one. A batch without rows is dropped, and the source needs another.
@@ -157,16 +100,16 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             return Err(SupplyError::new(source, batch));
         }
         drop(self.release(source));
-        let sources = self.tree.order_mut();
+        let sources = self.engine.tree.order_mut();
         let rows = sources.order.rows(&batch);
         let progress = &mut sources.progress[source];
         progress.batches += 1;
         if rows > 0 {
             (progress.row, progress.rows) = (0, rows);
             sources.batches[source] = Some(batch);
-            self.unlist(source);
-            if !self.is_stale {
-                self.tree.set_head(source, Some(Head { source, row: 0 }));
+            self.engine.unlist(source);
+            if !self.engine.is_stale {
+                self.engine.tree.set_head(source, Some(Head { source, row: 0 }));
             }
         }
         Ok(())
@@ -175,8 +118,8 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Says that a source has no more batches. What is left of the last one is dropped. If the source needs none, this does nothing.
     pub fn end(&mut self, source: usize) {
         if self.is_needed(source) {
-            self.tree.order_mut().progress[source].has_ended = true;
-            self.unlist(source);
+            self.engine.tree.order_mut().progress[source].has_ended = true;
+            self.engine.unlist(source);
             drop(self.release(source));
         }
     }
@@ -186,7 +129,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// The merge keeps it for those who look up the rows, until it is taken, replaced or the source ends.
     pub fn release(&mut self, source: usize) -> Option<B> {
         let is_decided = !self.has_decided();
-        let sources = self.tree.order_mut();
+        let sources = self.engine.tree.order_mut();
         let progress = sources.progress.get_mut(source)?;
         if !is_decided || progress.row < progress.rows {
             return None;
@@ -199,14 +142,14 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     #[must_use]
     #[inline]
     pub fn batch(&self, source: usize) -> Option<&B> {
-        self.tree.order().batches.get(source)?.as_ref()
+        self.engine.sources().batches.get(source)?.as_ref()
     }
 
     /// Whether all sources have ended and all rows were handed out, or as many as the limit allows.
     #[must_use]
     pub fn is_done(&self) -> bool {
         let is_open = |at: &Progress| !at.has_ended || at.row < at.rows;
-        !self.has_decided() && (self.limit == 0 || !self.tree.order().progress.iter().any(is_open))
+        !self.has_decided() && (self.engine.limit == 0 || !self.engine.sources().progress.iter().any(is_open))
     }
 
     /// Has only so many more rows come.
@@ -214,7 +157,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// It bounds what is decided, so that where few are wanted few are merged.
     pub fn limit(&mut self, rows: usize) {
         self.withdraw();
-        self.limit = rows;
+        self.engine.limit = rows;
     }
 
     /// Adds a source, which lacks a batch, and returns its index. Rows that are decided and were not handed out are merged again,
@@ -225,11 +168,11 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// `O(K)`.
     pub fn push(&mut self) -> usize {
         self.withdraw();
-        let source = self.tree.push(None);
-        let sources = self.tree.order_mut();
+        let source = self.engine.tree.push(None);
+        let sources = self.engine.tree.order_mut();
         sources.batches.push(None);
         sources.progress.push(Progress::default());
-        self.list(source);
+        self.engine.list(source);
         source
     }
 
@@ -241,21 +184,21 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// `O(K)`.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         self.withdraw();
-        let kept: Vec<bool> = (0..self.tree.sources()).map(&mut keep).collect();
-        self.is_stale = true;
-        self.tree.retain(|source| kept[source]);
-        let sources = self.tree.order_mut();
+        let kept: Vec<bool> = (0..self.engine.tree.sources()).map(&mut keep).collect();
+        self.engine.is_stale = true;
+        self.engine.tree.retain(|source| kept[source]);
+        let sources = self.engine.tree.order_mut();
         let mut each = kept.iter();
         sources.progress.retain(|_| each.next() == Some(&true));
         for at in &mut sources.progress {
             at.lacking = None;
         }
-        self.lacking.clear();
+        self.engine.lacking.clear();
         let mut each = kept.iter();
         let batches = mem::take(&mut sources.batches);
         let (batches, gone): (Vec<_>, Vec<_>) = batches.into_iter().partition(|_| each.next() == Some(&true));
         sources.batches = batches;
-        self.list_all();
+        self.engine.list_all();
         drop(gone);
     }
 
@@ -277,20 +220,20 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         if self.next == self.decided.len() {
             self.decided.clear();
             self.next = 0;
-            if self.limit > 0 && self.lacking.is_empty() {
+            if self.engine.limit > 0 && self.engine.lacking.is_empty() {
                 self.decide();
             }
         }
         let begin = self.next;
         self.hand_out(most);
         let end = self.next + usize::from(self.cut_off.is_some());
-        Window::new(&self.decided[begin..end], &self.tree.order().batches)
+        Window::new(&self.decided[begin..end], &self.engine.sources().batches)
     }
 
     /// Counts decided rows as handed out.
     fn hand_out(&mut self, mut most: usize) {
         // The usual case, in which no row is counted.
-        if most >= STRETCH + STRETCHES * PORTION {
+        if most == usize::MAX {
             self.next = self.decided.len();
             return;
         }
@@ -319,189 +262,99 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         if let Some(rest) = self.cut_off.take() {
             self.decided[self.next] = rest;
         }
-        self.is_stale = true;
-        let progress = &mut self.tree.order_mut().progress;
+        self.engine.is_stale = true;
+        let progress = &mut self.engine.tree.order_mut().progress;
         for run in self.decided.drain(self.next..).rev() {
             progress[run.source()].row = run.from();
-            self.limit = self.limit.saturating_add(run.len());
+            self.engine.limit = self.engine.limit.saturating_add(run.len());
         }
-        self.lacking.clear();
+        self.engine.lacking.clear();
         for at in progress.iter_mut() {
             at.lacking = None;
         }
-        self.list_all();
+        self.engine.list_all();
     }
 
     /// Whether a source lacks a batch and may be supplied now.
     fn is_needed(&self, source: usize) -> bool {
         !self.needs().is_empty()
-            && self.tree.order().progress.get(source).is_some_and(|at| at.lacking.is_some())
+            && self.engine.sources().progress.get(source).is_some_and(|at| at.lacking.is_some())
     }
 
-    /// Lists all sources that lack a batch, where none is listed. The first ones go last.
-    fn list_all(&mut self) {
-        for source in (0..self.tree.sources()).rev() {
-            let at = self.tree.order().progress[source];
-            if !at.has_ended && at.row == at.rows {
-                self.list(source);
-            }
-        }
-    }
-
-    fn list(&mut self, source: usize) {
-        self.tree.order_mut().progress[source].lacking = Some(self.lacking.len());
-        self.lacking.push(source);
-    }
-
-    fn unlist(&mut self, source: usize) {
-        let progress = &mut self.tree.order_mut().progress;
-        if let Some(at) = progress[source].lacking.take() {
-            self.lacking.swap_remove(at);
-            if let Some(&moved) = self.lacking.get(at) {
-                progress[moved].lacking = Some(at);
-            }
-        }
-    }
-
-    /// Decides what comes next: where all sources that have not ended have rows, some rows at least.
+    /// Decides what comes next, where all sources that have not ended have rows: some rows at least.
     fn decide(&mut self) {
-        let open = self.tree.order().progress.iter().filter(|at| at.row < at.rows).count();
-        let is_worth = self.limit.min(PORTION) >= 2 * ROWS_PER_SOURCE * open;
-        let Pace { by_heads, is_long, patience } = self.pace;
-        if is_long || by_heads > 0 || open < 2 || !is_worth {
-            let rows = self.decide_by_heads(if is_long { STRETCH } else { by_heads.max(LOOK) });
-            self.pace.by_heads = by_heads.saturating_sub(rows);
-            self.pace.is_long = rows >= LONG * self.decided.len();
-            return;
-        }
-        let rows = self.decide_window(open);
-        self.limit -= rows;
-        self.pace.is_long = rows >= LONG * self.decided.len();
-        let is_worth = rows >= ROWS_PER_SOURCE * open;
-        self.pace.by_heads = if is_worth { 0 } else { open * patience };
-        self.pace.patience = if is_worth { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
+        let Self { engine, decided, .. } = self;
+        let (open, most) = (engine.open(), engine.limit);
+        let rows = if engine.is_worth_a_window(open, most) {
+            // What was put out before a panic is not decided.
+            let mut put_out = Truncate { out: decided, len: 0 };
+            let rows = engine.decide_window(open, most, |sources, bulk, Cut { pieces, high }| {
+                let (order, batches) = (&mut sources.order, &sources.batches);
+                bulk.merge(order, batches, pieces.clone(), Some(*high), put_out.out);
+            });
+            put_out.len = put_out.out.len();
+            rows
+        } else {
+            engine.decide_by_heads(most, |_, run| push(decided, run))
+        };
+        engine.note_stretches(rows, self.decided.len());
     }
+}
 
-    /// Decides rows by the tournament, until a source lacks a batch. Returns how many.
-    fn decide_by_heads(&mut self, most: usize) -> usize {
-        self.refresh();
-        // Should the order panic, the heads in the tree are not those of the sources.
-        self.is_stale = true;
-        let limit = self.limit;
-        let most = most.min(limit);
-        let mut next = self.tree.pop();
-        while let Some((source, _)) = next {
-            self.take_rows(source, 1);
-            let mut rows = limit - self.limit;
-            let (row, end) = self.rows_left(source);
-            let end = end.min(row + (most - rows));
-            if row < end && self.tree.streak().is_some() {
-                let len = gallop(end - row, |ahead| self.tree.is_next(&Head { source, row: row + ahead }));
-                self.take_rows(source, len);
-                rows += len;
-            }
-            let head = self.tree.order().head(source);
-            if head.is_none() {
-                self.list(source);
-            }
-            if head.is_none() || rows >= most || self.decided.len() >= STRETCHES {
-                self.tree.set_head(source, head);
-                break;
-            }
-            next = self.tree.replace_popped(head);
+/// What a merge of slices needs.
+impl<B, O> WindowMerge<B, O> {
+    /// Appends clones of the next items, at most `most`, as far as they are decided, and returns how many.
+    ///
+    /// Items that are as cheap to move as their codes are merged themselves.
+    pub(super) fn fill<T: Clone>(&mut self, out: &mut Vec<T>, most: usize) -> usize
+    where
+        B: Deref<Target = [T]>,
+        O: Order<T>,
+    {
+        let begin = out.len();
+        if self.has_decided() || most == 0 || self.engine.limit == 0 || !self.engine.lacking.is_empty() {
+            self.next_window(most).append_to(out);
+            return out.len() - begin;
         }
-        self.is_stale = false;
-        limit - self.limit
-    }
-
-    /// Puts out the next rows of a source.
-    #[inline]
-    fn take_rows(&mut self, source: usize, len: usize) {
-        let progress = &mut self.tree.order_mut().progress[source];
-        if len > 0 {
-            push(&mut self.decided, progress.run(source, len));
-            progress.row += len;
-            self.limit -= len;
+        let engine = &mut self.engine;
+        let open = engine.open();
+        if !engine.is_worth_a_window(open, most.min(engine.limit)) {
+            let mut stretches = 0;
+            let mut put_out = Truncate { out, len: begin };
+            let rows = engine.decide_by_heads(most, |sources, run| {
+                stretches += 1;
+                append(put_out.out, &sources.batches, &run);
+                put_out.len = put_out.out.len();
+            });
+            engine.note_stretches(rows, stretches);
+            return rows;
         }
-    }
-
-    /// Returns the next row of a source, and how many rows its batch has.
-    #[inline]
-    fn rows_left(&self, source: usize) -> (usize, usize) {
-        let at = &self.tree.order().progress[source];
-        (at.row, at.rows)
-    }
-
-    /// Has the heads of the sources play.
-    fn refresh(&mut self) {
-        if self.is_stale {
-            for source in 0..self.tree.sources() {
-                let head = self.tree.order().head(source);
-                self.tree.set_head(source, head);
-            }
-            self.is_stale = false;
+        if !is_moved::<T, O>() {
+            self.next_window(most).append_to(out);
+            return out.len() - begin;
         }
-    }
-
-    /// Decides a window of the batches at hand. Returns how many rows it has.
-    fn decide_window(&mut self, open: usize) -> usize {
-        let step = (PORTION / open).max(PORTION_PER_SOURCE).min(self.limit / open);
-        let sources = self.tree.order_mut();
-        let Some(Cut { pieces, high }) = sources.cut(step) else { return 0 };
-        // Should the order panic, nothing has been decided.
-        let mut decided = mem::take(&mut self.decided);
-        self.bulk.merge(&mut sources.order, &sources.batches, pieces.clone(), Some(high), &mut decided);
-        self.decided = decided;
-        self.is_stale = true;
-        let mut rows = 0;
-        for piece in pieces {
-            let progress = &mut self.tree.order_mut().progress[piece.source];
-            progress.row = piece.rows.end;
-            rows += piece.rows.len();
-            if progress.row == progress.rows {
-                self.list(piece.source);
-            }
-        }
+        let mut put_out = Truncate { out, len: begin };
+        let rows = engine.decide_window(open, most, |sources, _, cut| {
+            let slices = cut
+                .pieces
+                .iter()
+                .filter_map(|piece| sources.batches.get(piece.source)?.as_ref()?.get(piece.rows.clone()));
+            let slices = slices.collect();
+            merge_slices(slices, &mut sources.order, &mut *put_out.out);
+        });
+        put_out.len = put_out.out.len();
         rows
     }
 }
 
-/// What the batches at hand decide: some rows of some of them, and which of these pieces ends with the greatest.
-struct Cut {
-    pieces: Vec<Piece>,
-    high: usize,
+/// Takes back what was appended to a vector, unless it is told otherwise.
+struct Truncate<'a, T> {
+    out: &'a mut Vec<T>,
+    len: usize,
 }
 
-impl<B, O: RowOrder<B>> Sources<B, O> {
-    /// Cuts a window: everything up to the smallest of the last rows of all sources, where no more than `step` rows of each are looked
-    /// at.
-    fn cut(&mut self, step: usize) -> Option<Cut> {
-        let mut bound: Option<Head> = None;
-        for source in 0..self.progress.len() {
-            let at = self.progress[source];
-            if at.row < at.rows {
-                let last = Head { source, row: at.rows.min(at.row + step) - 1 };
-                if bound.is_none_or(|bound| self.compare(last, bound).is_lt()) {
-                    bound = Some(last);
-                }
-            }
-        }
-        let bound = bound?;
-        let (mut pieces, mut high) = (Vec::new(), 0);
-        for source in 0..self.progress.len() {
-            let Progress { row, rows, batches, .. } = self.progress[source];
-            let end = if source == bound.source {
-                high = pieces.len();
-                bound.row + 1
-            } else if row < rows {
-                row + self.count_before(source, rows.min(row + step), bound)
-            } else {
-                row
-            };
-            if row < end {
-                pieces.push(Piece { source, batch: batches.saturating_sub(1), rows: row..end });
-            }
-        }
-        Some(Cut { pieces, high })
+impl<T> Drop for Truncate<'_, T> {
+    fn drop(&mut self) {
+        self.out.truncate(self.len);
     }
 }
