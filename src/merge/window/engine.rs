@@ -1,7 +1,9 @@
+use std::hint::select_unpredictable;
+
 use super::RowOrder;
 use super::bulk::{Bulk, Piece};
 use super::run::Run;
-use super::sources::{Head, Progress, Sources, gallop};
+use super::sources::{Head, Player, Progress, Sources, gallop};
 use crate::tree::LoserTree;
 
 /// How many rows are decided at a time at most, or 64 for each source if that is more. With their codes they fit into a near cache.
@@ -23,6 +25,9 @@ const ROWS_PER_SOURCE: usize = 4;
 /// How long the stretches of single sources are on average that the tournament finds faster.
 const LONG: usize = 16;
 
+/// How many rows in a row a source gives before it is searched for how many more.
+const WINS: usize = 8;
+
 /// How many rows are merged by the tournament before it is asked whether its stretches are long.
 const LOOK: usize = 64;
 
@@ -32,7 +37,7 @@ const LONGEST_PATIENCE: usize = 32;
 /// What decides which rows come next, and hands them on at once.
 #[derive(Debug)]
 pub(super) struct Engine<B, O> {
-    pub(super) tree: LoserTree<Head, Sources<B, O>>,
+    pub(super) tree: LoserTree<Player, Sources<B, O>>,
     /// Whether the heads in the tree may not be those of the sources any more.
     pub(super) is_stale: bool,
     pub(super) bulk: Bulk,
@@ -60,6 +65,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             order,
             progress: vec![Progress::default(); sources],
             batches: (0..sources).map(|_| None).collect(),
+            ahead: 0,
         };
         let mut engine = Self {
             tree: LoserTree::new(held, (0..sources).map(|_| None)),
@@ -121,20 +127,26 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         // Should the order panic, the heads in the tree are not those of the sources.
         self.is_stale = true;
         let (mut rows, mut stretches) = (0, 0);
+        let (mut last, mut wins) = (usize::MAX, 0_usize);
         let mut next = self.tree.pop();
         while let Some((source, _)) = next {
+            wins = select_unpredictable(source == last, wins + 1, 1);
+            last = source;
             self.put_out(source, 1, &mut put);
             rows += 1;
             let Progress { row, rows: end, .. } = self.tree.order().progress[source];
-            if row < end && rows < most && self.tree.streak().is_some() {
+            if wins >= WINS && row < end && rows < most {
                 let end = end.min(row + (most - rows));
-                let len = gallop(end - row, |ahead| self.tree.is_next(&Head { source, row: row + ahead }));
+                let len = gallop(end - row, |ahead| {
+                    self.tree.order_mut().ahead = ahead;
+                    self.tree.is_next(&Player::asked(source))
+                });
                 if len > 0 {
                     self.put_out(source, len, &mut put);
                     rows += len;
                 }
             }
-            let head = self.tree.order().head(source);
+            let head = self.tree.order().player(source);
             if head.is_none() {
                 self.list(source);
             }
@@ -163,7 +175,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
     fn refresh(&mut self) {
         if self.is_stale {
             for source in 0..self.tree.sources() {
-                let head = self.tree.order().head(source);
+                let head = self.tree.order().player(source);
                 self.tree.set_head(source, head);
             }
             self.is_stale = false;

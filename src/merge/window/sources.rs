@@ -11,6 +11,8 @@ pub(super) struct Sources<B, O> {
     pub(super) progress: Vec<Progress>,
     /// The batch of each source.
     pub(super) batches: Vec<Option<B>>,
+    /// How far behind the next row of its source the row is that is asked about.
+    pub(super) ahead: usize,
 }
 
 /// How far a source has been merged.
@@ -35,7 +37,23 @@ impl Progress {
     }
 }
 
-/// The row of a source that plays for it.
+/// What plays for a source: its next row, or one behind it that is only asked about.
+///
+/// It is one number, since it is read as soon as it has been written: where that were two, a processor would wait for them to be in
+/// memory. A merge of numbers by the tournament takes three times as long with the row in here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Player(usize);
+
+impl Player {
+    /// Set for the row that is [asked about](Sources::ahead).
+    const ASKED: usize = 1 << (usize::BITS - 1);
+
+    pub(super) const fn asked(source: usize) -> Self {
+        Self(source | Self::ASKED)
+    }
+}
+
+/// A row of the batch that a source has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) source: usize,
@@ -48,6 +66,20 @@ impl<B, O> Sources<B, O> {
     pub(super) fn head(&self, source: usize) -> Option<Head> {
         let at = self.progress.get(source)?;
         (at.row < at.rows).then_some(Head { source, row: at.row })
+    }
+
+    /// Returns who plays for a source that has a row.
+    #[inline]
+    pub(super) fn player(&self, source: usize) -> Option<Player> {
+        let at = self.progress.get(source)?;
+        (at.row < at.rows).then_some(Player(source))
+    }
+
+    #[inline]
+    fn head_of(&self, Player(number): Player) -> Head {
+        let source = number & !Player::ASKED;
+        let ahead = if number == source { 0 } else { self.ahead };
+        Head { source, row: self.progress.get(source).map_or(0, |at| at.row) + ahead }
     }
 
     /// Compares rows of the batches that two sources are at.
@@ -85,21 +117,22 @@ impl<B, O> Sources<B, O> {
 
 impl<B, O> Sealed for Sources<B, O> {}
 
-impl<B, O: RowOrder<B>> Order<Head> for Sources<B, O> {
+impl<B, O: RowOrder<B>> Order<Player> for Sources<B, O> {
     const EXACT: bool = matches!(O::CODES, Coding::Exact);
     const HAS_CODES: bool = !matches!(O::CODES, Coding::Nothing);
 
     #[inline]
-    fn code(&mut self, head: &Head) -> u64 {
-        match self.batches.get(head.source) {
-            Some(Some(batch)) => self.order.code((batch, head.row)),
+    fn code(&mut self, player: &Player) -> u64 {
+        let Head { source, row } = self.head_of(*player);
+        match self.batches.get(source) {
+            Some(Some(batch)) => self.order.code((batch, row)),
             _ => 0,
         }
     }
 
     #[inline]
-    fn compare(&mut self, a: &Head, b: &Head) -> Ordering {
-        Self::compare(self, *a, *b)
+    fn compare(&mut self, a: &Player, b: &Player) -> Ordering {
+        Self::compare(self, self.head_of(*a), self.head_of(*b))
     }
 }
 

@@ -3,7 +3,7 @@ use std::ops::Deref;
 
 use super::engine::{Cut, Engine};
 use super::run::{Run, push};
-use super::sources::{Head, Progress};
+use super::sources::Progress;
 use super::window::append;
 use super::{RowOrder, SupplyError, Window};
 use crate::key::Order;
@@ -109,7 +109,8 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             sources.batches[source] = Some(batch);
             self.engine.unlist(source);
             if !self.engine.is_stale {
-                self.engine.tree.set_head(source, Some(Head { source, row: 0 }));
+                let player = self.engine.sources().player(source);
+                self.engine.tree.set_head(source, player);
             }
         }
         Ok(())
