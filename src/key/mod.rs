@@ -65,6 +65,6 @@ pub(crate) use offset_code::{MOST_PARTS, Meeting};
 pub use order::Order;
 pub(crate) use order::sealed::Sealed;
 pub use reversed::Reversed;
-pub(crate) use shared_prefix::SharedPrefix;
+pub(crate) use shared_prefix::{SharedPrefix, shared_bytes};
 pub use sort_key::SortKey;
 pub(crate) use text::first_bytes;

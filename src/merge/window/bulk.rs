@@ -136,21 +136,21 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             Some(*end)
         });
         let ends: Vec<_> = ends.collect();
-        let least = codes[ends[low] - first.rows.len()];
-        let most = codes[ends[highest] - 1];
-        if most <= least {
+        let smallest = codes[ends[low] - first.rows.len()];
+        let greatest = codes[ends[highest] - 1];
+        if greatest <= smallest {
             // They tell nothing, though the rows differ; or the rows are out of order.
             self.bulk.codes = codes;
             return self.merge_by_comparing(pieces);
         }
         let source_bits = pieces.len().next_power_of_two().ilog2();
-        let code_bits = 64 - (most - least).leading_zeros();
-        let lost = (code_bits + source_bits).saturating_sub(64);
+        let code_bits = 64 - (greatest - smallest).leading_zeros();
+        let dropped = (code_bits + source_bits).saturating_sub(64);
         let mut begin = 0;
         for (index, end) in ends.iter().enumerate() {
             for code in &mut codes[begin..*end] {
                 // The shift drops bits only of codes that are out of bounds.
-                *code = code.wrapping_sub(least) >> lost << source_bits | index as u64;
+                *code = code.wrapping_sub(smallest) >> dropped << source_bits | index as u64;
             }
             begin = *end;
         }
@@ -160,8 +160,8 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
         // Ties that get codes of their own need rooms of their own.
         let mut rooms = std::mem::take(&mut self.bulk.rooms);
         let merged = rooms.merge(&runs);
-        if coding == Coding::Exact && lost == 0 {
-            decode(pieces, merged, source_bits, self.out);
+        if coding == Coding::Exact && dropped == 0 {
+            decode(&pieces, merged, source_bits, self.out);
         } else {
             self.decode_ties(pieces, merged, source_bits, depth);
         }
@@ -177,8 +177,8 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
                 gallop(piece.rows.len(), |row| self.section(&piece, piece.rows.start + row) <= section);
             let middle = piece.rows.start + rows;
             let (before, behind) = (piece.rows.start..middle, middle..piece.rows.end);
-            first.extend((!before.is_empty()).then(|| Piece { rows: before, ..piece }));
-            rest.extend((!behind.is_empty()).then(|| Piece { rows: behind, ..piece }));
+            first.extend((!before.is_empty()).then_some(Piece { rows: before, ..piece }));
+            rest.extend((!behind.is_empty()).then_some(Piece { rows: behind, ..piece }));
         }
         if rest.is_empty() {
             // The rows are out of order.
@@ -200,7 +200,9 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             rest = behind;
             if !tied.is_sorted() {
                 // Nor are the rows.
-                tied.iter().for_each(|number| push(self.out, pieces[piece_of(*number)].take(1)));
+                for number in tied {
+                    push(self.out, pieces[piece_of(*number)].take(1));
+                }
             } else if tied.last() == Some(first) {
                 push(self.out, pieces[piece_of(*first)].take(len));
             } else if len <= FEW_ROWS {
@@ -214,9 +216,9 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
                 });
                 let tied = tied.collect();
                 if depth < MOST_CODES {
-                    self.merge(tied, None, depth + 1)
+                    self.merge(tied, None, depth + 1);
                 } else {
-                    self.merge_by_comparing(tied)
+                    self.merge_by_comparing(tied);
                 }
             }
         }
@@ -273,7 +275,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
 ///
 /// Whether a row is of the same piece as the one before cannot be predicted, so nothing depends on it but what is moved: a run is
 /// written for each row, over the last one if it goes on with that.
-fn decode(pieces: Vec<Piece>, merged: &[u64], source_bits: u32, out: &mut Vec<Run>) {
+fn decode(pieces: &[Piece], merged: &[u64], source_bits: u32, out: &mut Vec<Run>) {
     let mask = (1 << source_bits) - 1;
     // A piece of the window: a `usize` has room for all of them.
     #[allow(clippy::cast_possible_truncation)]

@@ -103,13 +103,12 @@ impl<I: Iterator, O: RowOrder<I::Item>> MergeBatches<I, O> {
         while let Some(&source) = self.merge.needs().last() {
             drop(self.merge.release(source));
             let next = self.sources.get_mut(source).and_then(Option::as_mut).and_then(Iterator::next);
-            match next {
+            if let Some(batch) = next {
                 // It needs one, so it takes it.
-                Some(batch) => drop(self.merge.supply(source, batch)),
-                None => {
-                    self.merge.end(source);
-                    self.sources[source] = None;
-                }
+                drop(self.merge.supply(source, batch));
+            } else {
+                self.merge.end(source);
+                self.sources[source] = None;
             }
         }
     }
