@@ -183,8 +183,8 @@ pub mod tree;
 pub use error::{CloseError, Phase, SourceError};
 pub use key::SortKey;
 pub use merge::{
-    Merge, TryMerge, merge, merge_by, merge_by_key, merge_coded, merge_runs, merge_runs_with, merge_with,
-    try_merge, try_merge_with,
+    Merge, TryMerge, merge, merge_batches, merge_batches_with, merge_by, merge_by_key, merge_coded,
+    merge_runs, merge_runs_with, merge_with, try_merge, try_merge_with,
 };
 #[cfg(feature = "rayon")]
 pub use merge::{par_merge_runs, par_merge_runs_with};

@@ -38,12 +38,15 @@
 mod coded;
 mod offset_code;
 mod order;
+mod shared_prefix;
 mod sort_key;
 
 pub use coded::{ByOffsetCode, Coded};
 pub use offset_code::OffsetCode;
 pub(crate) use offset_code::{KeyBuffer, Meeting};
 pub(crate) use order::ByRef;
+pub(crate) use order::sealed::Sealed;
 pub use order::{By, ByKey, ByKeyRef, Natural, Order, Reversed};
+pub(crate) use shared_prefix::shared_bytes;
 pub use sort_key::SortKey;
 pub(crate) use sort_key::{MOST_PARTS, first_bytes, has_codes};

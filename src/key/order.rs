@@ -2,6 +2,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::offset_code::{KeyBuffer, Meeting, OffsetCode};
+use super::shared_prefix::SharedPrefix;
 use super::sort_key::SortKey;
 use sealed::Sealed;
 
@@ -96,12 +97,25 @@ pub trait Order<T>: Sealed {
         (self.compare(a, b), code)
     }
 
+    /// Returns what the keys of all items between these two begin with. `None` where keys are no strings of bytes, or the two are
+    /// equal.
+    #[doc(hidden)]
+    fn shared_prefix(&mut self, _low: &T, _high: &T) -> Option<SharedPrefix> {
+        None
+    }
+
+    /// Returns the code of an item among those that begin so.
+    #[doc(hidden)]
+    fn code_behind(&mut self, _prefix: SharedPrefix, item: &T) -> u64 {
+        self.code(item)
+    }
+
     /// Copies the key of an item, which has this code against the one that is there.
     #[doc(hidden)]
     fn keep(&mut self, _before: &mut KeyBuffer, _item: &T, _code: OffsetCode) {}
 }
 
-pub(super) mod sealed {
+pub(crate) mod sealed {
     /// Keeps [`Order`](super::Order) to this crate.
     pub trait Sealed {}
 }
@@ -160,6 +174,16 @@ impl<T: SortKey> Order<T> for Natural {
     #[inline]
     fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
         code.compare(a, b)
+    }
+
+    #[inline]
+    fn shared_prefix(&mut self, low: &T, high: &T) -> Option<SharedPrefix> {
+        SharedPrefix::of(low, high)
+    }
+
+    #[inline]
+    fn code_behind(&mut self, prefix: SharedPrefix, item: &T) -> u64 {
+        prefix.code_of(item)
     }
 
     #[inline]
@@ -349,6 +373,17 @@ macro_rules! order {
             }
 
             #[inline]
+            fn shared_prefix(&mut self, low: &T, high: &T) -> Option<SharedPrefix> {
+                let low = (self.0)(low);
+                SharedPrefix::of(&low, &(self.0)(high))
+            }
+
+            #[inline]
+            fn code_behind(&mut self, prefix: SharedPrefix, item: &T) -> u64 {
+                prefix.code_of(&(self.0)(item))
+            }
+
+            #[inline]
             fn keep(&mut self, before: &mut KeyBuffer, item: &T, code: OffsetCode) {
                 before.replace(&(self.0)(item), code);
             }
@@ -392,6 +427,16 @@ impl<T, O: Order<T>> Order<T> for Reversed<O> {
     #[inline]
     fn compare(&mut self, a: &T, b: &T) -> Ordering {
         self.0.compare(b, a)
+    }
+
+    #[inline]
+    fn shared_prefix(&mut self, low: &T, high: &T) -> Option<SharedPrefix> {
+        self.0.shared_prefix(high, low)
+    }
+
+    #[inline]
+    fn code_behind(&mut self, prefix: SharedPrefix, item: &T) -> u64 {
+        !self.0.code_behind(prefix, item)
     }
 }
 

@@ -36,6 +36,7 @@ mod staged;
 mod sync_merge;
 mod try_merge;
 mod undrained;
+pub mod window;
 
 pub use coalesce::Coalesce;
 pub use coded_merge::{CodedMerge, merge_coded};
@@ -49,3 +50,4 @@ pub use staged::Staged;
 use sync_merge::SyncMerge;
 pub use try_merge::{TryMerge, try_merge, try_merge_with};
 pub use undrained::Undrained;
+pub use window::{MergeBatches, merge_batches, merge_batches_with};

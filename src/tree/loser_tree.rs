@@ -1206,6 +1206,11 @@ impl<T, O> LoserTree<T, O> {
         &self.heads
     }
 
+    /// Returns the order, to be looked at.
+    pub const fn order(&self) -> &O {
+        &self.order
+    }
+
     /// Returns the order.
     pub const fn order_mut(&mut self) -> &mut O {
         &mut self.order

@@ -6,7 +6,7 @@ use super::entry::Entry;
 use super::lane::{Lane, merge_lanes};
 use super::stretches::merge_stretches;
 use super::sweep::merge_sweeps;
-use crate::key::Order;
+use crate::key::{Natural, Order};
 
 /// How many entries of each run are merged at a time, on average and at least.
 const PORTION_PER_RUN: usize = 64;
@@ -42,6 +42,26 @@ where
             let entries = portion.iter().map(|run| run.len()).sum();
             sink = E::give(cascade(&portion, &mut merged[..entries], &mut spare[..entries], order), sink);
         }
+    }
+}
+
+/// Rooms for the merge of numbers, which are used again.
+#[derive(Debug, Default)]
+pub(in crate::merge) struct Rooms {
+    merged: Vec<u64>,
+    spare: Vec<u64>,
+}
+
+impl Rooms {
+    /// Merges runs of numbers, all at once. None of them is empty, and there is one at least.
+    pub(in crate::merge) fn merge<'r>(&'r mut self, runs: &[&'r [u64]]) -> &'r [u64] {
+        let numbers = runs.iter().map(|run| run.len()).sum();
+        for room in [&mut self.merged, &mut self.spare] {
+            if room.len() < numbers {
+                room.resize(numbers, 0);
+            }
+        }
+        cascade(runs, &mut self.merged[..numbers], &mut self.spare[..numbers], &mut Natural)
     }
 }
 

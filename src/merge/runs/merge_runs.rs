@@ -106,16 +106,20 @@ pub(super) fn slices<T, R: AsRef<[T]>>(runs: &[R]) -> Vec<&[T]> {
     runs.iter().map(AsRef::as_ref).filter(|run| !run.is_empty()).collect()
 }
 
+/// Whether the cascade moves items themselves.
+pub(in crate::merge) const fn is_moved<T, O: Order<T>>() -> bool {
+    !needs_drop::<T>() && size_of::<T>() <= LONGEST_MOVED && (O::EXACT || !O::HAS_CODES)
+}
+
 /// Merges runs, none of which is empty.
-pub(super) fn merge_slices<T, O, S>(runs: Vec<&[T]>, order: &mut O, sink: S) -> S
+pub(in crate::merge) fn merge_slices<T, O, S>(runs: Vec<&[T]>, order: &mut O, sink: S) -> S
 where
     T: Clone,
     O: Order<T>,
     S: Sink<T>,
 {
     const { assert!(!O::IS_CODED, "items would come out with the codes that they have in their runs") };
-    let is_moved = !needs_drop::<T>() && size_of::<T>() <= LONGEST_MOVED;
-    if is_moved && (O::EXACT || !O::HAS_CODES) {
+    if is_moved::<T, O>() {
         cascade::merge::<T, O, T, S>(runs, order, sink)
     } else if offset_entry::spare_more(&runs, order) {
         cascade::merge::<T, O, OffsetEntry<'_, T>, S>(runs, order, sink)

@@ -148,7 +148,9 @@ mod split;
 mod stretches;
 mod sweep;
 
+pub(super) use cascade::Rooms;
+pub(super) use merge_runs::{is_moved, merge_slices};
 pub use merge_runs::{merge_runs, merge_runs_with};
 #[cfg(feature = "rayon")]
 pub use par::{par_merge_runs, par_merge_runs_with};
-use sink::Sink;
+pub(super) use sink::Sink;

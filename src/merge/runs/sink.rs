@@ -1,5 +1,5 @@
 /// Where merged items go.
-pub(super) trait Sink<T>: Sized {
+pub(in crate::merge) trait Sink<T>: Sized {
     /// Takes the next items.
     fn take(self, items: impl ExactSizeIterator<Item = T>) -> Self;
 }

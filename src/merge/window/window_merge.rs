@@ -1,0 +1,361 @@
+use std::mem;
+use std::ops::Deref;
+
+use super::engine::{Cut, Engine};
+use super::run::{Run, push};
+use super::sources::Progress;
+use super::window::append;
+use super::{RowOrder, SupplyError, Window};
+use crate::key::Order;
+use crate::merge::runs::{is_moved, merge_slices};
+
+/// Merges batches of rows, and says which rows come next. It reads keys where they are, and moves and copies nothing.
+///
+/// It is driven by hand: whoever has the batches hands them in, be it from iterators ([`merge_batches`](super::merge_batches)), from
+/// streams or from a network. The [module](super) shows what a window is.
+///
+/// 1. [`needs`](Self::needs) says which sources must give a batch before more can be decided.
+/// 2. [`supply`](Self::supply) hands one in; [`end`](Self::end) says that a source has no more.
+/// 3. [`next_window`](Self::next_window) returns the runs that come next, as far as they are decided. When there are none, it is step 1
+///    again, or the merge [is done](Self::is_done).
+///
+/// # Ordering
+///
+/// Each source must be sorted by the order of the merge, over all of its batches. Equal rows come in the order of their sources, and
+/// within a source as they are there. If a source is not sorted, the order of the output is unspecified, but each row comes once, and
+/// those of a source in their own order.
+///
+/// # Laziness
+///
+/// A source is asked for a batch when nothing more can be decided without it, and holds at most one. [`release`](Self::release) gives
+/// back what is used up before that.
+///
+/// # Complexity
+///
+/// For K sources, at most 2·⌈log2 K⌉ + 6 comparisons for each row and 2·⌈log2 K⌉ for each batch, and K when the merge begins. Where
+/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^14 rows or
+/// 64 for each source, besides such stretches, of at most 1,024, and takes `O(K)` time for that. Memory is `O(K)`, the batches, and the
+/// codes and the runs of those rows.
+///
+/// # Panics
+///
+/// Only where the order panics. Then nothing is lost or repeated: the merge can go on.
+///
+/// # Examples
+///
+/// ```
+/// use losertree::key::Natural;
+/// use losertree::merge::window::WindowMerge;
+///
+/// let mut batches = [vec![vec![1, 2, 9]], vec![vec![7], vec![3, 4]]];
+/// let mut merge = WindowMerge::new(Natural, 2);
+/// let mut merged = Vec::new();
+/// while !merge.is_done() {
+///     while let Some(&source) = merge.needs().first() {
+///         match batches[source].pop() {
+///             Some(batch) => merge.supply(source, batch)?,
+///             None => merge.end(source),
+///         }
+///     }
+///     for run in merge.next_window(usize::MAX).runs() {
+///         merged.push((run.source(), run.batch(), run.rows()));
+///     }
+/// }
+/// assert_eq!(merged, [(0, 0, 0..2), (1, 0, 0..2), (1, 1, 0..1), (0, 0, 2..3)]);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct WindowMerge<B, O> {
+    engine: Engine<B, O>,
+    /// What is decided: `next` is the first run that has not been handed out.
+    decided: Vec<Run>,
+    next: usize,
+    /// What is left of the run before `next`, where only a part of it was handed out.
+    cut_off: Option<Run>,
+}
+
+impl<B, O: RowOrder<B>> WindowMerge<B, O> {
+    /// Creates a merge of so many sources, which all lack a batch.
+    pub fn new(order: O, sources: usize) -> Self {
+        Self { engine: Engine::new(order, sources), decided: Vec::new(), next: 0, cut_off: None }
+    }
+
+    /// Returns the sources that must give a batch, or end, before more can be decided. There are none while there are decided rows.
+    #[must_use]
+    pub fn needs(&self) -> &[usize] {
+        if self.has_decided() || self.engine.limit == 0 { &[] } else { &self.engine.lacking }
+    }
+
+    /// Hands in the next batch of a source that needs one. A batch without rows is dropped, and the source needs another.
+    ///
+    /// # Complexity
+    ///
+    /// `O(1)`.
+    ///
+    /// # Errors
+    ///
+    /// If the source needs none: it does not exist, has ended, or has rows that were not handed out. The batch comes back.
+    pub fn supply(&mut self, source: usize, batch: B) -> Result<(), SupplyError<B>> {
+        if !self.is_needed(source) {
+            return Err(SupplyError::new(source, batch));
+        }
+        drop(self.release(source));
+        let sources = self.engine.tree.order_mut();
+        let rows = sources.order.rows(&batch);
+        let progress = &mut sources.progress[source];
+        progress.batches += 1;
+        if rows > 0 {
+            (progress.row, progress.rows) = (0, rows);
+            sources.batches[source] = Some(batch);
+            self.engine.unlist(source);
+            if !self.engine.is_stale {
+                let player = self.engine.sources().player(source);
+                self.engine.tree.set_head(source, player);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that a source has no more batches. What is left of the last one is dropped. If the source needs none, this does nothing.
+    pub fn end(&mut self, source: usize) {
+        if self.is_needed(source) {
+            self.engine.tree.order_mut().progress[source].has_ended = true;
+            self.engine.unlist(source);
+            drop(self.release(source));
+        }
+    }
+
+    /// Takes the batch of a source that needs another one: all rows of it have been handed out.
+    ///
+    /// The merge keeps it for those who look up the rows, until it is taken, replaced or the source ends.
+    pub fn release(&mut self, source: usize) -> Option<B> {
+        let is_decided = !self.has_decided();
+        let sources = self.engine.tree.order_mut();
+        let progress = sources.progress.get_mut(source)?;
+        if !is_decided || progress.row < progress.rows {
+            return None;
+        }
+        (progress.row, progress.rows) = (0, 0);
+        sources.batches[source].take()
+    }
+
+    /// Returns the batch of a source, if the merge has one.
+    #[must_use]
+    #[inline]
+    pub fn batch(&self, source: usize) -> Option<&B> {
+        self.engine.sources().batches.get(source)?.as_ref()
+    }
+
+    /// Whether all sources have ended and all rows were handed out, or as many as the limit allows.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let is_open = |at: &Progress| !at.has_ended || at.row < at.rows;
+        !self.has_decided() && (self.engine.limit == 0 || !self.engine.sources().progress.iter().any(is_open))
+    }
+
+    /// Has only so many more rows come.
+    ///
+    /// It bounds what is decided, so that where few are wanted few are merged.
+    pub fn limit(&mut self, rows: usize) {
+        self.withdraw();
+        self.engine.limit = rows;
+    }
+
+    /// Adds a source, which lacks a batch, and returns its index. Rows that are decided and were not handed out are merged again,
+    /// so that its rows come where they belong.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)`.
+    pub fn push(&mut self) -> usize {
+        self.withdraw();
+        let source = self.engine.tree.push(None);
+        let sources = self.engine.tree.order_mut();
+        sources.batches.push(None);
+        sources.progress.push(Progress::default());
+        self.engine.list(source);
+        source
+    }
+
+    /// Removes the sources that `keep` does not name, with their batches. The others are numbered anew, in their order, from 0. Rows
+    /// that are decided and were not handed out are merged again.
+    ///
+    /// # Complexity
+    ///
+    /// `O(K)`.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        self.withdraw();
+        let kept: Vec<bool> = (0..self.engine.tree.sources()).map(&mut keep).collect();
+        self.engine.is_stale = true;
+        self.engine.tree.retain(|source| kept[source]);
+        let sources = self.engine.tree.order_mut();
+        let mut each = kept.iter();
+        sources.progress.retain(|_| each.next() == Some(&true));
+        for at in &mut sources.progress {
+            at.lacking = None;
+        }
+        self.engine.lacking.clear();
+        let mut each = kept.iter();
+        let batches = mem::take(&mut sources.batches);
+        let (batches, gone): (Vec<_>, Vec<_>) = batches.into_iter().partition(|_| each.next() == Some(&true));
+        sources.batches = batches;
+        self.engine.list_all();
+        drop(gone);
+    }
+
+    /// Returns the next runs, with as many rows as are decided, but no more than `most`. There are none if sources need batches
+    /// first, or the merge is done.
+    ///
+    /// All runs of a source are of one batch.
+    ///
+    /// # Complexity
+    ///
+    /// See [`WindowMerge`]. If fewer rows than are decided are taken, `O(1)` for each run that is.
+    pub fn next_window(&mut self, most: usize) -> Window<'_, B> {
+        if most == 0 {
+            return Window::new(&[], &[]);
+        }
+        if let Some(rest) = self.cut_off.take() {
+            self.decided[self.next] = rest;
+        }
+        if self.next == self.decided.len() {
+            self.decided.clear();
+            self.next = 0;
+            if self.engine.limit > 0 && self.engine.lacking.is_empty() {
+                self.decide();
+            }
+        }
+        let begin = self.next;
+        self.hand_out(most);
+        let end = self.next + usize::from(self.cut_off.is_some());
+        Window::new(&self.decided[begin..end], &self.engine.sources().batches)
+    }
+
+    /// Counts decided rows as handed out.
+    fn hand_out(&mut self, mut most: usize) {
+        // The usual case, in which no row is counted.
+        if most == usize::MAX {
+            self.next = self.decided.len();
+            return;
+        }
+        while most > 0
+            && let Some(run) = self.decided.get_mut(self.next)
+        {
+            if run.len() > most {
+                let first = run.split_off_first(most);
+                self.cut_off = Some(mem::replace(run, first));
+                return;
+            }
+            most -= run.len();
+            self.next += 1;
+        }
+    }
+
+    fn has_decided(&self) -> bool {
+        self.cut_off.is_some() || self.next < self.decided.len()
+    }
+
+    /// Forgets what is decided and was not handed out.
+    fn withdraw(&mut self) {
+        if !self.has_decided() {
+            return;
+        }
+        if let Some(rest) = self.cut_off.take() {
+            self.decided[self.next] = rest;
+        }
+        self.engine.is_stale = true;
+        let progress = &mut self.engine.tree.order_mut().progress;
+        for run in self.decided.drain(self.next..).rev() {
+            progress[run.source()].row = run.from();
+            self.engine.limit = self.engine.limit.saturating_add(run.len());
+        }
+        self.engine.lacking.clear();
+        for at in progress.iter_mut() {
+            at.lacking = None;
+        }
+        self.engine.list_all();
+    }
+
+    /// Whether a source lacks a batch and may be supplied now.
+    fn is_needed(&self, source: usize) -> bool {
+        !self.needs().is_empty()
+            && self.engine.sources().progress.get(source).is_some_and(|at| at.lacking.is_some())
+    }
+
+    /// Decides what comes next, where all sources that have not ended have rows: some rows at least.
+    fn decide(&mut self) {
+        let Self { engine, decided, .. } = self;
+        let (open, most) = (engine.open(), engine.limit);
+        let rows = if engine.is_worth_a_window(open, most) {
+            // What was put out before a panic is not decided.
+            let mut put_out = Truncate { out: decided, len: 0 };
+            let rows = engine.decide_window(open, most, |sources, bulk, Cut { pieces, high }| {
+                let (order, batches) = (&mut sources.order, &sources.batches);
+                bulk.merge(order, batches, pieces.clone(), Some(*high), put_out.out);
+            });
+            put_out.len = put_out.out.len();
+            rows
+        } else {
+            engine.decide_by_heads(most, |_, run| push(decided, run))
+        };
+        engine.note_stretches(rows, self.decided.len());
+    }
+}
+
+/// What a merge of slices needs.
+impl<B, O> WindowMerge<B, O> {
+    /// Appends clones of the next items, at most `most`, as far as they are decided, and returns how many.
+    ///
+    /// Items that are as cheap to move as their codes are merged themselves.
+    pub(super) fn fill<T: Clone>(&mut self, out: &mut Vec<T>, most: usize) -> usize
+    where
+        B: Deref<Target = [T]>,
+        O: Order<T>,
+    {
+        let begin = out.len();
+        if self.has_decided() || most == 0 || self.engine.limit == 0 || !self.engine.lacking.is_empty() {
+            self.next_window(most).append_to(out);
+            return out.len() - begin;
+        }
+        let engine = &mut self.engine;
+        let open = engine.open();
+        if !engine.is_worth_a_window(open, most.min(engine.limit)) {
+            let mut stretches = 0;
+            let mut put_out = Truncate { out, len: begin };
+            let rows = engine.decide_by_heads(most, |sources, run| {
+                stretches += 1;
+                append(put_out.out, &sources.batches, &run);
+                put_out.len = put_out.out.len();
+            });
+            engine.note_stretches(rows, stretches);
+            return rows;
+        }
+        if !is_moved::<T, O>() {
+            self.next_window(most).append_to(out);
+            return out.len() - begin;
+        }
+        let mut put_out = Truncate { out, len: begin };
+        let rows = engine.decide_window(open, most, |sources, _, cut| {
+            let slices = cut
+                .pieces
+                .iter()
+                .filter_map(|piece| sources.batches.get(piece.source)?.as_ref()?.get(piece.rows.clone()));
+            let slices = slices.collect();
+            merge_slices(slices, &mut sources.order, &mut *put_out.out);
+        });
+        put_out.len = put_out.out.len();
+        rows
+    }
+}
+
+/// Takes back what was appended to a vector, unless it is told otherwise.
+struct Truncate<'a, T> {
+    out: &'a mut Vec<T>,
+    len: usize,
+}
+
+impl<T> Drop for Truncate<'_, T> {
+    fn drop(&mut self) {
+        self.out.truncate(self.len);
+    }
+}
