@@ -3,8 +3,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 
 use super::{Coding, Rows};
-use crate::key::SortKey;
-use crate::key::{Natural, Order, first_bytes, shared_bytes};
+use crate::key::{Natural, Order, SortKey, first_bytes, shared_bytes};
 
 /// A column of keys.
 ///
