@@ -49,7 +49,7 @@ struct Options {
     #[arg(long)]
     json: Option<PathBuf>,
 
-    /// Draws a chart into this file, as SVG.
+    /// Draws a chart of a dozen rows into this file, as SVG.
     #[arg(long)]
     chart: Option<PathBuf>,
 
@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         file.flush()?;
     }
     if let Some(path) = options.chart {
-        chart::draw(&board.rows, &from_root(&path))?;
+        chart::draw(&chart::bars(&board.rows), &from_root(&path))?;
     }
     Ok(())
 }

@@ -196,7 +196,7 @@ impl<E> SourceError<E> {
         self
     }
 
-    /// The error as a merge gives it that has met it from one of its sources.
+    /// P14: the error as a merge gives it that has met it from one of its sources.
     #[must_use]
     pub(crate) fn of_source(mut self, source: &SourceId, phase: Phase) -> Self {
         self.inner.path.prepend(source.clone());

@@ -9,9 +9,9 @@
 //! assert_eq!(merged, [1, 2, 3, 4, 5, 6, 7]);
 //! ```
 //!
-//! [`merge_by`] takes a comparator and [`merge_by_key`] a key; [`try_merge`] and its like merge iterators of `Result`s;
-//! [`Merge`] and [`TryMerge`] can peek, name the source of each item, give their sources
-//! back, drop duplicates and combine equal items, give blocks of items and read their sources ahead.
+//! [`merge_by`] takes a comparator, [`merge_by_key`] a key and [`merge_with`] an order. [`try_merge`] and [`try_merge_with`] merge
+//! iterators of `Result`s. A [`Merge`] or a [`TryMerge`] can peek, name the source of each item, give its sources back, drop
+//! duplicates, combine equal items, give blocks of items and read its sources ahead.
 //!
 //! Runs that are in memory as a whole are merged in bulk, which is several times as fast:
 //!
@@ -28,36 +28,42 @@
 //! # Merge async sources, and have them closed
 //!
 //! ```
-//! use futures::TryStreamExt;
+//! use futures::executor::block_on;
+//! use futures::{StreamExt, TryStreamExt, stream};
 //! use losertree::{LeakLedger, ProxyResponseLoserTree, closing};
-//! # use futures::stream;
-//! # use std::convert::Infallible;
-//! # futures::executor::block_on(async {
-//! # let store = |items: Vec<u64>| stream::iter(items.into_iter().map(Ok::<_, Infallible>));
+//! use std::error::Error;
+//! use std::io;
 //!
-//! let ledger = LeakLedger::sites();
-//! let mut merge = ProxyResponseLoserTree::builder()
-//!     .source(closing(store(vec![1, 3, 5]), |_stream| async { Ok(()) }))
-//!     .ledger(&ledger)
-//!     .limit(2)
-//!     .build();
-//! while let Some(item) = merge.try_next().await? {
-//!     println!("{item}");
+//! fn main() -> Result<(), Box<dyn Error>> {
+//!     // A stream of rows, and what closes it: for example, tells a server that nothing more is wanted.
+//!     let store = |rows: [u64; 3]| closing(stream::iter(rows).map(Ok::<_, io::Error>), |_stream| async { Ok(()) });
+//!     let ledger = LeakLedger::sites();
+//!     let mut merge = ProxyResponseLoserTree::builder()
+//!         .sources([store([1, 3, 5]), store([2, 4, 6])])
+//!         .ledger(&ledger)
+//!         .build();
+//!     block_on(async {
+//!         while let Some(row) = merge.try_next().await? {
+//!             if row == 4 {
+//!                 break; // enough
+//!             }
+//!         }
+//!         merge.close().await?; // waits until both are closed, and returns all errors
+//!         assert_eq!(ledger.snapshot().closed, 2);
+//!         Ok(())
+//!     })
 //! }
-//! assert_eq!(ledger.snapshot().closed, 1);
-//! # Ok::<_, Box<dyn std::error::Error>>(())
-//! # }).unwrap();
 //! ```
 //!
-//! [`ProxyResponseLoserTree`] is a stream. What it merges is a [`Source`]: a stream with an orderly end.
-//! [`unfold`] makes one of a client with async methods, [`from_stream`], [`from_items`] and [`closing`] of any stream,
-//! [`from_iter`] of an iterator, and a [`BlockSource`] is one of blocks. [`stream`] has the life cycle, and what is promised
+//! [`ProxyResponseLoserTree`] is a stream. It merges [`Source`]s: streams with an orderly end.
+//! [`unfold`] makes one of a client with async methods. [`from_stream`], [`from_items`] and [`closing`] make one of a stream, and
+//! [`from_iter`] of an iterator. A [`BlockSource`] gives blocks of items. [`stream`] shows the life cycle, and what is promised
 //! about closing.
 //!
 //! # Name series
 //!
-//! [`Labels`], [`Series`] and [`Response`] are the vocabulary of series streams, as the stores of Prometheus
-//! and Thanos speak it: label sets that are compared as bytes, chunks, warnings.
+//! [`Labels`] and [`Series`] are those of Prometheus and Thanos. Label sets are compared as bytes. A [`Response`] is what a store
+//! answers: a series, a batch of them, a warning or hints.
 //!
 //! ```
 //! use losertree::{Labels, merge};
@@ -70,13 +76,13 @@
 //!
 //! # Ask many stores
 //!
-//! [`response::ProxyQuery`] is what stands between the transport of a query engine and the merge: it receives
-//! in the background within bounds and in time, removes replica labels, deduplicates, limits, and closes
+//! [`response::ProxyQuery`] stands between the transport of a query engine and the merge. It receives
+//! in the background, within bounds and in time. It removes replica labels, deduplicates, limits, and closes
 //! everything. [`response`] has its parts.
 //!
 //! # Find leaks
 //!
-//! A [`LeakLedger`] knows what is open, since when, and which line opened it:
+//! A [`LeakLedger`] records what is open, since when, and which line opened it:
 //!
 //! ```should_panic
 //! use losertree::LeakLedger;
@@ -89,8 +95,8 @@
 //!
 //! # Lend buffers, count readers
 //!
-//! [`BytePool`](resource::BytePool) lends buffers within a budget and [`ReaderGate`](resource::ReaderGate)
-//! counts who reads what; both are given back by being dropped, on every path:
+//! A [`BytePool`](resource::BytePool) lends buffers within a budget. A [`ReaderGate`](resource::ReaderGate)
+//! counts the readers of something. A buffer and a reader are given back when they are dropped, so on every path:
 //!
 //! ```
 //! use losertree::resource::{BytePool, ReaderGate};
@@ -108,22 +114,27 @@
 //!
 //! # Order of your own
 //!
-//! [`SortKey`] gives a type its order together with a code, a number that the tournament compares instead of
-//! the item. It is what makes merging fast, and it is two methods: see there. [`key`] has the other orders.
+//! [`SortKey`] gives a type its order and a code: a number that the tournament compares instead of
+//! the item. Codes make merging fast, and take two methods. [`key`] has the other orders.
 //!
 //! # Without a clock
 //!
-//! `wasm32-unknown-unknown` has no clock, and asking the standard library for one panics there. Nothing in here does: no time passes,
-//! so ages and durations in metrics and reports are zero, a pool passes no grant on, nothing is held for long, and a [`Closer`](stream::Closer) has no
-//! time limit but that of its `sleep`. A timeout of a response set is an error there, [`Cause::NoTimer`](error::Cause::NoTimer).
+//! `wasm32-unknown-unknown` has no clock, and the standard library panics there if it is asked for one. This library does not ask.
+//! No time passes there:
 //!
-//! Elsewhere the clock is read where a time was asked for, and not for items: by [`Builder::times`](stream::Builder::times), by
-//! timeouts, by the feature `metrics` once for each merge, by ledgers at [level sites](resource::LedgerLevel::Sites), by gates for each
-//! reader, and by pools for each snapshot and each grant to somebody who has waited.
+//! - Ages and durations in metrics and reports are zero.
+//! - A pool passes no grant on, and nothing is held for long.
+//! - A [`Closer`](stream::Closer) has no time limit but that of its `sleep`.
+//! - A timeout of a response set is an error, [`Cause::NoTimer`](error::Cause::NoTimer).
+//!
+//! Elsewhere the clock is read where a time was asked for, and not for items. These read it:
+//! [`Builder::times`](stream::Builder::times), timeouts, the feature `metrics` once for each merge, ledgers at
+//! [level sites](resource::LedgerLevel::Sites), gates for each reader, and pools for each snapshot and each grant to
+//! somebody who has waited.
 //!
 //! # Features
 //!
-//! Without any, the crate is [`key`], [`tree`] and [`mod@merge`], and depends on `smallvec` and `thiserror` alone.
+//! Without any feature, the crate is [`key`], [`tree`] and [`mod@merge`], and depends on `smallvec` and `thiserror` alone.
 //!
 //! | feature | default | gives | needs |
 //! |---|---|---|---|
@@ -132,7 +143,7 @@
 //! | `stream` | yes | [`stream`] | `resource` |
 //! | `response` | yes | [`response`] | `series`, `stream` |
 //! | `bytes` | yes | `Bytes` are keys | |
-//! | `tokio` | | response sets are received on the tokio runtime that polls them, and have timeouts, as pools and gates have | `resource` |
+//! | `tokio` | | response sets receive on the tokio runtime that polls them; timeouts for them, for pools and for gates | `resource` |
 //! | `rayon` | | runs in memory are merged on several threads | |
 //! | `serde` | | labels, chunks and series can be serialized | `series` |
 //! | `metrics` | | `observe` | `resource` |
@@ -146,12 +157,12 @@
 //! | 0 | [`tree`] | the tournament |
 //! | 0 | [`resource`] | a pool of buffers, a gate for readers, a ledger of what is open |
 //! | 1 | [`mod@merge`] | merging of iterators, and of runs in memory |
-//! | 1 | [`series`] | labels, chunks, series, responses |
+//! | 1 | [`series`] | labels, chunks, series |
 //! | 1 | `observe` | metrics for monitoring (feature `metrics`) |
 //! | 2 | [`stream`] | sources, and the async merge that owns them |
-//! | 3 | [`response`] | response sets, and queries to many stores |
+//! | 3 | [`response`] | responses, response sets, and queries to many stores |
 //!
-//! Each layer uses only what is below it, and each is public.
+//! Each layer uses only what is below it, and each is public. [`error`] has the errors of all of them.
 
 #![forbid(unsafe_code)]
 // A layer has functions for those above it, which may not be there.
@@ -202,11 +213,11 @@ pub use stream::{
 };
 
 /// Runs the examples of the README as tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "stream"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Runs the examples of the guide as tests.
-#[cfg(doctest)]
+/// Runs the examples of the guide as tests, where all that they need is there.
+#[cfg(all(doctest, feature = "response", feature = "metrics", feature = "tokio"))]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;

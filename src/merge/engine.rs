@@ -213,7 +213,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         Ok(())
     }
 
-    /// Asks a source for its next item. It is dropped if it has none.
+    /// P11: asks a source for its next item, when that is needed. The source is dropped if it has none.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn ask<E>(

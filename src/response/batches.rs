@@ -41,7 +41,7 @@ pin_project! {
 /// Everything keeps its order: a batch ends where a warning, hints or an error comes.
 ///
 /// While the stream is pending, a batch that is not full is held back, which makes the batches depend on the
-/// series alone. [`prompt`](Batches::ready_only) does not wait.
+/// series alone. [`ready_only`](Batches::ready_only) does not wait.
 ///
 /// # Complexity
 ///

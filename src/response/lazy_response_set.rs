@@ -656,7 +656,7 @@ impl<S: Source> Drop for Producer<S> {
 pub(super) struct Spawner(pub(super) Option<StdArc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>>);
 
 impl Spawner {
-    /// Spawns a task, or gives it back where there is nothing to spawn it on.
+    /// P6: spawns a task, or gives it back where there is nothing to spawn it on. The set then does without.
     pub(super) fn spawn(&self, task: BoxFuture<'static, ()>) -> Option<BoxFuture<'static, ()>> {
         // What the store does belongs to the span in which the query is polled.
         #[cfg(feature = "tracing")]

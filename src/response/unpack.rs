@@ -9,7 +9,7 @@ use super::response::Response;
 use crate::series::Series;
 use crate::stream::is_closing;
 
-/// How many frames, or series of batches, one poll takes at most without yielding one. Enough that the cost of being
+/// P12: how many frames, or series of batches, one poll takes at most without yielding one. Enough that the cost of being
 /// scheduled again is small beside it.
 pub(super) const POLL_BUDGET: usize = 128;
 

@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use super::counters::Counters;
 use super::source::{PollClose, PollNext, Source};
 
-/// How many empty blocks one poll takes at most. Enough that the cost of being scheduled again is small beside it.
+/// P12: how many empty blocks one poll takes at most. Enough that the cost of being scheduled again is small beside it.
 const POLL_BUDGET: usize = 32;
 
 /// A source whose items are blocks of sorted items: what is read from a disk or a network comes so.

@@ -16,7 +16,7 @@ use crate::source_id::SourceId;
 
 /// One child of a merge: its source, its waker, what it is doing and what is counted of it.
 ///
-/// P2, P3: it upholds the contract of [`Source`]. A source is never polled after its end, closed once, and dropped when closed.
+/// P2: it upholds the contract of [`Source`]. A source is never polled after its end, closed once, and dropped when closed.
 pub(super) struct Child<S> {
     /// The source, until it is released.
     source: Option<S>,

@@ -159,7 +159,7 @@ impl<S: Source> Children<S> {
         index
     }
 
-    /// Returns for each place whether its child stays, if it is time to [let go](Self::retain) of the others: those that are gone
+    /// P16: returns for each place whether its child stays, if it is time to [let go](Self::retain) of the others: those that are gone
     /// are half of all and more than a few. So the places grow with how many are open, and not with how many come and go.
     pub(super) fn staying(&self) -> Option<Vec<bool>> {
         let gone = self.places.len() - self.open;

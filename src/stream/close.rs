@@ -55,6 +55,7 @@ impl<'a, C: ?Sized> Close<'a, C> {
 impl<C: Closable + ?Sized> Future for Close<'_, C> {
     type Output = Result<(), CloseError<C::Error>>;
 
+    // P3: nothing is kept in here, so a future that is dropped loses nothing.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.closable.poll_close_all(cx)
     }

@@ -1,4 +1,4 @@
-//! What a stage asks of the stream that it takes from, through whatever adaptors stand in between.
+//! P14: what a stage asks of the stream that it takes from, through whatever adaptors stand in between.
 //!
 //! A stage that holds an item back must know whether the merge before it has only closing left, and a source made of a stream
 //! must have a merge inside of it closed. Neither knows the type of the stream: it is any stream, and a merge may be several

@@ -69,6 +69,7 @@ impl<M: Nested + Unpin> Source for MergeSource<M> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollNext<Self> {
         match Pin::new(&mut self.merge).poll_next(cx) {
+            // P14: whoever is above does not wait for the closing of what is below before it has asked for that.
             Poll::Pending if is_closing(&self.merge) => Poll::Ready(None),
             polled => polled,
         }

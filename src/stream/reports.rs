@@ -89,7 +89,7 @@ impl<T, E> Reports<T, E> {
         }
     }
 
-    /// Does with an error what the policy says. Returns whether it ends the merge.
+    /// P8: does with an error what the policy says. Returns whether it ends the merge.
     pub(super) fn report(&mut self, error: SourceError<E>) -> bool {
         if self.keeps {
             self.kept.push_back(error);

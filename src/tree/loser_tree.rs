@@ -341,6 +341,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// assert_eq!(tree.winner(), Some((1, &2)));
     /// assert_eq!(tree.push(Some(1)), 2);
     /// ```
+    // P16.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let sources = self.heads.len();
         // Should this panic, the nodes are of no more use.

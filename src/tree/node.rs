@@ -2,7 +2,7 @@ use std::hint::select_unpredictable;
 
 /// A player of the tournament: the code of a source's head, and the rank of the source.
 ///
-/// Players compare as the pair (code, rank). A live source has a code that its order made and its index as
+/// P1: players compare as the pair (code, rank). A live source has a code that its order made and its index as
 /// rank; an exhausted one has the greatest code and a rank above that of every live source. So exhausted
 /// sources lose against live ones whatever the codes are, and equal codes go to the smaller index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

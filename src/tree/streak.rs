@@ -7,6 +7,8 @@
 //!
 //! # Comparisons
 //!
+//! P10 is kept here.
+//!
 //! By codes alone, the runner-up is found without a comparison. Otherwise a question may take no more than L = ⌈log2 K⌉ of them on
 //! average, so what the runner-up saves is counted as a credit, which pays for finding it. It is found level by level: of the
 //! losers up to *height* h, the runner-up is the best.
