@@ -39,11 +39,6 @@ const WITHIN_LAYER: [(&str, &str); 6] = [
 /// The imports that close a cycle of files, and why they stay. Without them there is none.
 const CYCLES: &[(&str, &str, &str)] = &[
     (
-        "merge/coded_merge",
-        "merge/merge",
-        "a merge makes one whose items keep their codes, which is a merge within",
-    ),
-    (
         "merge/runs/entry",
         "merge/runs/cascade",
         "an entry is a place in a run of the cascade, which moves entries",

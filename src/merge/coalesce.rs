@@ -1,7 +1,7 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::{Rule, SyncMerge};
+use crate::key::Order;
 
 /// A merge in which runs of items become one item each.
 ///
@@ -103,4 +103,101 @@ where
             .field("held", &self.held)
             .finish_non_exhaustive()
     }
+}
+
+/// Which items form a run, and what becomes of it. Not nameable outside of this crate, so sealed.
+pub trait Rule<T, O> {
+    /// Returns whether the next item belongs to the run of `held`. `is_equal` is whether the order has it for equal to the one
+    /// before it, if that is known.
+    fn is_same(&mut self, order: &mut O, is_equal: Option<bool>, held: &T, next: &T) -> bool;
+
+    /// Takes `next` into the run.
+    fn absorb(&mut self, held: &mut T, next: T);
+}
+
+/// The rule of `dedup`: equal items form a run, and the first of it stays.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepFirst;
+
+impl<T, O: Order<T>> Rule<T, O> for KeepFirst {
+    fn is_same(&mut self, order: &mut O, is_equal: Option<bool>, held: &T, next: &T) -> bool {
+        is_equal.unwrap_or_else(|| order.compare(held, next).is_eq())
+    }
+
+    fn absorb(&mut self, _held: &mut T, next: T) {
+        drop(next);
+    }
+}
+
+/// The rule of `dedup_by`: a function says which items form a run, and the first of it stays.
+#[derive(Clone, Copy)]
+pub struct KeepFirstBy<F>(pub(crate) F);
+
+impl<T, O, F: FnMut(&T, &T) -> bool> Rule<T, O> for KeepFirstBy<F> {
+    fn is_same(&mut self, _order: &mut O, _is_equal: Option<bool>, held: &T, next: &T) -> bool {
+        (self.0)(held, next)
+    }
+
+    fn absorb(&mut self, _held: &mut T, next: T) {
+        drop(next);
+    }
+}
+
+impl<F> fmt::Debug for KeepFirstBy<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeepFirstBy").finish_non_exhaustive()
+    }
+}
+
+/// The rule of `coalesce`: equal items form a run, and a function makes one of them.
+#[derive(Clone, Copy)]
+pub struct Combine<F>(pub(crate) F);
+
+impl<T, O: Order<T>, F: FnMut(&mut T, T)> Rule<T, O> for Combine<F> {
+    fn is_same(&mut self, order: &mut O, is_equal: Option<bool>, held: &T, next: &T) -> bool {
+        KeepFirst.is_same(order, is_equal, held, next)
+    }
+
+    fn absorb(&mut self, held: &mut T, next: T) {
+        (self.0)(held, next);
+    }
+}
+
+impl<F> fmt::Debug for Combine<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Combine").finish_non_exhaustive()
+    }
+}
+
+/// What merges of iterators have in common, be their sources fallible or not, as [`Coalesce`](super::Coalesce) uses them. Not
+/// nameable outside of this crate, so sealed.
+pub trait SyncMerge: Iterator {
+    /// What the sources give where they do not fail.
+    type Value;
+
+    /// How the values are ordered.
+    type Order;
+
+    /// A failure of a source that the merge has not dealt with yet.
+    type Failure;
+
+    /// Returns how many sources there are and were.
+    fn sources(&self) -> usize;
+
+    /// Takes the next item.
+    fn take_next(&mut self) -> Result<Option<Self::Value>, Self::Failure>;
+
+    /// Calls `ask` with the order, whether the next item is equal to the one taken last, if that is known, and the next item,
+    /// which stays where it is. A source that turns out to have ended is not dropped; its index is added to `ended`.
+    fn ask_next<R>(
+        &mut self,
+        ended: &mut Vec<usize>,
+        ask: impl FnOnce(&mut Self::Order, Option<bool>, &Self::Value) -> R,
+    ) -> Result<Option<R>, Self::Failure>;
+
+    /// Drops those sources.
+    fn drop_ended(&mut self, ended: &mut Vec<usize>);
+
+    /// Makes of what was taken an item of the merge. A failure ends the merge.
+    fn hand_over(&mut self, taken: Result<Option<Self::Value>, Self::Failure>) -> Option<Self::Item>;
 }

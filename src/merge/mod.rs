@@ -26,28 +26,21 @@
 //! give, which pays for many sources of many items.
 
 mod coalesce;
-mod coded_merge;
 mod engine;
 #[allow(clippy::module_inception)]
 mod merge;
-mod rule;
 pub mod runs;
 mod staged;
-mod sync_merge;
 mod try_merge;
-mod undrained;
 pub mod window;
 
-pub use coalesce::Coalesce;
-pub use coded_merge::{CodedMerge, merge_coded};
-pub use merge::{Merge, merge, merge_by, merge_by_key, merge_with};
-pub(crate) use rule::Rule;
-pub use rule::{Combine, KeepFirst, KeepFirstBy};
+pub(crate) use coalesce::Rule;
+pub use coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy};
+pub use engine::Undrained;
+pub use merge::{CodedMerge, Merge, merge, merge_by, merge_by_key, merge_coded, merge_with};
 pub use runs::{merge_runs, merge_runs_with};
 #[cfg(feature = "rayon")]
 pub use runs::{par_merge_runs, par_merge_runs_with};
 pub use staged::Staged;
-use sync_merge::SyncMerge;
 pub use try_merge::{TryMerge, try_merge, try_merge_with};
-pub use undrained::Undrained;
 pub use window::{MergeBatches, merge_batches, merge_batches_with};

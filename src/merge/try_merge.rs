@@ -1,8 +1,9 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::engine::Engine;
-use super::{Coalesce, Combine, KeepFirst, KeepFirstBy, Staged, SyncMerge, Undrained};
+use super::coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy, SyncMerge};
+use super::engine::{Engine, Undrained};
+use super::staged::Staged;
 use crate::error::{Phase, SourceError};
 use crate::key::{Natural, Order, SortKey};
 use crate::source_id::SourceId;

@@ -1,9 +1,7 @@
 use std::mem::needs_drop;
 
-use super::Sink;
 use super::cascade;
-use super::entry::PrefixEntry;
-use super::offset_entry::{self, OffsetEntry};
+use super::entry::{OffsetEntry, PrefixEntry, Sink, spare_more};
 use crate::key::{Natural, Order, SortKey};
 
 /// The longest items that the cascade moves themselves.
@@ -121,7 +119,7 @@ where
     const { assert!(!O::IS_CODED, "items would come out with the codes that they have in their runs") };
     if is_moved::<T, O>() {
         cascade::merge::<T, O, T, S>(runs, order, sink)
-    } else if offset_entry::spare_more(&runs, order) {
+    } else if spare_more(&runs, order) {
         cascade::merge::<T, O, OffsetEntry<'_, T>, S>(runs, order, sink)
     } else {
         cascade::merge::<T, O, PrefixEntry<'_, T>, S>(runs, order, sink)

@@ -134,23 +134,15 @@
 //! sampling: H. Shi and J. Schaeffer, Parallel sorting by regular sampling, in the same journal, 14, 1992.
 
 mod cascade;
-mod cut;
 mod entry;
-mod lane;
 mod merge_runs;
-mod offset_entry;
 #[cfg(feature = "rayon")]
 mod par;
-mod samples;
-mod sink;
-#[cfg(feature = "rayon")]
 mod split;
 mod stretches;
-mod sweep;
 
 pub(super) use cascade::Rooms;
 pub(super) use merge_runs::{is_moved, merge_slices};
 pub use merge_runs::{merge_runs, merge_runs_with};
 #[cfg(feature = "rayon")]
 pub use par::{par_merge_runs, par_merge_runs_with};
-pub(super) use sink::Sink;

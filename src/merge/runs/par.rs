@@ -1,7 +1,7 @@
 use rayon::iter::plumbing::{Consumer, Folder, Producer, ProducerCallback, UnindexedConsumer, bridge};
 use rayon::prelude::*;
 
-use super::Sink;
+use super::entry::Sink;
 use super::merge_runs::{merge_slices, slices};
 use super::split::split_at_rank;
 use crate::key::{Natural, Order, SortKey};
