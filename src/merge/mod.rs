@@ -1,29 +1,28 @@
 //! Merging of iterators, and of runs in memory, synchronously.
 //!
-//! [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`] merge sources that cannot fail;
+//! [`merge`], [`merge_by`], [`merge_by_key`] and [`merge_with`] merge sources that cannot fail.
 //! [`try_merge`] and [`try_merge_with`] merge sources of `Result`s. [`merge_coded`] merges items that know what they have in common
-//! with the item before. All of them take the sources in the order that decides ties.
+//! with the item before. The order in which a function takes the sources decides ties.
 //!
 //! [`runs`] merges whole runs that are in memory.
 //!
 //! # Ordering
 //!
-//! Each source must be sorted by the order of the merge. The output is then sorted by it, and equal items
-//! come in the order of their sources, and within a source in the order in which it gave them: what a stable
-//! sort of the concatenated sources gives. If a source is out of order, so is the output; nothing is lost.
+//! Each source must be sorted by the order of the merge. Then the output is what a stable sort of the concatenated sources gives:
+//! sorted, with equal items in the order of their sources, and within a source in the order in which it gave them.
+//! If a source is out of order, so is the output. Nothing is lost.
 //!
 //! # Laziness
 //!
-//! Constructors pull nothing. The first item pulls one item from each source, each later one pulls one item
-//! from the source of the item before. A source is dropped as soon as it has said that it is at its end, and
+//! Constructors pull nothing. The first item pulls one item from each source. Each later one pulls one item
+//! from the source of the item before. A source is dropped as soon as it has ended, and
 //! is not asked again. [`Merge::staged`] is the exception that one asks for.
 //!
 //! # Blocks
 //!
-//! Sources that give blocks of items, and not items, are merged as
-//! `merge(sources.map(Iterator::flatten))`: the items are taken from the block at hand, and a source is asked again when it is
-//! used up. [`Merge::next_block`] takes blocks out of a merge, and [`Merge::staged`] makes blocks of what plain iterators
-//! give, which pays for many sources of many items.
+//! Sources of blocks are merged as `merge(sources.map(Iterator::flatten))`. The items are taken from the block at hand, and a
+//! source is asked again when its block is used up. [`Merge::next_block`] takes blocks out of a merge. [`Merge::staged`] makes
+//! blocks of the items of plain iterators, which pays for many sources of many items.
 
 mod coalesce;
 mod engine;

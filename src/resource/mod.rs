@@ -1,15 +1,15 @@
 //! Resources that give themselves back, and a ledger that says what is open.
 //!
-//! - [`BytePool`]: buffers with a budget. A [`ByteLease`] returns itself when it is dropped; an exhausted budget
-//!   is an error, or a fair wait, in which a future that is not polled does not starve others. A [`Reservation`]
-//!   charges memory that is not the pool's to the same budget.
+//! - [`BytePool`]: buffers with a budget. A [`ByteLease`] returns itself when it is dropped. An exhausted budget is an error
+//!   ([`try_lease`](BytePool::try_lease)), or a fair wait ([`lease`](BytePool::lease)). A future that is not polled does not starve
+//!   others. A [`Reservation`] charges memory that is not the pool's to the same budget.
 //! - [`ReaderGate`]: counts the readers of something, and closes when the last of them has left.
-//! - [`LeakLedger`]: what is open, since when, opened by which line, last used when and how, how everything else
-//!   has ended, and what of it was not closed. A merge records its sources in one, a pool its leases, waits and
+//! - [`LeakLedger`]: records what is open, since when, opened by which line, and how and when it was last used. It also records
+//!   how everything else has ended, and what was not closed. A merge records its sources in a ledger, a pool its leases, waits and
 //!   reservations, a gate its readers.
 //!
-//! Nothing in here knows of merging. A source of a merge holds a guard and its leases as fields, and gives them
-//! back by being dropped.
+//! Nothing in here knows of merging. A source of a merge holds a guard and its leases as fields. When it is dropped, they are given
+//! back.
 
 mod byte_lease;
 mod byte_pool;

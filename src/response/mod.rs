@@ -2,13 +2,14 @@
 //!
 //! # The problem
 //!
-//! A query goes to many stores. Each has to be opened, and may never answer; its frames have to be received while
-//! others are slow, but not without bound; some carry several series; some stores cannot leave out the labels by which
-//! their replicas differ, or the series of other shards; one that fails should cost its own answer and not those of
-//! the others. And every one of them has to be closed, whatever happened.
+//! A query goes to many stores. Each has to be opened, and may never answer. Its frames have to be received while
+//! others are slow, within bounds. Some frames carry several series. Some stores cannot leave out the labels by which
+//! their replicas differ, or the series of other shards. A store that fails should cost its own answer and no other. And every
+//! store has to be closed, whatever happened.
 //!
-//! [`ProxyQuery`] is all of it in one stream, and is made of parts that can be used alone. Each stage behind the merge gives what it
-//! holds back as soon as the merge [has only closing left](crate::stream::is_closing), and is [`Closable`](crate::stream::Closable):
+//! [`ProxyQuery`] does all of it in one stream. It is made of parts that can be used alone. Each stage behind the merge is
+//! [`Closable`](crate::stream::Closable). It gives what it holds back as soon as the merge
+//! [has only closing left](crate::stream::is_closing):
 //!
 //! ```text
 //!  Store             your transport: a name, and a future that opens a Source of Responses
@@ -33,7 +34,7 @@
 //! | take replica labels off | [`ResponseSetOptions::without_replica_labels`], [`SeriesOrder`] |
 //! | leave out the series of other shards | [`ShardMatcher`] |
 //! | go on without stores that fail | [`PartialResponseStrategy::Warn`] |
-//! | make one series of its replicas | [`deduplicate`], or of a merge [its method](Deduplicate) |
+//! | make one series of its replicas | [`deduplicate`], or the method of [`Deduplicate`] |
 //! | make a query a store of another one | [`ProxyQuery::into_store`] |
 //! | end after so many series | [`limit`](limit()) |
 //! | pack series into frames | [`batches`](batches()) |

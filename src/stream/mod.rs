@@ -2,17 +2,17 @@
 //!
 //! # The problem
 //!
-//! A query engine asks many stores, and merges what they answer. Each answer is a stream that holds
-//! something: a connection, a file, buffers of a pool, a place among the readers of a block. When the query
-//! ends early, because of a limit, an error, a timeout or a client that went away, each must be given back,
-//! and one that is forgotten is found out days later, when the pool is empty or a block cannot be deleted.
+//! A query engine asks many stores and merges their answers. Each answer is a stream that holds
+//! something: a connection, a file, buffers of a pool, a place among the readers of a block. A query may
+//! end early, by a limit, an error, a timeout or a client that goes away. Then each stream must be given back.
+//! One that is forgotten shows days later, when the pool is empty or a block cannot be deleted.
 //!
-//! So the merge owns its sources. There is no path out of it that leaves one behind: each is closed when it
-//! ends, or by [`close`](ProxyResponseLoserTree::close), or dropped with the merge; and a
+//! So the merge owns its sources, and no path leaves one behind. Each is closed when it
+//! ends, or by [`close`](ProxyResponseLoserTree::close), or dropped with the merge. A
 //! [`LeakLedger`](crate::LeakLedger) shows which of these it was.
 //!
-//! Where there is no `await` to close with, as in an HTTP body that is dropped when its client disconnects, a [`CloseOnDrop`] has it
-//! done in the background.
+//! An HTTP body that is dropped when its client disconnects has no `await` to close with. There a [`CloseOnDrop`] closes the merge
+//! in the background.
 //!
 //! # Life cycle
 //!
@@ -26,7 +26,7 @@
 //!       └───────────────────────────────────────────────────────────┘  been closed: None
 //! ```
 //!
-//! and of each source in it:
+//! Each source in it lives like this:
 //!
 //! ```text
 //!              item          taken: polled for the next at once
@@ -45,21 +45,21 @@
 //! # Who polls what
 //!
 //! Every source has a waker of its own. When it fires, the index of the source joins a list and the task
-//! that waits for the merge is woken; the merge then polls the sources on the list, once each. So K sources
-//! that become ready one by one cost K polls, where polling all of them at each wake-up costs K²/2.
+//! that waits for the merge is woken. The merge then polls the sources on the list, once each. So K sources
+//! that become ready one by one cost K polls. To poll all of them at each wake-up would cost K²/2.
 //!
 //! # Blocks
 //!
-//! What comes from a disk or a network comes in blocks. A source of blocks is a [`BlockSource`]; its items are merged without
-//! a poll of it for each. A consumer takes what is ready by [`next_ready`](ProxyResponseLoserTree::next_ready), whatever the sources
+//! Disks and networks give blocks. A source of blocks is a [`BlockSource`]. Its items are merged with one poll for each block, and
+//! not one for each item. A consumer takes what is ready by [`next_ready`](ProxyResponseLoserTree::next_ready), whatever the sources
 //! give.
 //!
 //! # Observing
 //!
-//! With the feature `tracing` a merge has a span named `merge`, a child of the span that is current where it is
-//! built, with the fields `name`, `sources` and `limit` and, once it has ended, `end`, `items` and `is_partial`.
-//! Events in it say what becomes of each source (fields `source`, its index, and `name`); all have the target
-//! `losertree`. The span is not entered when the merge is polled; instrument the task for that.
+//! With the feature `tracing` a merge has a span named `merge`. Its parent is the span that is current where the merge is
+//! built. Its fields are `name`, `sources` and `limit` and, once it has ended, `end`, `items` and `is_partial`.
+//! Events in it say what becomes of each source (fields `source`, its index, and `name`). All have the target
+//! `losertree`. Polling the merge does not enter the span. Instrument the task for that.
 //!
 //! | event | level | |
 //! |---|---|---|
@@ -72,14 +72,14 @@
 //! | `source dropped unclosed` | warn | |
 //! | `source lost` | error | dropped unclosed by what was itself closed in order: a bug |
 //!
-//! With the feature `metrics` merges are counted, by [name](Builder::name), and what becomes of their sources:
+//! The feature `metrics` counts merges by [name](Builder::name), and what becomes of their sources.
 //! `losertree::observe` has the list.
 //!
 //! # Sources
 //!
-//! Closing as an explicit operation next to dropping is modelled on `tokio::sync::mpsc::Receiver::close` and
-//! on the iterators of cockroachdb/pebble, whose documentation has the contract as a table too. Per-child
-//! wakers are those of `FuturesUnordered` in rust-lang/futures-rs, without its unsafe code.
+//! Closing is an explicit operation next to dropping, as in `tokio::sync::mpsc::Receiver::close` and
+//! in the iterators of cockroachdb/pebble. The documentation of those has the contract as a table too. Each child has a waker of
+//! its own, as in `FuturesUnordered` of rust-lang/futures-rs, here without unsafe code.
 
 mod adaptors;
 mod block_source;

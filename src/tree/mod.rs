@@ -2,12 +2,12 @@
 //!
 //! # The problem
 //!
-//! Merging K sorted sources means asking, once for each item, which of K heads is the smallest. A binary
+//! A merge of K sorted sources asks, once for each item, which of K heads is the smallest. A binary
 //! heap answers with two comparisons a level, because an item on its way down must be compared with both
-//! children. A tournament answers with one: the heads are the players, and each inner node remembers the
-//! *loser* of the match that was played there. When the overall winner is replaced by the next item of its
-//! source, only the matches on the way from its leaf to the root can turn out differently, and the opponent
-//! in each of them is exactly the loser that is stored there.
+//! children. A tournament answers with one. The heads are the players, and each inner node remembers the
+//! *loser* of the match that was played there. When the next item of its source replaces the overall winner,
+//! only the matches on the way from its leaf to the root can turn out differently. The opponent
+//! in each of them is the loser that is stored there.
 //!
 //! # A picture, K = 5
 //!
@@ -53,21 +53,21 @@
 //!
 //! # What makes it quick
 //!
-//! - A node is a code and a rank, sixteen bytes that are compared and copied as numbers. Items stay in the
+//! - A node is a code and a rank: sixteen bytes that are compared and copied as numbers. Items stay in the
 //!   leaves from when they come in until they are taken out.
-//! - For exact codes a match is decided by two integer comparisons and conditional moves; which of the two
-//!   wins is what a processor could not predict.
-//! - Where a source keeps winning, the *runner-up* is found: the best of the losers on the winner's way. A successor that comes before
-//!   it wins at one comparison, and no node is touched. That is so in runs, with skew, for disjoint sources, and for the
-//!   last one that is left. Where items must be compared, what it costs to find the runner-up is paid for by what that saves.
-//! - Strings of bytes are seldom in a near cache. What counts for them is how early the next key is on its way, and that is as soon as
-//!   the processor guesses who wins. So the only branch is whether the challenger beats the runner-up, who is known by its code. If it
+//! - For exact codes, two integer comparisons and conditional moves decide a match. A processor could not predict which of the
+//!   two wins.
+//! - Where a source keeps winning, the *runner-up* is found: the best of the losers on the winner's way. A successor that comes
+//!   before it wins at one comparison, and no node is touched. So it is in runs, with skew, for disjoint sources, and for the last
+//!   source that is left. Where items must be compared, the comparisons that a runner-up saves pay for finding it.
+//! - Strings of bytes are seldom in a near cache. The time goes into waiting for the next key. Its way begins as soon as
+//!   the processor guesses who wins. So the only branch is whether the challenger beats the runner-up, whose code is known. If it
 //!   does not, the runner-up has won, whomever the challenger beats on its way there. Up to four sources of strings are compared
 //!   right away, each by code of its own.
-//! - Strings begin with their first eight bytes as codes. Where these are often equal, the tree goes over to *offset-value codes*. The
-//!   losers on the winner's path have codes against the winner, and so has its successor when it comes; of codes against one key the
-//!   smaller is that of the smaller item. Where two are equal, the bytes behind what they stand for decide, and the loser gets a code
-//!   against the item it has lost to. In this picture the winner `aab` has been taken, its successor is `abd`, and each code is
+//! - Strings begin with their first eight bytes as codes. Where these are often equal, the tree goes over to *offset-value codes*.
+//!   The losers on the winner's path have codes against the winner, and so has its successor when it comes. Of two codes against
+//!   one key the smaller code is that of the smaller item. If the two are equal, the bytes behind them decide, and the loser gets a
+//!   code against the item it has lost to. In this picture the winner `aab` has been taken and its successor is `abd`. Each code is
 //!   written as the first place that differs and the byte there:
 //!
 //!   ```text
@@ -78,11 +78,11 @@
 //!   abc against b     place 1 against place 0: abc has more in common with aab, so it is smaller, and wins
 //!   abc against c     likewise; b and c need no new codes, since these are also theirs against abc
 //!   ```
-//! - The key that was taken is gone when its successor comes, but the runner-up tells the successor's code: it has one against the same
-//!   key. `abd` differs from `abc` at place 2, and `abc` from `aab` at place 1, so `abd` differs from `aab` at place 1, too. A successor
-//!   that comes before the runner-up wins, and all codes stay.
-//! - A head that has no such code, since it comes before the winner or another source's head has changed, climbs by its bytes
-//!   until it loses. Whom it beats gets a code against it; who beats it goes on with the code that is there.
+//! - The key that was taken is gone when its successor comes. But the runner-up has a code against the same key, and that tells the
+//!   successor's code. `abd` differs from `abc` at place 2, and `abc` from `aab` at place 1, so `abd` differs from `aab` at place
+//!   1, too. A successor that comes before the runner-up wins, and all codes stay.
+//! - A head has no such code if it comes before the winner, or if another source's head has changed. It climbs by its bytes
+//!   until it loses. A head that it beats gets a code against it. A head that beats it goes on with the code that it has.
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
 //!   code is `u64::MAX` still beats an exhausted source.
 //!
