@@ -61,7 +61,7 @@ impl OffsetCode {
     /// The code of a key that is equal to the one before.
     pub const EQUAL: Self = Self(0);
 
-    /// The code of a key of which it is not known how it differs from the one before, such as that of the first item.
+    /// The code of a key whose difference from the key before is not known, such as that of the first item.
     ///
     /// It is no mistake to hand it in: the tournament then reads the bytes of the heads that it meets, up to the first that is
     /// smaller.
@@ -146,8 +146,7 @@ impl OffsetCode {
         Some(Self::EQUAL)
     }
 
-    /// Compares two keys of which it is not known what they have in common. The second is the code of the greater one against the
-    /// smaller.
+    /// Compares two keys. What they have in common is not known. The second result is the code of the greater key against the smaller.
     #[inline]
     pub(super) fn compare_all<K: SortKey + ?Sized>(a: &K, b: &K) -> (Ordering, Self) {
         for part in 0..K::PARTS {
@@ -318,7 +317,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     if rest.is_empty() {
         return len;
     }
-    // The last sixteen bytes, of which the first are known to be the same.
+    // The last sixteen bytes. The first of these are known to be the same.
     if let (Some(x), Some(y)) = (a.last_chunk::<16>(), b.last_chunk::<16>()) {
         return first_difference(x, y).map_or(len, |shared| len - 16 + shared);
     }

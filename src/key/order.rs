@@ -77,7 +77,7 @@ pub trait Order<T>: Sealed {
         None
     }
 
-    /// Compares two items of which it is not known what they have in common; the second is the offset-value code of the greater one
+    /// Compares two items. What they have in common is not known. The second result is the offset-value code of the greater item
     /// against the smaller.
     #[doc(hidden)]
     fn compare_all(&mut self, a: &T, b: &T) -> (Ordering, OffsetCode) {

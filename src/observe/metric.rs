@@ -26,7 +26,7 @@ impl Metric {
         metrics::counter!(self.name, self.labels(instance))
     }
 
-    /// A counter with one more label, of which each value is a series.
+    /// A counter with one more label. Each value of the label is a series.
     pub(crate) fn counter_of(
         &self,
         instance: &Arc<str>,

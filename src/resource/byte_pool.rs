@@ -66,7 +66,7 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 ///
 /// A lease and its return are one lock and one reference count each, and an allocation where no buffer of that
 /// size is idle: 1.0 to 1.1 times what a pool with sizes, budget and metrics takes that is written plainly under a
-/// mutex, and 1.2 to 1.4 times a bare list of buffers under one, be it one thread or two that contend
+/// mutex, and 1.2 to 1.4 times a bare list of buffers under one, for one thread and for two that contend
 /// (`cargo bench --bench resource -- ratios`). Nothing is allocated or freed under the lock, save that the lists
 /// of idle buffers and of waiters grow and shrink, and no waker is cloned, dropped or woken. With n waiters each poll of
 /// a wait, its end and giving it up cost O(log n).

@@ -429,7 +429,7 @@ pub(super) struct SizeClasses {
 }
 
 impl SizeClasses {
-    /// Lists the sizes from `smallest` up; the last one is `largest`, be it a full step or not.
+    /// Lists the sizes from `smallest` up; the last one is `largest`, whether that is a full step or not.
     ///
     /// `smallest` is at least 1, `largest` no less, and `factor` at least 2.
     pub(super) fn new(smallest: usize, largest: usize, factor: usize) -> Self {

@@ -67,7 +67,7 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`PoolError::Exhausted`] if the budget does not allow it, or somebody waits, be it this reservation.
+    /// [`PoolError::Exhausted`] if the budget does not allow it, or if somebody waits, also if that is this reservation.
     /// [`PoolError::TooLarge`] if it would come to more than the whole budget. It is as it was then.
     pub fn try_grow(&mut self, bytes: usize) -> Result<(), PoolError> {
         self.check(bytes)?;

@@ -94,8 +94,8 @@ impl Capacity {
 
 /// The frames that one side has received and the other has not used up, bounded by their number and their bytes.
 ///
-/// Between one producer and one consumer, each of which waits for the other by a waker that is registered under the
-/// same lock as what it waits for is seen. Frames are held from when they are put in until the consumer says that it
+/// There is one producer and one consumer. Each waits for the other by a waker. It registers that under the lock under which it
+/// looks at what it waits for. Frames are held from when they are put in until the consumer says that it
 /// has used them up; each side moves several at once, so that the lock is not taken for each.
 pub(super) struct Buffer<E> {
     capacity: Capacity,

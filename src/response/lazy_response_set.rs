@@ -480,8 +480,8 @@ impl<S: Source> Shared<S> {
         drop(forward);
     }
 
-    /// Notes that nobody will poll the store any more, be it that it is closed. What was received goes into the buffer
-    /// whatever there is room for: those are the last frames.
+    /// Notes that nobody will poll the store any more, because it is closed or because its task is gone. All that was received goes
+    /// into the buffer, whether there is room or not: those are the last frames.
     fn stop(&self, is_task: bool) {
         let mut forward = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
         if is_task && forward.as_ref().is_some_and(|forward| forward.is_taken_over) {

@@ -484,8 +484,8 @@ impl<S: Source> fmt::Debug for ProxyQueryBuilder<S> {
     }
 }
 
-/// What a query does when a store fails: to open, in between, in time, to be in order, or to close, be it by a panic; or when it says
-/// by a warning that something is missing in its answer, unless [warnings are passed on](super::ResponseSetOptions::warnings).
+/// What a query does when a store fails: when it does not open or close, gives an error, is late, is out of order or panics. A warning
+/// that something is missing in its answer counts too, unless [warnings are passed on](super::ResponseSetOptions::warnings).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum PartialResponseStrategy {

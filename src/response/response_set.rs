@@ -404,8 +404,8 @@ pub enum RetrievalStrategy {
 /// without, since a label that is removed may have decided.
 ///
 /// With `Restored` the set goes on giving series while the labels that it removes come last in each: mostly their
-/// order is then that of the labels before. From the first series on of which that is not so, or which does come
-/// before the one ahead of it, it holds back everything and sorts it. Should one of those belong before a series
+/// order is then that of the labels before. It stops at the first series whose removed labels do not come last, or that comes
+/// before the one ahead of it. From there on it holds back everything and sorts it. If one of those belongs before a series
 /// that it has given already, that is the error [`OutOfOrder`](crate::error::Cause::OutOfOrder). It can happen
 /// where the labels of one series are those of another and one more: `{a, replica}` comes after `{a, b, replica}`,
 /// but `{a}` before `{a, b}`. So use it for stores whose series have all the same names of labels.

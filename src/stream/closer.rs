@@ -73,7 +73,7 @@ struct Functions {
 }
 
 impl Closer {
-    /// Closes on a runtime of which `spawn` spawns a task and `sleep` makes a timer.
+    /// Closes on another runtime: `spawn` spawns a task on it, and `sleep` makes a timer of it.
     ///
     /// `spawn` is called where something is dropped, so it must not wait. A task that it drops drops what is to be closed.
     /// `sleep` is called by the task.

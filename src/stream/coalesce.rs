@@ -182,7 +182,7 @@ where
     O: Order<S::Item>,
     R: Rule<S::Item, O>,
 {
-    /// Takes an item of the tournament, the number of which is told. Returns the run before, if this is of another one.
+    /// Takes an item of the tournament, with its number. Returns the run before, if this is of another one.
     fn take(&mut self, item: S::Item, number: u64, is_repeat: Option<bool>) -> Option<S::Item> {
         let is_equal = is_repeat.filter(|_| self.last.is_some_and(|last| last + 1 == number));
         // Until it is part of what is held, which a panic may prevent.

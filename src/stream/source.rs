@@ -55,7 +55,7 @@ pub type PollClose<S> = Poll<Result<(), CloseError<<S as Source>::Error>>>;
 /// | an error | never | at once | any time |
 /// | `None` | never | at once | any time |
 /// | the first call of `poll_close` | never | only after its waker has fired | any time |
-/// | `Ready` from `poll_close`, be it an error | never | never | at once |
+/// | `Ready` from `poll_close`, also an error | never | never | at once |
 /// | a panic | never | never | yes |
 ///
 /// While its item waits in the tournament, a source is asked for nothing. But when its waker fires then, it is called by

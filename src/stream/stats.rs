@@ -12,7 +12,7 @@ use crate::source_id::SourceId;
 pub struct MergeStats {
     /// How many items of sources have been yielded; warnings of the merge's own are none.
     pub items: u64,
-    /// Whether the answer is partial: a source has failed and was replaced by a warning, be it that only its closing failed; or
+    /// Whether the answer is partial: a source has failed and was replaced by a warning, even if only its closing failed; or
     /// a source [is partial](super::Source::is_partial) itself.
     pub is_partial: bool,
     /// Each source, by index: those that the builder was given, those that are open, and at least the [last

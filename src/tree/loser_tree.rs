@@ -793,7 +793,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
     }
 
-    /// By offset-value codes, of which all on the way are against the key that was taken last.
+    /// By offset-value codes. All on the way are against the key that was taken last.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn advance_by_offset(&mut self, source: usize) {

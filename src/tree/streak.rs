@@ -153,7 +153,7 @@ impl Streak {
     ) {
         let levels = bracket.levels();
         if !self.is_poor(levels) && self.height == 0 {
-            // All the way, of which each level but the first costs one.
+            // All the way. Each level but the first costs one.
             self.credit -= u64::from(levels.saturating_sub(1));
             self.height = levels;
             self.runner_up = bracket.best_by(source, best);
@@ -207,7 +207,7 @@ impl Streak {
         self.end(source);
     }
 
-    /// Forgets the runner-up of a source, which has lost, or of which nothing is known any more.
+    /// Forgets the runner-up of a source that has lost, or that nothing is known about any more.
     pub(super) fn end(&mut self, source: usize) {
         let stays = self.settle();
         if stays >= REGULAR {

@@ -3,15 +3,14 @@
 //! [`merge_runs`] appends the merge of sorted slices to a vector, and [`merge_runs_with`] does so in any order.
 //! `par_merge_runs` and `par_merge_runs_with` (feature `rayon`) do it on several threads.
 //!
-//! Whoever has all runs in memory can do better than to ask, item by item, which of K heads is the smallest:
-//! there is more to see than heads.
+//! A merge that sees whole runs can do better than to ask, item by item, which of K heads is the smallest.
 //!
 //! # The cascade
 //!
 //! Neighbouring runs are merged two by two, then the results, and so on: ⌈log2 K⌉ levels, to and fro between
 //! two rooms for entries. A step of a merge of two costs what a match of the tournament does, but the matches
-//! of a replay wait for each other, and steps of different merges do not. So each level is cut into *lanes*,
-//! of which four advance side by side, by conditional moves.
+//! of a replay wait for each other, and steps of different merges do not. So each level is cut into *lanes*.
+//! Four of these advance side by side, by conditional moves.
 //!
 //! ```text
 //! s0 ──┐ lane
@@ -96,7 +95,7 @@
 //! # In parallel
 //!
 //! A merge is split at a rank: into the merge of what comes first in each run, and that of the rest. Both are
-//! merges as any other, of which the outputs have a known place. The parts are found by samples that get closer
+//! merges as any other, and the places of their outputs are known. The parts are found by samples that get closer
 //! and closer, with ties decided by run, so the result for sorted runs is that of one thread. Rayon says how
 //! many parts are needed.
 //!

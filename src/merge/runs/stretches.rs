@@ -70,7 +70,7 @@ where
     (merged, sink)
 }
 
-/// Returns how many items at the beginning of `run`, of which the first is known to, come before something.
+/// Returns how many items at the beginning of `run` come before something. The first is known to.
 #[inline]
 pub(super) fn gallop<T>(run: &[T], mut is_before: impl FnMut(&T) -> bool) -> usize {
     let mut known = 1;
