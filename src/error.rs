@@ -68,6 +68,7 @@ struct Inner<E> {
     cause: Cause<E>,
 }
 
+// P13: what can go wrong is one of these.
 /// Why a source failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

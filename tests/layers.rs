@@ -374,6 +374,40 @@ fn the_clock_is_read_in_one_place_and_that_of_a_runtime_in_another() {
     assert_eq!(readers, ["clock.rs", "response/timers.rs"].map(|file| root().join(file)));
 }
 
+/// The table of promises in DESIGN.md names files that are there, and each file that keeps a promise says its number.
+#[test]
+fn the_design_says_where_each_promise_is_kept_and_tested() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let design = fs::read_to_string(repository.join("DESIGN.md")).expect("DESIGN.md is there");
+    let rows = design.lines().filter(|line| line.starts_with("| P"));
+    let mut promises = 0;
+    for row in rows {
+        let [_, name, _, kept, tested, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("not a row of the table: {row}");
+        };
+        promises += 1;
+        let number = name.split_whitespace().next().expect("a row begins with its number");
+        assert_eq!(number, format!("P{promises}"));
+        let quoted = |cell: &str| {
+            let words = cell.split('`').skip(1).step_by(2).map(str::to_owned);
+            words.filter(|word| word.contains('/') || word.contains('.')).collect::<Vec<_>>()
+        };
+        let (keepers, tests) = (quoted(kept), quoted(tested));
+        assert!(!keepers.is_empty() && !tests.is_empty(), "{number}");
+        for keeper in keepers {
+            let text = fs::read_to_string(root().join(&keeper));
+            let text = text.unwrap_or_else(|_| panic!("{number}: no file src/{keeper}"));
+            let mut words = text.split(|c: char| !c.is_alphanumeric());
+            assert!(words.any(|word| word == number), "src/{keeper} does not say {number}");
+        }
+        for test in tests {
+            let file = repository.join("tests").join(format!("{test}.rs"));
+            assert!(file.is_file(), "{number}: no file tests/{test}.rs");
+        }
+    }
+    assert!(promises >= 16);
+}
+
 #[test]
 fn unsafe_code_is_forbidden() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))

@@ -8,6 +8,8 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Which children of a merge are to be polled.
 ///
+/// P6: all that it needs of an executor is a waker.
+///
 /// P9: each child has a waker of its own. When one fires, the index of its child joins the list here and the
 /// task that polls the merge is woken, so that the merge polls that child and no other. A child is in the
 /// list at most once, save for stale entries, which [`ChildWaker::take`] tells apart.

@@ -1,5 +1,7 @@
 //! The textbook algorithm: a complete tree of losers in an array, and who plays whom.
 //!
+//! P10: a replay plays one match a level.
+//!
 //! Nothing here knows of heads or orders. Whoever climbs brings along how a match is played: a function that is given the
 //! loser of the match before at a node, and the challenger; it leaves the new loser there and returns the winner.
 

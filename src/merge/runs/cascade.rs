@@ -313,7 +313,7 @@ impl<'a, E> Waiting<'a, E> {
     }
 }
 
-/// Lets each lane take so many steps, of which each puts out the smaller of two heads. Both sides of each lane
+/// Lets each lane take so many steps. Each step puts out the smaller of two heads. Both sides of each lane
 /// must have as many entries.
 ///
 /// Which one is smaller cannot be predicted, so it is selected by a conditional move. The next step of a lane
