@@ -23,7 +23,8 @@
 //! assert_eq!(merged, [1, 2, 3, 4, 5, 6, 7]);
 //! ```
 //!
-//! [`merge::runs`] has the same for other orders, for items that are moved, and for several threads.
+//! [`merge::runs`] has the same for other orders and for several threads. [`merge_batches`] merges iterators of batches of
+//! rows.
 //!
 //! # Merge async sources, and have them closed
 //!
@@ -156,7 +157,7 @@
 //! | 0 | [`key`] | how items are ordered: codes and comparisons |
 //! | 0 | [`tree`] | the tournament |
 //! | 0 | [`resource`] | a pool of buffers, a gate for readers, a ledger of what is open |
-//! | 1 | [`mod@merge`] | merging of iterators, and of runs in memory |
+//! | 1 | [`mod@merge`] | merging of iterators, of batches, and of runs in memory |
 //! | 1 | [`series`] | labels, chunks, series |
 //! | 1 | `observe` | metrics for monitoring (feature `metrics`) |
 //! | 2 | [`stream`] | sources, and the async merge that owns them |

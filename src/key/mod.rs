@@ -1,6 +1,6 @@
 //! How items are ordered: keys, their codes, and the orders built from them.
 //!
-//! Merging spends its time comparing, so what is compared decides how fast it is. Every order in this
+//! A merge spends its time comparing. So what it compares decides how fast it is. Every order in this
 //! library has two halves:
 //!
 //! - a **code**: a `u64` that can be copied into the nodes of the tournament and compared without touching
@@ -8,9 +8,9 @@
 //! - a **comparison** of the items themselves, which is consulted only where two codes are equal, and never
 //!   where the code is *exact*.
 //!
-//! [`SortKey`] is implemented by types that have both: integers, floats, strings, byte strings, tuples,
-//! [`Labels`](crate::Labels) and so on. It is what [`merge`](crate::merge()) uses. [`By`] orders any type by
-//! a comparator and has no code; [`ByKey`] and [`ByKeyRef`] order items by a [`SortKey`] taken out of them; [`Reversed`]
+//! Types that have both implement [`SortKey`]: integers, floats, strings, byte strings, tuples,
+//! [`Labels`](crate::Labels) and so on. [`merge`](crate::merge()) uses it. [`By`] orders any type by
+//! a comparator and has no code. [`ByKey`] and [`ByKeyRef`] order items by a [`SortKey`] taken out of them. [`Reversed`]
 //! turns an order round.
 //!
 //! | order | code | comparison |
@@ -25,10 +25,10 @@
 //!
 //! The codes above are of one key alone. Keys that are strings of bytes, or tuples of such, also have codes *against the
 //! key before*: an [`OffsetCode`] says where the two first differ, and how the key goes on there. Neighbours in a sorted
-//! source have long beginnings in common, as the series of one metric do, which codes of one key cannot tell apart. A
-//! tournament of more than four sources in which codes of one key are often the same goes over to these codes: it compares each
-//! item once with the runner-up, and then most matches by numbers. For fewer sources, or for keys that differ early, that would
-//! be the dearer way.
+//! source have long beginnings in common, as the series of one metric do. Codes of one key cannot tell these apart. A
+//! tournament of more than four sources goes over to offset-value codes when codes of one key are often the same. It then compares
+//! each item once with the runner-up, and most matches by numbers. For fewer sources, or for keys that differ early, that would
+//! cost more.
 //!
 //! Sources that know these codes hand them in as [`Coded`] items, and merges hand them on.
 //!

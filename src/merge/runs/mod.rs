@@ -52,10 +52,10 @@
 //!
 //! # Portions
 //!
-//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of
-//! at most 256 KiB where items are moved themselves, of 64 KiB where codes and references are, of 128 KiB where
-//! the codes are offset-value codes, and of 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run
-//! is a sample; a tournament finds the K smallest samples, and the last of them is where the portion ends:
+//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of at most 256 KiB where
+//! items are moved themselves, of 64 KiB where codes and references are, of 128 KiB where the codes are offset-value codes, and of
+//! 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run is a sample; a
+//! tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
 //! s0  1 4 │ 8 9 12 20 …      every third item is a sample: 8 and 20 in s0
