@@ -1,0 +1,18 @@
+//! A store gateway for blocks of Prometheus: reads them, merges what they have, and serves it by remote read.
+//!
+//! | module | |
+//! |---|---|
+//! | [`block`] | the format of blocks, and reading one of them for a query |
+//!
+//! What it lends, opens and merges it does with [`losertree`]: buffers of a [`BytePool`](losertree::resource::BytePool), a
+//! [`ReaderGate`](losertree::resource::ReaderGate) for each block, and a [`ProxyQuery`](losertree::response::ProxyQuery) for each query.
+
+// Numbers of files are checked before they are cut: `cursor`, `index`, `reader`.
+#![allow(clippy::cast_possible_truncation)]
+
+pub mod block;
+mod go_regex;
+mod matcher;
+
+pub use go_regex::{MAX_PATTERN_BYTES, PatternError};
+pub use matcher::{MatchOp, Matcher, MatcherError};
