@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::vec;
 
-use bytes::Bytes;
 use losertree::resource::{ByteLease, ReaderGuard, Reservation};
 use losertree::{Chunk, Labels, LabelsBuilder, Series};
 
@@ -448,15 +447,6 @@ fn cut(
     lease.extend_from_slice(&[XOR]).map_err(full)?;
     lease.extend_from_slice(chunk).map_err(full)?;
     Ok(Some((kept, start..start + 1 + chunk.len())))
-}
-
-/// The number of the encoding of a chunk that a reader has given, and the chunk.
-#[must_use]
-pub(crate) fn encoding_and_data(chunk: &Chunk) -> (u8, Bytes) {
-    match chunk.data.first() {
-        Some(encoding) => (*encoding, chunk.data.slice(1..)),
-        None => (0, Bytes::new()),
-    }
 }
 
 impl fmt::Debug for BlockReader {

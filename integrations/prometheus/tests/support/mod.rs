@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+pub mod process;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;

@@ -1,0 +1,426 @@
+//! The program, asked as a client asks it, and by a real Prometheus.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use losertree_prometheus::block::Interval;
+use losertree_prometheus::remote::proto::ResponseType::{Samples, StreamedXorChunks};
+use support::process::{
+    Gateway, Prometheus, begin, copy_dir, escape, get, query, read, request, sampled, send, streamed,
+};
+use support::*;
+
+const MINUTES: i64 = 200;
+
+fn blocks(dir: &Path, series: usize) -> std::path::PathBuf {
+    make_blocks(dir, &open_metrics(&scraped(series), START_MS, MINUTES, ""))
+}
+
+#[test]
+fn both_types_of_answers_have_every_sample() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let gateway = Gateway::start(&data, &[]);
+    let some = Interval::new(START_MS + 7 * MINUTE_MS, START_MS + 150 * MINUTE_MS + 1);
+    let queries = || {
+        vec![
+            query(&[("__name__", 2, ".+")], always()),
+            query(&[("from", 0, "prometheus"), ("le", 1, "")], some),
+            query(&[("nothing", 0, "x")], always()),
+            query(&[("__name__", 2, "go_.*")], Interval::new(5, 4)),
+        ]
+    };
+    let wanted = [
+        dump(&data, "{__name__=~'.+'}", always()),
+        dump(&data, "{from='prometheus',le!=''}", some),
+        Answer::new(),
+        Answer::new(),
+    ];
+    assert!(wanted[0].len() > 900 && wanted[1].len() > 10);
+    let (status, body) = read(gateway.address, queries(), StreamedXorChunks).unwrap();
+    assert_eq!((status, streamed(&body, 4)), (200, wanted.to_vec()));
+    let (status, body) = read(gateway.address, queries(), Samples).unwrap();
+    assert_eq!((status, sampled(&body)), (200, wanted.to_vec()));
+    assert_eq!(get(gateway.address, "/-/healthy").unwrap().0, 200);
+    assert_eq!(get(gateway.address, "/-/ready").unwrap().0, 200);
+    let metrics = String::from_utf8(get(gateway.address, "/metrics").unwrap().1).unwrap();
+    assert!(metrics.contains("losertree_gateway_requests_total{code=\"200\"} 2"), "{metrics}");
+    assert!(metrics.contains("losertree_gateway_blocks "), "{metrics}");
+    gateway.assert_stops_balanced();
+}
+
+/// Instant queries, and range queries over all that there is.
+const PROMQL: &[&str] = &[
+    "up",
+    "count({__name__=~'.+'})",
+    "count by (from) ({__name__=~'.+'})",
+    "count by (__name__) ({from='prometheus'})",
+    "sum(go_goroutines)",
+    "sum by (from) (go_goroutines)",
+    "avg without (instance) (go_memstats_alloc_bytes)",
+    "max by (from) (process_resident_memory_bytes)",
+    "min(go_threads)",
+    "rate(process_cpu_seconds_total[10m])",
+    "irate(process_cpu_seconds_total[10m])",
+    "increase(process_cpu_seconds_total[1h])",
+    "sum by (from) (rate(prometheus_http_requests_total[15m]))",
+    "sum(rate({__name__=~'.*_total'}[10m]))",
+    "topk(5, rate({__name__=~'.*_total'}[10m]))",
+    "bottomk(3, {__name__=~'go_memstats_.*'})",
+    "topk by (from) (2, {__name__=~'go_.*'})",
+    "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[30m])))",
+    "histogram_quantile(0.5, rate({__name__=~'.*_bucket'}[20m]))",
+    "histogram_quantile(0.99, sum by (le, handler) (rate(prometheus_http_response_size_bytes_bucket[30m])))",
+    "absent(nothing)",
+    "absent(go_goroutines)",
+    "absent_over_time(go_goroutines[10m])",
+    "go_goroutines offset 30m",
+    "go_goroutines offset -10m",
+    "rate(process_cpu_seconds_total[10m] offset 1h)",
+    "go_goroutines @ 1700010000",
+    "max_over_time(go_goroutines[30m])",
+    "min_over_time(go_goroutines[1h])",
+    "avg_over_time(go_goroutines[45m])",
+    "sum_over_time(go_goroutines[20m])",
+    "count_over_time({from='redis-exporter'}[30m])",
+    "stddev_over_time(go_goroutines[30m])",
+    "quantile_over_time(0.9, go_goroutines[30m])",
+    "last_over_time(go_goroutines[1h])",
+    "changes(go_goroutines[1h])",
+    "resets(process_cpu_seconds_total[2h])",
+    "deriv(go_goroutines[30m])",
+    "predict_linear(go_goroutines[30m], 600)",
+    "delta(go_goroutines[30m])",
+    "holt_winters(go_goroutines[30m], 0.5, 0.5)",
+    "max_over_time(rate(process_cpu_seconds_total[5m])[30m:1m])",
+    "avg_over_time(sum(go_goroutines)[1h:5m])",
+    "sum_over_time(count({from=~'.*exporter'})[20m:2m])",
+    "{from=~'redis.*', __name__=~'redis_(connected|blocked)_clients'}",
+    "{from!~'redis.*|node.*|postgres.*', __name__!~'go_.*'}",
+    "{le=~'0\\\\.\\\\d+', from='prometheus'}",
+    "{quantile='', from='prometheus', __name__=~'go_gc.*'}",
+    "{__name__=~'(?i)GO_.*', from=~'a.+'}",
+    "{__name__=~'process_(cpu_seconds_total|open_fds)'}",
+    "label_replace(go_goroutines, 'x', '$1', 'from', '(.*)-exporter')",
+    "count_values('v', go_threads)",
+    "go_memstats_alloc_bytes / go_memstats_sys_bytes",
+    "go_memstats_alloc_bytes > 1e6 and go_goroutines > 5",
+    "go_goroutines or up",
+    "go_goroutines unless on (from) redis_up",
+    "rate(process_cpu_seconds_total[10m]) * on (from) group_left go_goroutines",
+    "quantile(0.5, go_goroutines)",
+    "stdvar(go_goroutines)",
+    "timestamp(go_goroutines)",
+    "sort_desc(go_goroutines)",
+    "vector(1) + scalar(sum(go_goroutines))",
+];
+
+/// The answer of PromQL in an order of its own.
+fn promql(prometheus: &Prometheus, path: &str) -> (String, Vec<String>) {
+    let data = prometheus.api(path);
+    let mut result: Vec<String> =
+        data["result"].as_array().unwrap().iter().map(ToString::to_string).collect();
+    result.sort();
+    (data["resultType"].to_string(), result)
+}
+
+#[test]
+fn promql_through_the_gateway_gives_the_same_answers() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 2000);
+    // Some is deleted, so that there are tombstones: whole series, and a part of others.
+    let first = Prometheus::start(&copy_dir(&data, &dir.path().join("one")), None);
+    first.delete("{__name__=~'go_memstats_m.*'}", Interval::new(START_MS, START_MS + 500 * MINUTE_MS));
+    first.delete("{from='prometheus'}", Interval::new(START_MS + 20 * MINUTE_MS, START_MS + 50 * MINUTE_MS));
+    first
+        .delete("{from='prometheus'}", Interval::new(START_MS + 130 * MINUTE_MS, START_MS + 131 * MINUTE_MS));
+    // As Prometheus has it on its disk.
+    let served = copy_dir(&dir.path().join("one"), &dir.path().join("served"));
+    let gateway = Gateway::start(&served, &[]);
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    let second = Prometheus::start(&dir.path().join("empty"), Some(gateway.address));
+    let end = START_MS + MINUTES * MINUTE_MS;
+    let mut answered = 0;
+    for text in PROMQL {
+        let instant = format!("/api/v1/query?query={}&time={}", escape(text), (end - 30 * MINUTE_MS) / 1000);
+        let (start, end) = (START_MS / 1000 + 601, end / 1000);
+        let range = format!("/api/v1/query_range?query={}&start={start}&end={end}&step=157", escape(text));
+        for path in [instant, range] {
+            let wanted = promql(&first, &path);
+            answered += usize::from(!wanted.1.is_empty());
+            assert_eq!(promql(&second, &path), wanted, "{text}");
+        }
+    }
+    assert!(answered > PROMQL.len(), "most queries have an answer: {answered}");
+
+    // What Prometheus streams by remote read, decoded, is what we do.
+    let some = Interval::new(START_MS + 3 * MINUTE_MS, START_MS + 140 * MINUTE_MS);
+    for (matchers, range) in [
+        (&[("__name__", 2, ".+")][..], Interval::new(0, START_MS * 2)),
+        (&[("from", 0, "prometheus")], some),
+        (&[("from", 3, "p.*"), ("quantile", 0, "")], some),
+    ] {
+        let (_, theirs) = read(first.address, vec![query(matchers, range)], StreamedXorChunks).unwrap();
+        let (_, ours) = read(gateway.address, vec![query(matchers, range)], StreamedXorChunks).unwrap();
+        let theirs = streamed(&theirs, 1);
+        assert!(theirs[0].len() > 10);
+        assert_eq!(streamed(&ours, 1), theirs);
+    }
+    drop(second);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn blocks_come_and_go_while_they_are_read() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 300);
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let served = dir.path().join("served");
+    fs::create_dir(&served).unwrap();
+    let dirs = block_dirs(&data);
+    assert!(dirs.len() >= 2);
+    // Each block alone is a part of the answer.
+    let parts: Vec<Answer> = dirs
+        .iter()
+        .map(|block| {
+            let mut part = Answer::new();
+            let all = selector(&[("__name__", losertree_prometheus::MatchOp::Regex, ".+")], always());
+            add(
+                &mut part,
+                &read_series(block, &std::collections::BTreeMap::new(), &all, &memory(), 64 << 10).unwrap(),
+            );
+            part
+        })
+        .collect();
+    let gateway = Gateway::start(&served, &["--sync-seconds", "1", "--budget-mib", "8"]);
+    let address = gateway.address;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let answers = thread::scope(|scope| {
+        let ask = |kind| {
+            let mut sizes = std::collections::BTreeSet::new();
+            let mut count = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let (status, body) =
+                    read(address, vec![query(&[("__name__", 2, ".+")], always())], kind).unwrap();
+                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+                let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
+                // All of some blocks, whatever becomes of them.
+                let blocks: Vec<usize> = (0..parts.len())
+                    .filter(|block| {
+                        parts[*block].iter().all(|(labels, samples)| {
+                            answer.get(labels).is_some_and(|all| {
+                                samples.iter().all(|sample| all.binary_search(sample).is_ok())
+                            })
+                        })
+                    })
+                    .collect();
+                let samples: usize =
+                    blocks.iter().flat_map(|block| parts[*block].values()).map(Vec::len).sum();
+                assert_eq!(answer.values().map(Vec::len).sum::<usize>(), samples, "nothing but whole blocks");
+                sizes.insert(blocks.len());
+                count += 1;
+            }
+            (sizes, count)
+        };
+        let clients: Vec<_> = (0..8)
+            .map(|number| scope.spawn(move || ask(if number % 2 == 0 { Samples } else { StreamedXorChunks })))
+            .collect();
+        let deadline = Instant::now() + Duration::from_secs(9);
+        while Instant::now() < deadline {
+            for block in &dirs {
+                let name = block.file_name().unwrap();
+                let (hidden, shown) = (served.join("hidden"), served.join(name));
+                copy_dir(block, &hidden);
+                fs::rename(&hidden, &shown).unwrap();
+                thread::sleep(Duration::from_millis(700));
+            }
+            for block in &dirs {
+                fs::remove_dir_all(served.join(block.file_name().unwrap())).unwrap();
+                thread::sleep(Duration::from_millis(700));
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    let sizes: std::collections::BTreeSet<_> =
+        answers.iter().flat_map(|(sizes, _)| sizes.iter().copied()).collect();
+    let count: usize = answers.iter().map(|(_, count)| count).sum();
+    assert!(sizes.len() > 1 && count >= 50, "{sizes:?} in {count} queries");
+    // In the end all of them: they are found again.
+    for block in &dirs {
+        copy_dir(block, &served.join(block.file_name().unwrap()));
+    }
+    let start = Instant::now();
+    loop {
+        let (_, body) =
+            read(address, vec![query(&[("__name__", 2, ".+")], always())], StreamedXorChunks).unwrap();
+        if streamed(&body, 1) == [wanted.clone()] {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "all blocks are found");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let metrics = String::from_utf8(get(address, "/metrics").unwrap().1).unwrap();
+    assert!(metrics.contains("losertree_gateway_blocks_held 0"), "{metrics}");
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn clients_that_go_away_leave_nothing_open() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 2000);
+    let gateway = Gateway::start(&data, &["--budget-mib", "8", "--concurrency", "4"]);
+    let all = || vec![query(&[("__name__", 2, ".+")], always())];
+    for number in 0..40 {
+        let kind = if number % 2 == 0 { Samples } else { StreamedXorChunks };
+        let mut stream = begin(gateway.address, "POST", "/api/v1/read", &[], &request(all(), kind)).unwrap();
+        let mut some = vec![0; number * 100];
+        stream.read_exact(&mut some).unwrap();
+    }
+    // They have made room.
+    let (status, body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+    assert_eq!((status, streamed(&body, 1)[0].len() > 1900), (200, true));
+    // One that runs while the gateway is stopped has its answer to the end, for it is read in time.
+    let stream =
+        begin(gateway.address, "POST", "/api/v1/read", &[], &request(all(), StreamedXorChunks)).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let reading = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        support::process::receive(stream)
+    });
+    gateway.assert_stops_balanced();
+    let (status, whole) = reading.join().unwrap().unwrap();
+    assert_eq!((status, whole.len()), (200, body.len()));
+}
+
+#[test]
+fn what_is_wrong_is_refused_and_costs_nobody_else_anything() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 200);
+    let gateway = Gateway::start(&data, &["--max-series", "150"]);
+    let post = |body: &[u8]| {
+        let (status, body) = send(gateway.address, "POST", "/api/v1/read", &[], body).unwrap();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    let refused = |(status, text): (u16, String), wanted: u16, part: &str| {
+        assert_eq!(status, wanted, "{text}");
+        assert!(text.contains(part), "{text}");
+    };
+    refused(post(b"hello"), 400, "snappy");
+    refused(post(&[]), 400, "snappy");
+    // A length of 4 GiB, and nothing behind.
+    refused(post(&[0xff, 0xff, 0xff, 0xff, 0x0f]), 413, "limit");
+    refused(post(&vec![0; 2 << 20]), 413, "limit");
+    refused(post(&snap::raw::Encoder::new().compress_vec(b"\xff\xff").unwrap()), 400, "ReadRequest");
+    let one = |matchers: &[_]| request(vec![query(matchers, always())], StreamedXorChunks);
+    refused(post(&one(&[("a", 2, "(")])), 400, "\"a\"");
+    refused(post(&one(&[("a", 2, "((a{1000}){1000}){1000}")])), 400, "\"a\"");
+    refused(post(&one(&[("a", 9, "")])), 400, "type 9");
+    refused(post(&one(&vec![("a", 0, "b"); 200])), 400, "matchers");
+    refused(post(&request(vec![query(&[], always()); 65], Samples)), 400, "queries");
+    refused(post(&one(&[("__name__", 2, &"a".repeat(70_000))])), 400, "limit");
+    // The limit is met after the first byte: the answer is broken off, and does not look whole.
+    let all = vec![query(&[("__name__", 2, ".+")], always())];
+    assert!(
+        read(gateway.address, all.clone(), StreamedXorChunks).is_ok_and(|(status, _)| status == 413)
+            || read(gateway.address, all.clone(), StreamedXorChunks).is_err()
+    );
+    refused(
+        read(gateway.address, all, Samples)
+            .map(|(status, body)| (status, String::from_utf8_lossy(&body).into_owned()))
+            .unwrap(),
+        413,
+        "150 series",
+    );
+    assert_eq!(send(gateway.address, "GET", "/api/v1/read", &[], b"").unwrap().0, 405);
+    assert_eq!(get(gateway.address, "/../../etc/passwd").unwrap().0, 404);
+    let (status, body) =
+        read(gateway.address, vec![query(&[("from", 0, "prometheus")], always())], Samples).unwrap();
+    assert_eq!((status, sampled(&body)[0].is_empty()), (200, false));
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn a_block_that_is_damaged_fails_queries_that_read_it_and_no_others() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let dirs = block_dirs(&data);
+    // A byte of a chunk in the middle.
+    let segment = dirs[0].join("chunks/000001");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&segment, bytes).unwrap();
+    let gateway = Gateway::start(&data, &[]);
+    let all = |range| vec![query(&[("__name__", 2, ".+")], range)];
+    // Samples are whole or an error with file and byte; what was streamed does not end in order.
+    let (status, body) = read(gateway.address, all(always()), Samples).unwrap();
+    let text = String::from_utf8(body).unwrap();
+    assert!(status == 500 && text.contains("000001: byte ") && text.contains("checksum"), "{status}: {text}");
+    assert!(read(gateway.address, all(always()), StreamedXorChunks).is_err());
+    let later = Interval::new(START_MS + 121 * MINUTE_MS, START_MS + 1000 * MINUTE_MS);
+    let (status, body) = read(gateway.address, all(later), StreamedXorChunks).unwrap();
+    assert_eq!((status, streamed(&body, 1)[0].len() > 900), (200, true));
+    gateway.assert_stops_balanced();
+    // One that cannot be opened at all is left out, with a word.
+    fs::write(dirs[0].join("index"), b"nothing").unwrap();
+    let gateway = Gateway::start(&data, &[]);
+    let (status, _) = read(gateway.address, all(always()), Samples).unwrap();
+    assert_eq!(status, 200);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_losertree-gateway"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (ok, text) = run(&["--help"]);
+    assert!(ok && text.contains("--blocks <DIR>"), "{text}");
+    for (arguments, part) in [
+        (&[][..], "--blocks"),
+        (&["--blocks", "/nowhere"], "/nowhere"),
+        (&["--blocks", "/tmp", "--listen", "0.0.0.0:0"], "--allow-remote"),
+        (&["--blocks", "/tmp", "--listen", "nonsense"], "nonsense"),
+        (&["--blocks", "/tmp", "--external-label", "a"], "NAME=VALUE"),
+        (&["--blocks", "/tmp", "--external-label", "1a=b"], "no name of a label"),
+        (&["--blocks", "/tmp", "--external-label", "a=b", "--external-label", "a=c"], "given twice"),
+        (&["--blocks", "/tmp", "--budget-mib", "1"], "4.."),
+        (&["--blcks", "/tmp"], "--blocks"),
+    ] {
+        let (ok, text) = run(arguments);
+        assert!(!ok && text.contains(part), "{arguments:?}: {text}");
+    }
+}
