@@ -324,7 +324,7 @@ impl Server {
             let mut query = self.gateway.query(client, selector, turn.deadline).await?;
             writer.begin();
             while let Some(series) = query.next().await {
-                writer.put(&series?)?;
+                writer.put(&series?, selector.range)?;
                 writer.charge().await?;
             }
             writer.end()?;

@@ -35,9 +35,9 @@ const LEN_BYTES: u64 = 5;
 
 /// Reads what a query selects of one block, in batches of series in the order of their labels. Blocks the thread.
 ///
-/// The data of a chunk is the number of its encoding in one byte, and then the chunk as it is in the block. Chunks that the range of
-/// the query or a tombstone cuts are encoded anew; chunks without samples, and series without chunks, are left out. Chunks of
-/// native histograms are not decoded: they are left whole where only the range cuts them, and are an error where a tombstone does.
+/// The data of a chunk is the number of its encoding in one byte, and then the chunk as it is in the block: whole, though the range of
+/// the query may begin or end in it. Chunks that a tombstone cuts are encoded anew; chunks without samples, and series without
+/// chunks, are left out. Chunks of native histograms are not decoded, and are an error where a tombstone cuts them.
 ///
 /// # Memory
 ///
@@ -336,8 +336,7 @@ impl BlockReader {
                 let fail = |problem| file.error(chunk.offset.into(), problem);
                 let data = chunk_data(&lease[..end], start).map_err(fail)?;
                 if self.is_cut(planned.series, chunk.range) {
-                    let cut =
-                        cut(&mut self.encoder, &mut lease, data, chunk.range, self.selector.range, deleted);
+                    let cut = cut(&mut self.encoder, &mut lease, data, deleted);
                     chunks.extend(cut.map_err(fail)?);
                 } else {
                     chunks.push((chunk.range, data));
@@ -359,8 +358,7 @@ impl BlockReader {
 
     /// Whether some samples of a chunk may have to be left out.
     fn is_cut(&self, series: u32, range: Interval) -> bool {
-        let deleted = self.block.tombstones.of(series.into());
-        !self.selector.range.covers(range) || deleted.iter().any(|deleted| deleted.overlaps(range))
+        self.block.tombstones.of(series.into()).iter().any(|deleted| deleted.overlaps(range))
     }
 }
 
@@ -417,22 +415,18 @@ fn cut(
     encoder: &mut XorEncoder,
     lease: &mut ByteLease,
     data: Range<usize>,
-    range: Interval,
-    wanted: Interval,
     deleted: &[Interval],
 ) -> Result<Option<(Interval, Range<usize>)>, Problem> {
     let encoding = lease[data.start];
     let is_deleted = |time_ms| deleted.iter().any(|deleted| deleted.contains(time_ms));
     if encoding != XOR {
-        let has_deleted = deleted.iter().any(|deleted| deleted.overlaps(range));
-        // Whoever asks for a range gets a chunk that is longer.
-        return if has_deleted { Err(Problem::Encoding { encoding }) } else { Ok(Some((range, data))) };
+        return Err(Problem::Encoding { encoding });
     }
     encoder.clear();
     let mut kept: Option<Interval> = None;
     for sample in xor::decode(&lease[data.start + 1..data.end])? {
         let sample = sample?;
-        if wanted.contains(sample.time_ms) && !is_deleted(sample.time_ms) {
+        if !is_deleted(sample.time_ms) {
             encoder.push(sample);
             kept.get_or_insert(Interval::new(sample.time_ms, sample.time_ms)).max_ms = sample.time_ms;
         }

@@ -12,7 +12,7 @@ use losertree::resource::{PoolError, Reservation};
 use super::wire::{len_tag, put_labels, put_len, put_sample, sample_field_len};
 use crate::block::cursor::{put_uvarint, uvarint_len};
 use crate::block::xor::{self, Sample};
-use crate::block::{Memory, Problem};
+use crate::block::{Interval, Memory, Problem};
 
 /// The most that a piece has before it is compressed.
 const PIECE_BYTES: usize = 64 << 10;
@@ -102,8 +102,8 @@ impl SamplesWriter {
         if self.total > u64::from(u32::MAX) { Err(SamplesError::TooLong) } else { Ok(()) }
     }
 
-    /// Adds a series, whose chunks do not overlap.
-    pub(crate) fn put(&mut self, series: &Series) -> Result<(), SamplesError> {
+    /// Adds a series, whose chunks do not overlap: its samples in a range of time, if there are some.
+    pub(crate) fn put(&mut self, series: &Series, range: Interval) -> Result<(), SamplesError> {
         self.samples.clear();
         for chunk in &series.chunks {
             let (encoding, data) = chunk.data.split_first().unwrap_or((&0, &[]));
@@ -111,8 +111,14 @@ impl SamplesWriter {
                 return Err(SamplesError::Encoding { encoding: *encoding });
             }
             for sample in xor::decode(data)? {
-                self.samples.push(sample?);
+                let sample = sample?;
+                if range.contains(sample.time_ms) {
+                    self.samples.push(sample);
+                }
             }
+        }
+        if self.samples.is_empty() {
+            return Ok(());
         }
         self.labels.clear();
         put_labels(&mut self.labels, &series.labels);

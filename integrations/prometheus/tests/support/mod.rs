@@ -222,3 +222,13 @@ pub fn add(answer: &mut Answer, series: &[Series]) {
         }
     }
 }
+
+/// What of an answer is in a range of time.
+pub fn clip(answer: Answer, range: Interval) -> Answer {
+    let mut answer = answer;
+    for samples in answer.values_mut() {
+        samples.retain(|(time_ms, _)| range.contains(*time_ms));
+    }
+    answer.retain(|_, samples| !samples.is_empty());
+    answer
+}
