@@ -102,8 +102,9 @@ impl QueryError {
     /// Whether the block, the memory or the time failed it, and not the query itself.
     fn pool_error(&self) -> Option<&PoolError> {
         match self {
-            Self::Memory(error) => Some(error),
-            Self::Block(BlockError { problem: Problem::Pool(error), .. }) => Some(error),
+            Self::Memory(error) | Self::Block(BlockError { problem: Problem::Pool(error), .. }) => {
+                Some(error)
+            }
             Self::Store(error) => match error.cause() {
                 Cause::Source(BlockError { problem: Problem::Pool(error), .. }) => Some(error),
                 _ => None,
@@ -272,7 +273,7 @@ impl Gateway {
             .on_error(|error| eprintln!("error: a query was not closed in order: {error}"));
         let Limits { series, chunk_bytes, query_time, .. } = self.limits;
         Ok(Query {
-            query,
+            merged: query,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
             limits: (series, chunk_bytes, query_time),
             series: 0,
@@ -296,7 +297,7 @@ pub struct Turn {
 ///
 /// The end means that all blocks are closed. Dropped before, it is closed in the background.
 pub struct Query {
-    query: CloseOnDrop<ProxyQuery<BlockSource>>,
+    merged: CloseOnDrop<ProxyQuery<BlockSource>>,
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// Of series, of bytes of chunks, of time.
     limits: (u64, u64, Duration),
@@ -313,7 +314,7 @@ impl Query {
     ///
     /// What went wrong in closing.
     pub async fn close(&mut self) -> Result<(), CloseError<BlockError>> {
-        self.query.close().await
+        self.merged.close().await
     }
 
     fn check(&mut self, series: &Series) -> Result<(), QueryError> {
@@ -339,7 +340,7 @@ impl Stream for Query {
             return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
         }
         loop {
-            match ready!(Pin::new(&mut self.query).poll_next(cx)) {
+            match ready!(Pin::new(&mut self.merged).poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {

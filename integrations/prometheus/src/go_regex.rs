@@ -3,6 +3,7 @@
 //! Both run in linear time, and most of the syntax is one. What differs is rewritten: classes such as `\d` are of ASCII in Go,
 //! `\Q…\E` quotes, `[[a]` and `[a&&b]` are classes of these characters, `a{` and `a{,2}` are text, and any punctuation can be escaped.
 
+use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -138,7 +139,8 @@ impl Translator<'_> {
                 if digits == 1 && escaped != '0' {
                     return Err(PatternError::Invalid(format!(r"invalid escape sequence: `\{escaped}`")));
                 }
-                self.out.push_str(&format!(r"\x{{{code:X}}}"));
+                write!(self.out, r"\x{{{code:X}}}")
+                    .map_err(|error| PatternError::Invalid(error.to_string()))?;
             }
             punctuation if punctuation.is_ascii_punctuation() => self.literal(punctuation),
             other => return Err(PatternError::Invalid(format!(r"invalid escape sequence: `\{other}`"))),
@@ -190,7 +192,9 @@ impl Translator<'_> {
                     let name =
                         rest.strip_prefix(':').and_then(|rest| rest.split_once(":]")).map(|(name, _)| name);
                     if let Some(name) = name {
-                        self.out.push_str(&format!("[:{name}:]"));
+                        self.out.push_str("[:");
+                        self.out.push_str(name);
+                        self.out.push_str(":]");
                         // The name, two colons and the bracket.
                         for _ in 0..name.chars().count() + 3 {
                             self.rest.next();

@@ -45,9 +45,9 @@ pub(crate) fn resolve(chunks: Vec<Chunk>) -> Result<Vec<Chunk>, OverlapError> {
         });
         let (group, others) = rest.split_at(1 + overlapping.count());
         if let [alone] = group {
-            resolved.push(alone.clone())
+            resolved.push(alone.clone());
         } else {
-            merge(group, &mut resolved)?
+            merge(group, &mut resolved)?;
         }
         rest = others;
     }

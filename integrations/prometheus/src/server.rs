@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::vec;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -403,10 +404,10 @@ const SENT_BYTES: usize = 64 << 10;
 struct Frames {
     gateway: Arc<Gateway>,
     client: String,
-    selectors: Vec<Selector>,
+    selectors: vec::IntoIter<Selector>,
     turn: Turn,
     /// The number of the query that is answered, or the next one.
-    index: usize,
+    index: i64,
     state: State,
     writer: FrameWriter,
     out: Vec<u8>,
@@ -415,18 +416,27 @@ struct Frames {
 enum State {
     Next,
     Opening(BoxFuture<'static, Result<Query, QueryError>>),
-    Reading(Query),
+    Reading(Box<Query>),
     Ended,
 }
 
 impl Frames {
     fn new(gateway: Arc<Gateway>, turn: Turn, client: String, selectors: Vec<Selector>) -> Self {
         let (writer, out) = (FrameWriter::default(), Vec::new());
-        Self { gateway, client, selectors, turn, index: 0, state: State::Next, writer, out }
+        Self {
+            gateway,
+            client,
+            selectors: selectors.into_iter(),
+            turn,
+            index: 0,
+            state: State::Next,
+            writer,
+            out,
+        }
     }
 
-    fn open(&self) -> State {
-        let Some(selector) = self.selectors.get(self.index).cloned() else { return State::Ended };
+    fn open(&mut self) -> State {
+        let Some(selector) = self.selectors.next() else { return State::Ended };
         let (gateway, client, deadline) =
             (Arc::clone(&self.gateway), self.client.clone(), self.turn.deadline);
         State::Opening(async move { gateway.query(&client, &selector, deadline).await }.boxed())
@@ -449,11 +459,11 @@ impl Stream for Frames {
                     continue;
                 }
                 State::Opening(opening) => {
-                    opening.as_mut().poll(cx).map_ok(|query| this.state = State::Reading(query))
+                    opening.as_mut().poll(cx).map_ok(|query| this.state = State::Reading(Box::new(query)))
                 }
-                State::Reading(query) => match Pin::new(query).poll_next(cx) {
+                State::Reading(query) => match Pin::new(&mut **query).poll_next(cx) {
                     Poll::Ready(Some(Ok(series))) => {
-                        this.writer.put(&series, this.index as i64, &mut this.out);
+                        this.writer.put(&series, this.index, &mut this.out);
                         if this.out.len() >= SENT_BYTES {
                             return Poll::Ready(this.take().map(Ok));
                         }

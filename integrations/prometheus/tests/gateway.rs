@@ -129,7 +129,7 @@ const PROMQL: &[&str] = &[
     "vector(1) + scalar(sum(go_goroutines))",
 ];
 
-/// The answer of PromQL in an order of its own.
+/// The answer to a query in an order of its own.
 fn promql(prometheus: &Prometheus, path: &str) -> (String, Vec<String>) {
     let data = prometheus.api(path);
     let mut result: Vec<String> =

@@ -50,7 +50,7 @@ impl Selection<'_> {
             let series = self.of_values(matcher, |value| matcher.matches(value))?;
             selected = Some(match selected {
                 None => series,
-                Some(before) => self.keep(before, series, true),
+                Some(before) => self.keep(before, &series, true),
             });
             if selected.as_ref().is_some_and(Vec::is_empty) {
                 return Ok(Vec::new());
@@ -66,7 +66,7 @@ impl Selection<'_> {
                 break;
             }
             let series = self.of_values(matcher, |value| !matcher.matches(value))?;
-            selected = self.keep(selected, series, false);
+            selected = self.keep(selected, &series, false);
         }
         Ok(selected)
     }
@@ -153,8 +153,10 @@ impl Selection<'_> {
         }
     }
 
-    /// Keeps of the first set what is in the second one as well, or what is not, and gives the second one's memory back.
-    fn keep(&mut self, mut first: Vec<u32>, second: Vec<u32>, common: bool) -> Vec<u32> {
+    /// Keeps of the first set what is in the second one as well, or what is not. The second one is no longer charged: it is not
+    /// needed any more.
+    #[allow(clippy::ptr_arg)] // Its capacity is what was charged.
+    fn keep(&mut self, mut first: Vec<u32>, second: &Vec<u32>, common: bool) -> Vec<u32> {
         let mut rest = second.as_slice();
         first.retain(|series| {
             rest = skip(rest, *series);

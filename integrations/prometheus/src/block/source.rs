@@ -63,14 +63,13 @@ impl Source for BlockSource {
                         self.state = State::Resting(reader);
                         return Poll::Ready(Some(Err(SourceError::from(error))));
                     }
-                    Poll::Ready(Err(failed)) => match failed.try_into_panic() {
-                        Ok(panic) => std::panic::resume_unwind(panic),
-                        Err(_) => {
-                            let stopped =
-                                BlockError::new(&super::error::shared("".into()), 0, Problem::Stopped);
-                            return Poll::Ready(Some(Err(SourceError::from(stopped))));
+                    Poll::Ready(Err(failed)) => {
+                        if let Ok(panic) = failed.try_into_panic() {
+                            std::panic::resume_unwind(panic);
                         }
-                    },
+                        let stopped = BlockError::new(&super::error::shared("".into()), 0, Problem::Stopped);
+                        return Poll::Ready(Some(Err(SourceError::from(stopped))));
+                    }
                 },
             }
         }

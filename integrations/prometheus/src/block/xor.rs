@@ -373,7 +373,7 @@ mod tests {
         (0..random(&mut state) % 300)
             .map(|_| {
                 let jump = random(&mut state) >> 1 >> (random(&mut state) % 62);
-                time_ms = time_ms.saturating_add(if random(&mut state) % 3 == 0 {
+                time_ms = time_ms.saturating_add(if random(&mut state).is_multiple_of(3) {
                     jump.cast_signed() / 8
                 } else {
                     60_000
@@ -410,7 +410,7 @@ mod tests {
         for seed in 0..50 {
             let data = encode(&samples(seed));
             for len in 0..data.len() {
-                let _ = decode(&data[..len]).map(|samples| samples.last());
+                let _ = decode(&data[..len]).map(Iterator::last);
             }
             let whole = decode(&data).unwrap().count();
             if whole > 0 {

@@ -1,6 +1,13 @@
 //! What tests need: real blocks, made by promtool of the shipped scrapes, and what promtool says is in them.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::missing_panics_doc
+)]
 
 pub mod process;
 
@@ -18,7 +25,7 @@ use losertree_prometheus::block::{Block, BlockError, Interval, Memory, Selector}
 use losertree_prometheus::{MatchOp, Matcher};
 
 /// A moment in the past at which a block of two hours begins.
-pub const START_MS: i64 = 1_700_006_400_000 - 1_700_006_400_000 % 7_200_000;
+pub const START_MS: i64 = 1_700_006_400_000;
 pub const MINUTE_MS: i64 = 60_000;
 
 /// The answer: samples by labels.
@@ -77,7 +84,7 @@ pub fn random(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// OpenMetrics text: one sample a minute of each series, from the start on, with counters that are reset and gaps.
+/// Text for `promtool tsdb create-blocks-from openmetrics`: one sample a minute of each series, from the start on, with counters that are reset and gaps.
 pub fn open_metrics(
     series: &[(String, String, f64)],
     start_ms: i64,
@@ -90,7 +97,7 @@ pub fn open_metrics(
     for (index, (name, labels, first)) in names.into_iter().enumerate() {
         let mut state = index as u64;
         let mut value = *first;
-        let grows = random(&mut state) % 3 > 0;
+        let grows = !random(&mut state).is_multiple_of(3);
         let mut is_gone = 0;
         for minute in 0..minutes {
             if is_gone > 0 {

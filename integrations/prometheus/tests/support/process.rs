@@ -117,7 +117,7 @@ impl Prometheus {
             .unwrap();
         let prometheus = Self { child, address };
         let start = Instant::now();
-        while !get(address, "/-/ready").is_some_and(|(status, _)| status == 200) {
+        while get(address, "/-/ready").is_none_or(|(status, _)| status != 200) {
             assert!(start.elapsed() < PATIENCE, "Prometheus is ready");
             thread::sleep(Duration::from_millis(50));
         }
@@ -196,7 +196,7 @@ pub fn begin(
         body.len()
     );
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
     stream.write_all(&[head.as_bytes(), body].concat())?;
@@ -297,7 +297,7 @@ pub fn streamed(mut body: &[u8], queries: usize) -> Vec<Answer> {
             let place = (frame.query_index, labels.clone());
             assert!(last.as_ref().is_none_or(|last| *last <= place), "series are sorted");
             last = Some(place);
-            let all = answers[frame.query_index as usize].entry(labels).or_default();
+            let all = answers[usize::try_from(frame.query_index).unwrap()].entry(labels).or_default();
             for chunk in &series.chunks {
                 assert_eq!(chunk.r#type, 1);
                 let samples = samples(&[&[1], &*chunk.data].concat());
