@@ -12,7 +12,7 @@ use losertree::stream::{CloseOnDrop, Closer};
 use losertree::{LeakLedger, Response, Series};
 use tokio::time::Instant;
 
-use crate::block::{BlockError, BlockSource, Memory, Problem, Selector};
+use crate::block::{BlockError, BlockSource, Memory, Problem, Selector, WINDOW_BYTES};
 use crate::overlap::{OverlapError, resolve};
 use crate::{BlockStore, SamplesError};
 
@@ -30,7 +30,7 @@ pub struct Limits {
     pub chunk_bytes: u64,
     /// How long a query may take from its first to its last byte. Default: 5 minutes.
     pub query_time: Duration,
-    /// How long a query waits for memory, or for its turn. Default: 30 s.
+    /// How long a query waits for memory, or for its turn. Default: 120 s.
     pub patience: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Default for Limits {
             series: 10_000_000,
             chunk_bytes: 16 << 30,
             query_time: Duration::from_secs(300),
-            patience: Duration::from_secs(30),
+            patience: Duration::from_secs(120),
         }
     }
 }
@@ -257,7 +257,9 @@ impl Gateway {
         let budget = self.admission.budget_bytes();
         let share = budget / self.limits.concurrent_queries.clamp(1, 64) / (entered.len().max(1) * BUFFERS);
         let buffer = share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
-        let need = (entered.len() * BUFFERS * buffer.next_power_of_two()).min(budget);
+        // Buffers are of powers of two.
+        let each = buffer.next_power_of_two();
+        let need = (entered.len() * ((BUFFERS - 1) * each + each.max(WINDOW_BYTES))).min(budget);
         let mut admitted = self.admission.reservation();
         admitted.grow_timeout(need, self.limits.patience).await?;
         let stores = entered

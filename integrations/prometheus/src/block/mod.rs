@@ -27,4 +27,5 @@ pub use interval::Interval;
 pub use memory::Memory;
 pub use meta::{Compaction, Downsample, Meta, Parent, Stats, Thanos};
 pub use reader::BlockReader;
+pub(crate) use reader::WINDOW_BYTES;
 pub use source::BlockSource;

@@ -25,7 +25,7 @@ const GUESS_BYTES: u64 = 1 << 10;
 /// The most series of a batch.
 const BATCH_SERIES: usize = 512;
 /// The shortest window on the index.
-const WINDOW_BYTES: usize = 16 << 10;
+pub(crate) const WINDOW_BYTES: usize = 16 << 10;
 /// The number of the encoding of chunks that can be decoded here.
 const XOR: u8 = 1;
 /// The checksum behind a chunk.

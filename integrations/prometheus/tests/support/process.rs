@@ -59,13 +59,6 @@ impl Gateway {
         self.child.id()
     }
 
-    /// The most memory that it has had, in bytes.
-    pub fn peak_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-    }
-
     /// Stops it in order, and returns whether it was balanced and what it printed.
     pub fn stop(mut self) -> (bool, String) {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
@@ -124,6 +117,10 @@ impl Prometheus {
         prometheus
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The answer to a path of its API, as JSON.
     pub fn api(&self, path: &str) -> serde_json::Value {
         let (status, body) = get(self.address, path).unwrap();
@@ -150,6 +147,22 @@ impl Drop for Prometheus {
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
+}
+
+/// The most memory that a process has had, in bytes.
+pub fn peak_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// How much time of processors a process has had, in steps of 10 ms.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name, in parentheses, may contain anything.
+    let fields: Vec<_> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
+    let ticks: u64 = fields[12..14].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// A text as a part of a URL.
