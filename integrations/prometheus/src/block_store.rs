@@ -21,7 +21,7 @@ use crate::block::{Block, BlockError, Selector};
 /// A block that was compacted into another one is not read beside that.
 #[derive(Debug)]
 pub struct BlockStore {
-    dir: PathBuf,
+    dir: Option<PathBuf>,
     external: BTreeMap<String, String>,
     ledger: LeakLedger,
     state: Mutex<State>,
@@ -98,11 +98,11 @@ pub struct Held {
 pub(crate) type Entered = (Arc<Block>, ReaderGuard);
 
 impl BlockStore {
-    /// Creates a store of a directory, without blocks before it is synced. The labels are those of all series, as
-    /// [`Block::open`] has it.
+    /// Creates a store of a directory, without blocks before it is synced; without a directory it never has some. The labels are
+    /// those of all series, as [`Block::open`] has it.
     #[must_use]
-    pub fn new(dir: impl Into<PathBuf>, external: BTreeMap<String, String>, ledger: &LeakLedger) -> Self {
-        Self { dir: dir.into(), external, ledger: ledger.clone(), state: Mutex::default() }
+    pub fn new(dir: Option<PathBuf>, external: BTreeMap<String, String>, ledger: &LeakLedger) -> Self {
+        Self { dir, external, ledger: ledger.clone(), state: Mutex::default() }
     }
 
     /// Looks at the directory, and opens, replaces and removes blocks. Blocks the thread, but no queries.
@@ -114,10 +114,11 @@ impl BlockStore {
         let mut report = SyncReport::default();
         let before = Arc::clone(&self.lock().current);
         let mut next = BTreeMap::new();
-        for entry in fs::read_dir(&self.dir)? {
+        let Some(dir) = &self.dir else { return Ok(report) };
+        for entry in fs::read_dir(dir)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str().filter(|name| is_ulid(name)) else { continue };
-            let dir = self.dir.join(name);
+            let dir = dir.join(name);
             let print = Print::of(&dir);
             // Without its description it is not there yet, or not any more.
             if print.0[0].is_none() {

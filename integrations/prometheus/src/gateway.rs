@@ -7,14 +7,18 @@ use std::time::Duration;
 use futures::{Stream, ready};
 use losertree::error::{Cause, CloseError, SourceError};
 use losertree::resource::{BytePool, PoolConfigError, PoolError, Reservation};
-use losertree::response::{ProxyQuery, ResponseSetOptions};
+use losertree::response::{PartialResponseStrategy, ProxyQuery, ResponseSetOptions};
 use losertree::stream::{CloseOnDrop, Closer};
-use losertree::{LeakLedger, Response, Series};
+use losertree::{BoxSource, LeakLedger, Response, Series};
 use tokio::time::Instant;
 
-use crate::block::{BlockError, BlockSource, Memory, Problem, Selector, WINDOW_BYTES};
+use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
 use crate::overlap::{OverlapError, resolve};
+use crate::remote::{RemoteError, RemoteStore};
 use crate::{BlockStore, SamplesError};
+
+/// What a store answers.
+type Answer = BoxSource<'static, Response, StoreError>;
 
 /// What a gateway may take, and for how long.
 #[derive(Debug, Clone)]
@@ -30,6 +34,10 @@ pub struct Limits {
     pub chunk_bytes: u64,
     /// How long a query may take from its first to its last byte. Default: 5 minutes.
     pub query_time: Duration,
+    /// Labels by which replicas differ, and which are taken off. Default: none.
+    pub replica_labels: Vec<String>,
+    /// What becomes of a query when a store fails. Default: it fails, since remote read carries no warnings.
+    pub partial_response: PartialResponseStrategy,
     /// How long a query waits for memory, or for its turn. Default: 120 s.
     pub patience: Duration,
 }
@@ -42,6 +50,8 @@ impl Default for Limits {
             series: 10_000_000,
             chunk_bytes: 16 << 30,
             query_time: Duration::from_secs(300),
+            replica_labels: Vec::new(),
+            partial_response: PartialResponseStrategy::Abort,
             patience: Duration::from_secs(120),
         }
     }
@@ -50,13 +60,40 @@ impl Default for Limits {
 /// The least that a gateway works with.
 pub const MIN_BUDGET_BYTES: usize = 4 << 20;
 
+/// Why a store has failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A block.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// Another server.
+    #[error("{address}: {problem}")]
+    Remote {
+        /// Its address.
+        address: Arc<str>,
+        /// What is wrong.
+        problem: RemoteError,
+    },
+}
+
+impl StoreError {
+    const fn pool_error(&self) -> Option<&PoolError> {
+        match self {
+            Self::Block(BlockError { problem: Problem::Pool(error), .. })
+            | Self::Remote { problem: RemoteError::Pool(error), .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// Why a query has no whole answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// A block has failed.
+    /// A store has failed: a block, or another server.
     #[error("{}", .0.report())]
-    Store(SourceError<BlockError>),
+    Store(SourceError<StoreError>),
     /// A block cannot be entered.
     #[error(transparent)]
     Block(#[from] BlockError),
@@ -106,7 +143,8 @@ impl QueryError {
                 Some(error)
             }
             Self::Store(error) => match error.cause() {
-                Cause::Source(BlockError { problem: Problem::Pool(error), .. }) => Some(error),
+                Cause::Source(error) => error.pool_error(),
+                Cause::Pool(error) => Some(error),
                 _ => None,
             },
             _ => None,
@@ -136,6 +174,7 @@ impl QueryError {
 #[derive(Debug)]
 pub struct Gateway {
     store: Arc<BlockStore>,
+    remotes: Vec<RemoteStore>,
     memory: Memory,
     /// In which queries reserve buffers before they take them.
     admission: BytePool,
@@ -186,6 +225,7 @@ impl Gateway {
         };
         Ok(Self {
             store,
+            remotes: Vec::new(),
             memory,
             admission: pool(buffers).build()?,
             turns: Arc::new(tokio::sync::Semaphore::new(limits.concurrent_queries)),
@@ -194,6 +234,13 @@ impl Gateway {
             limits,
             queries: AtomicU64::new(0),
         })
+    }
+
+    /// Asks other servers, too, in this order and after the blocks.
+    #[must_use]
+    pub fn with_remotes(mut self, remotes: Vec<RemoteStore>) -> Self {
+        self.remotes = remotes;
+        self
     }
 
     /// Returns the blocks.
@@ -262,13 +309,22 @@ impl Gateway {
         let need = (entered.len() * ((BUFFERS - 1) * each + each.max(WINDOW_BYTES))).min(budget);
         let mut admitted = self.admission.reservation();
         admitted.grow_timeout(need, self.limits.patience).await?;
-        let stores = entered
+        let options = ResponseSetOptions::new()
+            .buffer_frames(READ_AHEAD)
+            .without_labels(self.limits.replica_labels.iter().cloned())
+            .hold_limit_bytes(self.memory.lists.budget_bytes())
+            .pool(&self.memory.lists);
+        let blocks = entered
             .into_iter()
             .map(|(block, guard)| block.store(guard, selector.clone(), &self.memory, buffer));
+        let asked = self.remotes.iter().filter(|remote| remote.can_match(selector));
+        let remotes = asked.map(|remote| remote.store(selector, &self.memory, &options));
+        let stores: Vec<_> = blocks.chain(remotes).collect();
         let query = ProxyQuery::builder()
             .name("remote read")
             .stores(stores)
-            .response_sets(ResponseSetOptions::new().buffer_frames(READ_AHEAD))
+            .response_sets(options)
+            .partial_response(self.limits.partial_response)
             .ledger(&self.ledger)
             .build();
         let query = CloseOnDrop::new(query, &self.closer)
@@ -299,7 +355,7 @@ pub struct Turn {
 ///
 /// The end means that all blocks are closed. Dropped before, it is closed in the background.
 pub struct Query {
-    merged: CloseOnDrop<ProxyQuery<BlockSource>>,
+    merged: CloseOnDrop<ProxyQuery<Answer>>,
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// Of series, of bytes of chunks, of time.
     limits: (u64, u64, Duration),
@@ -315,7 +371,7 @@ impl Query {
     /// # Errors
     ///
     /// What went wrong in closing.
-    pub async fn close(&mut self) -> Result<(), CloseError<BlockError>> {
+    pub async fn close(&mut self) -> Result<(), CloseError<StoreError>> {
         self.merged.close().await
     }
 
@@ -354,7 +410,11 @@ impl Stream for Query {
                     });
                     return Poll::Ready(Some(checked));
                 }
-                // Blocks send neither warnings nor hints.
+                // There is no place for it in remote read.
+                Some(Ok(Response::Warning(warning))) => {
+                    metrics::counter!("losertree_gateway_warnings_total").increment(1);
+                    eprintln!("warning: an answer is partial: {warning}");
+                }
                 Some(Ok(_)) => {}
             }
         }

@@ -24,8 +24,8 @@ pub mod remote;
 pub mod server;
 
 pub use block_store::{BlockStore, Held, SyncReport};
-pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, Turn};
+pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreError, Turn};
 pub use go_regex::{MAX_PATTERN_BYTES, PatternError};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use overlap::OverlapError;
-pub use remote::SamplesError;
+pub use remote::{RemoteStore, SamplesError};

@@ -59,6 +59,18 @@ impl Matcher {
         &self.name
     }
 
+    /// Returns how it compares.
+    #[must_use]
+    pub const fn op(&self) -> MatchOp {
+        self.op
+    }
+
+    /// Returns what it compares with: a value, or an expression.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
     /// Returns the only value that it matches, if there is just one.
     pub(crate) fn only_value(&self) -> Option<&str> {
         (self.op == MatchOp::Equal).then_some(&self.value)

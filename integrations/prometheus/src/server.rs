@@ -162,13 +162,15 @@ pub struct Server {
     gateway: Arc<Gateway>,
     limits: ServerLimits,
     render: Render,
+    without: Arc<[String]>,
     is_stopping: AtomicBool,
 }
 
 impl Server {
     /// Creates a server. `render` is what `/metrics` gives.
     pub fn new(gateway: Arc<Gateway>, limits: ServerLimits, render: Render) -> Self {
-        Self { gateway, limits, render, is_stopping: AtomicBool::new(false) }
+        let without = gateway.limits().replica_labels.clone().into();
+        Self { gateway, limits, render, without, is_stopping: AtomicBool::new(false) }
     }
 
     /// Serves until `stop`; then takes no new queries, lets those that run go on for the grace time, and breaks the rest off.
@@ -305,7 +307,7 @@ impl Server {
         let mut selectors = Vec::with_capacity(request.queries.len());
         for query in &request.queries {
             at_most("matchers in a query", query.matchers.len(), matchers)?;
-            selectors.push(selector(query)?);
+            selectors.push(selector(query, &self.without)?);
         }
         let accepted = &request.accepted_response_types;
         let kind = if accepted.is_empty() {
@@ -354,7 +356,7 @@ fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn selector(query: &proto::Query) -> Result<Selector, RequestError> {
+fn selector(query: &proto::Query, without: &Arc<[String]>) -> Result<Selector, RequestError> {
     let mut matchers = Vec::with_capacity(query.matchers.len());
     for matcher in &query.matchers {
         let op = match MatcherType::try_from(matcher.r#type) {
@@ -367,7 +369,7 @@ fn selector(query: &proto::Query) -> Result<Selector, RequestError> {
         matchers.push(Matcher::new(&matcher.name, op, &matcher.value)?);
     }
     let range = Interval::new(query.start_timestamp_ms, query.end_timestamp_ms);
-    Ok(Selector { matchers: matchers.into(), range })
+    Ok(Selector { matchers: matchers.into(), range, without: Arc::clone(without) })
 }
 
 /// Who asks, for the books.

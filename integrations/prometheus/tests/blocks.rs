@@ -122,6 +122,28 @@ fn external_labels_override_and_keep_series_sorted() {
     assert_eq!(memory.lists.snapshot().used_bytes, 0);
 }
 
+#[test]
+fn replica_labels_are_taken_off_and_series_stay_sorted() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = "y{replica=\"a\",zone=\"2\"} 1 1700000000\ny{replica=\"b\",zone=\"1\"} 2 1700000000\n\
+                y{replica=\"b\",zone=\"2\"} 3 1700000000\nz{a=\"1\"} 4 1700000000\n# EOF\n";
+    let data = make_blocks(dir.path(), text);
+    let memory = memory();
+    let read = |matchers: &[_]| {
+        let mut selector = selector(matchers, always());
+        selector.without = ["replica".to_owned()].into();
+        let series = read_series(&block_dirs(&data)[0], &BTreeMap::new(), &selector, &memory, 1).unwrap();
+        series.iter().map(|series| series.labels.to_string()).collect::<Vec<_>>()
+    };
+    let (one, two) = (r#"{__name__="y", zone="1"}"#, r#"{__name__="y", zone="2"}"#);
+    assert_eq!(read(&[("__name__", Regex, ".+")]), [one, two, two, r#"{__name__="z", a="1"}"#]);
+    // The matchers see them.
+    assert_eq!(read(&[("replica", Equal, "b")]), [one, two]);
+}
+
 /// A block with two series and three chunks, as files.
 fn small_block(dir: &std::path::Path) -> std::path::PathBuf {
     let mut text = String::new();

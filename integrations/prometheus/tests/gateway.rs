@@ -442,3 +442,208 @@ fn wrong_arguments_are_explained() {
         assert!(!ok && text.contains(part), "{arguments:?}: {text}");
     }
 }
+
+#[test]
+fn other_servers_are_asked_and_are_one_with_blocks() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 800);
+    let dirs = block_dirs(&data);
+    assert_eq!(dirs.len(), 2);
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
+    for (dir, block) in [&one, &two].into_iter().zip(&dirs) {
+        fs::create_dir(dir).unwrap();
+        copy_dir(block, &dir.join(block.file_name().unwrap()));
+    }
+    let lower = Gateway::start(&one, &[]);
+    let prometheus = Prometheus::start(&two, None);
+    let (lower_at, prometheus_at) =
+        (format!("http://{}", lower.address), format!("http://{}", prometheus.address));
+    // One of the blocks is there twice: by itself, and through another gateway.
+    let upper = Gateway::start(&one, &["--store", &lower_at, "--store", &prometheus_at]);
+    let servers = Gateway::start_with(&["--store", &lower_at, "--store", &prometheus_at]);
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
+    for gateway in [&upper, &servers] {
+        let (status, body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        assert!(streamed(&body, 1) == [wanted.clone()]);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        assert!(sampled(&body) == [wanted.clone()]);
+    }
+    // Who goes away closes what is below, too.
+    for _ in 0..10 {
+        drop(
+            begin(servers.address, "POST", "/api/v1/read", &[], &request(all(), StreamedXorChunks)).unwrap(),
+        );
+    }
+    upper.assert_stops_balanced();
+    servers.assert_stops_balanced();
+    lower.assert_stops_balanced();
+}
+
+/// A server that sends what it is told to, to whoever comes, and then hangs up or hangs.
+fn server(answer: Vec<u8>, hangs: bool) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, answer) = (client.unwrap(), answer.clone());
+            thread::spawn(move || {
+                // The request is short, and comes in one piece.
+                let _ = client.read(&mut [0; 4096]);
+                let _ = std::io::Write::write_all(&mut client, &answer);
+                if hangs {
+                    let _ = client.read(&mut [0; 4096]);
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn servers_that_misbehave_fail_a_query_or_are_left_out() {
+    use losertree_prometheus::remote::proto::{
+        Chunk, ChunkedReadResponse, ChunkedSeries, Label, QueryResult, ReadResponse, Sample, TimeSeries,
+    };
+    use prost::Message;
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 200);
+    let dumped = dump(&data, "{__name__=~'.+'}", always());
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
+    let label = |value: &str| vec![Label { name: "__name__".into(), value: value.into() }];
+    let frame = |name: &str| {
+        let mut encoder = losertree_prometheus::block::xor::XorEncoder::new();
+        encoder.push(losertree_prometheus::block::xor::Sample { time_ms: START_MS, value: 1.0 });
+        let data = encoder.finish().to_vec().into();
+        let chunks = vec![Chunk { min_time_ms: START_MS, max_time_ms: START_MS, r#type: 1, data }];
+        let series = ChunkedSeries { labels: label(name), chunks };
+        let message = ChunkedReadResponse { chunked_series: vec![series], query_index: 0 }.encode_to_vec();
+        let mut frame = Vec::new();
+        prost::encode_length_delimiter(message.len(), &mut frame).unwrap();
+        frame.extend(crc32c::crc32c(&message).to_be_bytes());
+        frame.extend(message);
+        frame
+    };
+    let stream = |body: &[u8]| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse\r\n\r\n";
+        [head.as_bytes(), body].concat()
+    };
+    let mut wrong = frame("a");
+    *wrong.last_mut().unwrap() ^= 1;
+    let cases = [
+        ("hangs before it answers", server(Vec::new(), true), 500, "timeout"),
+        ("hangs in the middle", server(stream(&frame("a")), true), 500, "timeout"),
+        ("ends in a frame", server(stream(&frame("a")[..9]), false), 500, "ends"),
+        ("closes at once", server(Vec::new(), false), 500, "connection"),
+        ("sends garbage", server(vec![7; 1000], false), 500, "connection"),
+        ("garbage for frames", server(stream(&[0xff; 100]), false), 500, "length"),
+        (
+            "a frame without end",
+            server(stream(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0]), false),
+            500,
+            "limit",
+        ),
+        ("a wrong checksum", server(stream(&wrong), false), 500, "checksum"),
+        (
+            "series out of order",
+            server(stream(&[frame("b"), frame("a")].concat()), false),
+            500,
+            "comes before",
+        ),
+        (
+            "an error",
+            server(b"HTTP/1.1 418 Teapot\r\nContent-Length: 7\r\n\r\nno tea\n".to_vec(), false),
+            500,
+            "no tea",
+        ),
+        (
+            "another type",
+            server(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n".to_vec(),
+                false,
+            ),
+            500,
+            "text/html",
+        ),
+        ("nobody", "http://127.0.0.1:9".into(), 500, "connect"),
+    ];
+    for (what, address, wanted, part) in &cases {
+        let arguments = ["--store", address, "--store-seconds", "1"];
+        let gateway = Gateway::start(&data, &arguments);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert_eq!(status, *wanted, "{what}: {text}");
+        assert!(text.contains(part) && text.contains(address), "{what}: {text}");
+        // Streamed, it has a status or is broken off.
+        assert!(
+            read(gateway.address, all(), StreamedXorChunks).is_ok_and(|(status, _)| status == *wanted)
+                || read(gateway.address, all(), StreamedXorChunks).is_err(),
+            "{what}"
+        );
+        gateway.assert_stops_balanced();
+        let gateway = Gateway::start(&data, &[&arguments[..], &["--partial-response", "warn"]].concat());
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        assert_eq!(status, 200, "{what}: {}", String::from_utf8_lossy(&body));
+        let answer = sampled(&body).remove(0);
+        assert!(
+            dumped.iter().all(|(labels, samples)| answer.get(labels) == Some(samples)),
+            "{what}: all that the blocks have"
+        );
+        let log = gateway.log();
+        assert!(log.iter().any(|line| line.contains("partial") && line.contains(part)), "{what}: {log:?}");
+        gateway.assert_stops_balanced();
+    }
+    // One that cannot stream is no fault.
+    let series = |name: &str| TimeSeries {
+        labels: label(name),
+        samples: vec![Sample { timestamp: START_MS, value: 2.0 }],
+    };
+    let message = ReadResponse { results: vec![QueryResult { timeseries: vec![series("b"), series("a")] }] }
+        .encode_to_vec();
+    let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let gateway = Gateway::start_with(&["--store", &server([head.as_bytes(), &body].concat(), false)]);
+    let (_, body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+    let names: Vec<_> = streamed(&body, 1)[0].keys().map(ToString::to_string).collect();
+    assert_eq!(names, [r#"{__name__="a"}"#, r#"{__name__="b"}"#]);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn two_hundred_queries_at_once_are_answered_within_the_budget() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let gateway = Gateway::start(&data, &["--budget-mib", "8"]);
+    let address = gateway.address;
+    let all = || vec![query(&[("__name__", 2, ".+")], always())];
+    thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| {
+                let (status, body) = read(address, all(), StreamedXorChunks).unwrap();
+                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+                assert!(streamed(&body, 1) == [wanted.clone()]);
+            });
+        }
+    });
+    let metrics = String::from_utf8(get(address, "/metrics").unwrap().1).unwrap();
+    assert!(metrics.contains("losertree_gateway_requests_total{code=\"200\"} 200"), "{metrics}");
+    // The budget, the program, and the sockets' buffers in it.
+    let peak = process::peak_bytes(gateway.pid());
+    assert!(peak < 64 << 20, "{peak} bytes");
+    gateway.assert_stops_balanced();
+}

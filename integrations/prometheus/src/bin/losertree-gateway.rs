@@ -11,7 +11,9 @@ use std::time::Duration;
 use clap::Parser;
 use losertree::LeakLedger;
 use losertree::observe::Publisher;
+use losertree::response::PartialResponseStrategy;
 use losertree::stream::Closer;
+use losertree_prometheus::remote::{RemoteLimits, RemoteStore};
 use losertree_prometheus::server::{Render, Server, ServerLimits};
 use losertree_prometheus::{BlockStore, Gateway, Limits};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -27,8 +29,20 @@ use tokio::time::{Instant, sleep, timeout};
 #[command(name = "losertree-gateway", version)]
 struct Args {
     /// The directory that has the blocks: the data directory of a Prometheus, say.
-    #[arg(long, value_name = "DIR")]
-    blocks: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "stores")]
+    blocks: Option<PathBuf>,
+    /// A server that is asked by remote read, too: http://HOST:PORT, with /api/v1/read unless another path is given. Can be repeated.
+    #[arg(long = "store", value_name = "ADDRESS")]
+    stores: Vec<String>,
+    /// How long another server may take to connect, to begin its answer, and between two parts of it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    store_seconds: u64,
+    /// A label by which replicas differ. It is taken off, so that their series become one. Can be repeated.
+    #[arg(long = "replica-label", value_name = "NAME")]
+    replica_labels: Vec<String>,
+    /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning.
+    #[arg(long, value_name = "STRATEGY", value_parser = ["abort", "warn"], default_value = "abort")]
+    partial_response: String,
     /// The address to listen on. One beyond the machine itself takes --allow-remote, since nobody is asked who they are.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9095")]
     listen: SocketAddr,
@@ -108,17 +122,29 @@ fn run(args: Args) -> Result<bool, Box<dyn Error>> {
 async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, Box<dyn Error>> {
     let ledger = LeakLedger::sites();
     let closer = Closer::current()?;
-    let store = Arc::new(BlockStore::new(&args.blocks, external, &ledger));
+    let mut remote_limits = RemoteLimits::default();
+    remote_limits.open_time = Duration::from_secs(args.store_seconds);
+    remote_limits.frame_time = Duration::from_secs(args.store_seconds);
+    let remote = |address: &String| RemoteStore::new(address, BTreeMap::new(), remote_limits.clone());
+    let remotes = args.stores.iter().map(remote).collect::<Result<Vec<_>, _>>();
+    let remotes = remotes.map_err(|error| format!("--store: {error}"))?;
+    let store = Arc::new(BlockStore::new(args.blocks.clone(), external, &ledger));
     let mut limits = Limits::default();
     limits.budget_bytes = usize::try_from(args.budget_mib << 20)?;
     limits.concurrent_queries = args.concurrency.into();
     limits.series = args.max_series;
     limits.query_time = Duration::from_secs(args.query_seconds);
     limits.patience = Duration::from_secs(args.patience_seconds);
-    let gateway = Arc::new(Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?);
+    limits.replica_labels.clone_from(&args.replica_labels);
+    if args.partial_response == "warn" {
+        limits.partial_response = PartialResponseStrategy::Warn;
+    }
+    let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?.with_remotes(remotes);
+    let gateway = Arc::new(gateway);
     let render = render(&gateway)?;
 
-    sync(&store).await.map_err(|error| format!("--blocks {}: {error}", args.blocks.display()))?;
+    let synced = sync(&store).await;
+    synced.map_err(|error| format!("--blocks {}: {error}", args.blocks.unwrap_or_default().display()))?;
     let blocks = store.blocks();
     let headers: usize = blocks.iter().map(|block| block.memory_bytes()).sum();
     let series: u64 = blocks.iter().map(|block| block.meta().stats.num_series).sum();

@@ -3,9 +3,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use losertree::LeakLedger;
 use losertree::resource::{ReaderGate, ReaderGuard};
 use losertree::response::Store;
+use losertree::{BoxSource, LeakLedger, Response, Source};
 
 use super::error::shared;
 use super::index::Index;
@@ -15,7 +15,7 @@ use super::segments::Segments;
 use super::source::BlockSource;
 use super::tombstones::Tombstones;
 use super::{BlockError, Interval, Meta};
-use crate::Matcher;
+use crate::{Matcher, StoreError};
 
 /// What a query asks of blocks: series that all matchers match, with their samples in a closed range of time.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Selector {
     pub matchers: Arc<[Matcher]>,
     /// The range, both ends of which are in it.
     pub range: Interval,
+    /// Labels that are taken off, after the matchers have seen them: those by which replicas differ.
+    pub without: Arc<[String]>,
 }
 
 /// A block that is open: its files, what is kept of them in memory, and the gate that readers pass.
@@ -150,15 +152,16 @@ impl Block {
     }
 
     /// Makes a store for a query, which reads on the threads of the runtime that are for what blocks.
-    pub fn store(
+    pub(crate) fn store(
         self: &Arc<Self>,
         guard: ReaderGuard,
         selector: Selector,
         memory: &Memory,
         buffer_bytes: usize,
-    ) -> Store<BlockSource> {
+    ) -> Store<BoxSource<'static, Response, StoreError>> {
         let reader = self.read(guard, selector, memory, buffer_bytes);
-        Store::opened(format!("block {}", self.meta.ulid), BlockSource::new(reader))
+        let source = BlockSource::new(reader).map_err(StoreError::from);
+        Store::opened(format!("block {}", self.meta.ulid), source.boxed()).removes_labels_itself()
     }
 }
 

@@ -41,9 +41,9 @@ const LEN_BYTES: u64 = 5;
 ///
 /// # Memory
 ///
-/// Between two batches it holds a buffer for the index and a number of 4 bytes for each series that was selected. With external
-/// labels, also those series that may have to change places: all that have the same first label, or none that comes
-/// before the external ones by its name. The chunks of a batch are in one buffer, which comes back when the last of them is dropped.
+/// Between two batches it holds a buffer for the index and a number of 4 bytes for each series that was selected. With labels
+/// that are added or taken off, also those series that may have to change places: all that have the same first label, or
+/// none that comes before those by its name. The chunks of a batch are in one buffer, which comes back when the last of them is dropped.
 pub struct BlockReader {
     selector: Selector,
     memory: Memory,
@@ -223,7 +223,7 @@ impl BlockReader {
     /// The next series, in the order of final labels, that has chunks in the range.
     fn next_planned(&mut self, progress: &mut Progress) -> Result<Option<Planned>, BlockError> {
         loop {
-            let next = if self.block.external.is_empty() {
+            let next = if self.block.external.is_empty() && self.selector.without.is_empty() {
                 let Some(series) = progress.series.next() else { return Ok(None) };
                 self.decode(progress, series, None)?
             } else {
@@ -268,19 +268,19 @@ impl BlockReader {
 
     /// Reads the labels of all series that may have to change places, and puts them in the order of their final labels.
     ///
-    /// A series whose first label comes, by its name, before all external labels keeps it as its first one. So those stay in order
-    /// that differ in it, and before all that begin with an external one.
+    /// A series whose first label comes, by its name, before all that are added or taken off keeps it as its first one. So those stay in order
+    /// that differ in it, and before all others.
     fn next_group(&mut self, progress: &mut Progress) -> Result<(), BlockError> {
-        let Self { block, memory, labels, .. } = self;
+        let Self { block, memory, labels, selector, .. } = self;
         let Progress { held, window, series, group, group_bytes } = progress;
         held.shrink(mem::take(group_bytes));
         let external = &block.external;
+        let changed = external.keys().chain(&*selector.without);
+        let least = changed.map(String::as_str).min();
         let mut first: Option<Option<(&str, &str)>> = None;
         while let Some(next) = series.as_slice().first() {
             let entry = SeriesEntry::read(&block.index, window, *next)?;
-            let own = entry.first_label()?.filter(|(name, _)| {
-                external.first_key_value().is_some_and(|(least, _)| *name < least.as_str())
-            });
+            let own = entry.first_label()?.filter(|(name, _)| least.is_none_or(|least| *name < least));
             if *first.get_or_insert(own) != own {
                 break;
             }
@@ -289,6 +289,9 @@ impl BlockReader {
             entry.decode(Some(labels), Interval::new(i64::MAX, i64::MIN), &mut Vec::new())?;
             for (name, value) in external {
                 labels.set(name, value);
+            }
+            for name in &*selector.without {
+                labels.set(name, "");
             }
             labels.without_empty_values();
             let error = |problem: Problem| block.index.file.error(u64::from(*next), problem);

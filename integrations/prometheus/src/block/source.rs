@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::reader::BlockReader;
 use super::{BlockError, Problem};
 
-/// The series of one block for one query. Made by [`Block::store`](super::Block::store).
+/// The series of one block for one query. Reads on the threads of the tokio runtime that are for what blocks.
 ///
 /// # Closing
 ///
@@ -31,7 +31,9 @@ enum State {
 type Read = (Box<BlockReader>, Result<Option<Vec<Series>>, BlockError>);
 
 impl BlockSource {
-    pub(super) fn new(reader: BlockReader) -> Self {
+    /// Makes a source of a reader.
+    #[must_use]
+    pub fn new(reader: BlockReader) -> Self {
         Self { state: State::Resting(Box::new(reader)) }
     }
 }

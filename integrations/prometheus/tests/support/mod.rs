@@ -170,7 +170,7 @@ pub fn memory() -> Memory {
 
 pub fn selector(matchers: &[(&str, MatchOp, &str)], range: Interval) -> Selector {
     let matchers = matchers.iter().map(|(name, op, value)| Matcher::new(name, *op, value).unwrap());
-    Selector { matchers: matchers.collect(), range }
+    Selector { matchers: matchers.collect(), range, without: Arc::new([]) }
 }
 
 pub fn always() -> Interval {

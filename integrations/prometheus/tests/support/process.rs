@@ -30,9 +30,12 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(blocks: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(&[&["--blocks", blocks.to_str().unwrap()], arguments].concat())
+    }
+
+    pub fn start_with(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_losertree-gateway"))
-            .args(["--listen", "127.0.0.1:0", "--blocks"])
-            .arg(blocks)
+            .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
