@@ -13,7 +13,7 @@ use losertree::{BoxSource, LeakLedger, Response, Series};
 use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
-use crate::overlap::{OverlapError, resolve};
+use crate::overlap::{Merging, OverlapError, resolve};
 use crate::remote::{RemoteError, RemoteStore};
 use crate::{BlockStore, SamplesError};
 
@@ -334,6 +334,7 @@ impl Gateway {
             merged: query,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
             limits: (series, chunk_bytes, query_time),
+            merging: if self.limits.replica_labels.is_empty() { Merging::All } else { Merging::Replicas },
             series: 0,
             chunk_bytes: 0,
             _admitted: admitted,
@@ -359,6 +360,7 @@ pub struct Query {
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// Of series, of bytes of chunks, of time.
     limits: (u64, u64, Duration),
+    merging: Merging,
     series: u64,
     chunk_bytes: u64,
     /// The last one, so that nothing is taken by others that is still held.
@@ -402,7 +404,7 @@ impl Stream for Query {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
-                    let resolved = resolve(chunks)
+                    let resolved = resolve(chunks, self.merging)
                         .map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem });
                     let checked = resolved.and_then(|chunks| {
                         let series = Series::new(labels, chunks);

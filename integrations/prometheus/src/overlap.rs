@@ -25,11 +25,20 @@ pub enum OverlapError {
     Chunk(#[from] Problem),
 }
 
-/// Merges chunks that overlap, by time. Chunks come in the order of their times, as
+/// How samples of chunks that overlap are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Merging {
+    /// All of them: the chunks are of one source, or of copies of it.
+    All,
+    /// The chunks are of replicas, which see the same at different moments: those of one, until it has a gap.
+    Replicas,
+}
+
+/// Merges chunks that overlap. Chunks come in the order of their times, as
 /// [`ProxyQuery`](losertree::response::ProxyQuery) gives them.
 ///
 /// Of samples of one moment, that of the chunk that comes first is kept.
-pub(crate) fn resolve(chunks: Vec<Chunk>) -> Result<Vec<Chunk>, OverlapError> {
+pub(crate) fn resolve(chunks: Vec<Chunk>, merging: Merging) -> Result<Vec<Chunk>, OverlapError> {
     let is_apart = |one: &Chunk, next: &Chunk| one.max_time_ms < next.min_time_ms;
     if chunks.is_sorted_by(is_apart) {
         return Ok(chunks);
@@ -47,22 +56,44 @@ pub(crate) fn resolve(chunks: Vec<Chunk>) -> Result<Vec<Chunk>, OverlapError> {
         if let [alone] = group {
             resolved.push(alone.clone());
         } else {
-            merge(group, &mut resolved)?;
+            merge(group, merging, &mut resolved)?;
         }
         rest = others;
     }
     Ok(resolved)
 }
 
-fn merge(group: &[Chunk], resolved: &mut Vec<Chunk>) -> Result<(), OverlapError> {
-    let mut runs = Vec::with_capacity(group.len());
+fn merge(group: &[Chunk], merging: Merging, resolved: &mut Vec<Chunk>) -> Result<(), OverlapError> {
+    // Of replicas, each is of chunks that follow one another: a chunk goes to the first that ends before it begins.
+    let mut chains: Vec<(i64, Vec<Sample>)> = Vec::new();
     for chunk in group {
         let (encoding, data) = chunk.data.split_first().unwrap_or((&0, &[]));
         if *encoding != XOR {
             return Err(OverlapError::Encoding { encoding: *encoding });
         }
-        runs.push(xor::decode(data)?.collect::<Result<Vec<_>, _>>()?);
+        let follows = |(end_ms, _): &(i64, _)| merging == Merging::Replicas && *end_ms < chunk.min_time_ms;
+        let at = chains.iter().position(follows);
+        let at = at.unwrap_or_else(|| {
+            chains.push((i64::MIN, Vec::new()));
+            chains.len() - 1
+        });
+        let (end_ms, samples) = &mut chains[at];
+        *end_ms = chunk.max_time_ms;
+        for sample in xor::decode(data)? {
+            samples.push(sample?);
+        }
     }
+    let chains = chains.into_iter().map(|(_, samples)| samples);
+    let samples = match merging {
+        Merging::All => merge_by_key(chains, |sample: &Sample| sample.time_ms).collect(),
+        Merging::Replicas => chains.reduce(|one, other| stay(&one, &other)).unwrap_or_default(),
+    };
+    encode(&samples, resolved);
+    Ok(())
+}
+
+/// Encodes samples in the order of their times, of which several at one moment count once.
+fn encode(samples: &[Sample], resolved: &mut Vec<Chunk>) {
     let mut encoder = XorEncoder::new();
     let mut range: Option<(i64, i64)> = None;
     let mut finish = |encoder: &mut XorEncoder, range: &mut Option<(i64, i64)>| {
@@ -72,18 +103,52 @@ fn merge(group: &[Chunk], resolved: &mut Vec<Chunk>) -> Result<(), OverlapError>
         }
     };
     let mut last_ms = None;
-    for sample in merge_by_key(runs, |sample: &Sample| sample.time_ms) {
+    for sample in samples {
         if last_ms.replace(sample.time_ms) == Some(sample.time_ms) {
             continue;
         }
         if encoder.len() == SAMPLES {
             finish(&mut encoder, &mut range);
         }
-        encoder.push(sample);
+        encoder.push(*sample);
         range.get_or_insert((sample.time_ms, sample.time_ms)).1 = sample.time_ms;
     }
     finish(&mut encoder, &mut range);
-    Ok(())
+}
+
+/// What the other replica is put back by at first, when no distance of samples is known. So the second sample may be that of
+/// the other one, if it is further away than this.
+const FIRST_PENALTY_MS: i64 = 5_000;
+
+/// Takes samples of one replica until it has a gap: the other one is put back by twice the distance of the last two samples.
+///
+/// The rule is that of Thanos' deduplication, `pkg/dedup/iter.go` of thanos-io/thanos, without what it does to counters.
+fn stay(one: &[Sample], other: &[Sample]) -> Vec<Sample> {
+    let mut taken: Vec<Sample> = Vec::with_capacity(one.len().max(other.len()));
+    let mut rest = [one, other];
+    let mut penalty_ms = [0_i64; 2];
+    let mut last_ms: Option<i64> = None;
+    loop {
+        for (rest, penalty_ms) in rest.iter_mut().zip(penalty_ms) {
+            if let Some(last_ms) = last_ms {
+                let from_ms = last_ms.saturating_add(penalty_ms);
+                *rest = &rest[rest.partition_point(|sample| sample.time_ms <= from_ms)..];
+            }
+        }
+        let chosen = match rest.map(|rest| rest.first()) {
+            [None, None] => return taken,
+            [Some(_), None] => 0,
+            [None, Some(_)] => 1,
+            [Some(one), Some(other)] => usize::from(other.time_ms < one.time_ms),
+        };
+        let sample = rest[chosen][0];
+        let distance_ms = last_ms.map(|last_ms| sample.time_ms.saturating_sub(last_ms));
+        penalty_ms[1 - chosen] =
+            distance_ms.map_or(FIRST_PENALTY_MS, |distance_ms| distance_ms.saturating_mul(2));
+        penalty_ms[chosen] = 0;
+        last_ms = Some(sample.time_ms);
+        taken.push(sample);
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +173,7 @@ mod tests {
     #[test]
     fn chunks_that_overlap_become_one_and_others_stay() {
         let chunks = vec![chunk(0..10, 1.0), chunk(5..200, 2.0), chunk(190..195, 3.0), chunk(300..310, 4.0)];
-        let resolved = resolve(chunks.clone()).unwrap();
+        let resolved = resolve(chunks.clone(), Merging::All).unwrap();
         assert!(resolved.is_sorted_by(|one, next| one.max_time_ms < next.min_time_ms));
         assert_eq!(resolved.last(), chunks.last());
         let wanted: Vec<_> = (0..200)
@@ -123,10 +188,33 @@ mod tests {
     fn histograms_that_overlap_are_an_error_and_pass_otherwise() {
         let histogram = |min, max| Chunk::new(min, max, vec![2, 0, 1]);
         let apart = vec![histogram(0, 9), histogram(10, 20)];
-        assert_eq!(resolve(apart.clone()).unwrap(), apart);
+        assert_eq!(resolve(apart.clone(), Merging::All).unwrap(), apart);
         assert!(matches!(
-            resolve(vec![histogram(0, 9), histogram(9, 20)]),
+            resolve(vec![histogram(0, 9), histogram(9, 20)], Merging::All),
             Err(OverlapError::Encoding { encoding: 2 })
         ));
+    }
+
+    #[test]
+    fn replicas_are_taken_one_at_a_time_and_fill_each_others_gaps() {
+        let times = |from: i64, to: i64, offset: i64| (from..to).map(move |minute| minute * 60_000 + offset);
+        // One is gone from the 10th to the 30th minute, the other from the 40th to the 50th.
+        let chunks = vec![
+            chunk(times(0, 10, 0), 1.0),
+            chunk(times(0, 40, 7_000), 2.0),
+            chunk(times(30, 60, 0), 1.0),
+            chunk(times(50, 60, 7_000), 2.0),
+        ];
+        let merged = samples(&resolve(chunks, Merging::Replicas).unwrap());
+        let gaps: Vec<_> = merged.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+        // The second sample is too near: no distance was known.
+        assert!(gaps[2..].iter().all(|gap| (60_000..=3 * 60_000).contains(gap)), "{gaps:?}");
+        assert!(merged.len() >= 57, "{}", merged.len());
+        // It changes replicas only where one has a gap.
+        let changes = merged.windows(2).filter(|pair| pair[0].1.to_bits() != pair[1].1.to_bits()).count();
+        assert_eq!(changes, 2 + 2);
+        // Copies are one.
+        let copies = vec![chunk(times(0, 50, 0), 1.0), chunk(times(10, 50, 0), 1.0)];
+        assert_eq!(samples(&resolve(copies, Merging::Replicas).unwrap()).len(), 50);
     }
 }

@@ -1,6 +1,6 @@
 //! The program, asked as a client asks it, and by a real Prometheus.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 mod support;
 
@@ -507,9 +507,7 @@ fn server(answer: Vec<u8>, hangs: bool) -> String {
 
 #[test]
 fn servers_that_misbehave_fail_a_query_or_are_left_out() {
-    use losertree_prometheus::remote::proto::{
-        Chunk, ChunkedReadResponse, ChunkedSeries, Label, QueryResult, ReadResponse, Sample, TimeSeries,
-    };
+    use losertree_prometheus::remote::proto::{Chunk, ChunkedReadResponse, ChunkedSeries, Label};
     use prost::Message;
     if !has_prometheus() {
         return;
@@ -601,7 +599,14 @@ fn servers_that_misbehave_fail_a_query_or_are_left_out() {
         assert!(log.iter().any(|line| line.contains("partial") && line.contains(part)), "{what}: {log:?}");
         gateway.assert_stops_balanced();
     }
-    // One that cannot stream is no fault.
+}
+
+#[test]
+fn servers_that_cannot_stream_are_asked_for_samples() {
+    use losertree_prometheus::remote::proto::{Label, QueryResult, ReadResponse, Sample, TimeSeries};
+    use prost::Message;
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
+    let label = |value: &str| vec![Label { name: "__name__".into(), value: value.into() }];
     let series = |name: &str| TimeSeries {
         labels: label(name),
         samples: vec![Sample { timestamp: START_MS, value: 2.0 }],
@@ -617,6 +622,65 @@ fn servers_that_misbehave_fail_a_query_or_are_left_out() {
     let (_, body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
     let names: Vec<_> = streamed(&body, 1)[0].keys().map(ToString::to_string).collect();
     assert_eq!(names, [r#"{__name__="a"}"#, r#"{__name__="b"}"#]);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn replicas_that_scrape_at_different_moments_become_one() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let series = scraped(50);
+    // The second one is later by 17 s, and was restarted in between; the first one is gone for a while, too.
+    let minutes = |from: i64, to: i64, offset_ms: i64, replica: &str| {
+        let mut text = String::new();
+        for (name, labels, value) in &series {
+            for minute in from..to {
+                let seconds = (START_MS + minute * MINUTE_MS + offset_ms) / 1000;
+                text += &format!("{name}{{{labels}twin=\"{replica}\"}} {value} {seconds}\n");
+            }
+        }
+        text
+    };
+    let parts = [
+        minutes(0, 60, 0, "a"),
+        minutes(70, 110, 0, "a"),
+        minutes(0, 30, 17_000, "b"),
+        minutes(35, 110, 17_000, "b"),
+    ];
+    let data = make_blocks(dir.path(), &(parts.concat() + "# EOF\n"));
+    let gateway = Gateway::start(&data, &["--replica-label", "twin"]);
+    let all = || vec![query(&[("__name__", 2, ".+")], always())];
+    let replicas = dump(&data, "{__name__=~'.+'}", always());
+    for kind in [StreamedXorChunks, Samples] {
+        let (status, body) = read(gateway.address, all(), kind).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
+        assert_eq!(answer.len(), series.len());
+        for (labels, samples) in &answer {
+            let of_replica = |replica: &str| {
+                let mut labels: std::collections::BTreeMap<_, _> = labels.iter().collect();
+                labels.insert("twin".into(), replica.into());
+                &replicas[&losertree::Labels::from_pairs(labels).unwrap()]
+            };
+            let both = [of_replica("a"), of_replica("b")];
+            assert!(
+                samples.iter().all(|sample| both.iter().any(|replica| replica.binary_search(sample).is_ok()))
+            );
+            // No double: samples are not nearer to each other than scrapes are, but for one where replicas change at the edge of a chunk.
+            let near = samples.windows(2).filter(|pair| pair[1].0 - pair[0].0 < MINUTE_MS).count();
+            assert!(near <= 3, "{labels}: {near} samples are too near");
+            // No gap: a moment that some replica has seen is not further than two scrapes and a bit from a sample.
+            for (time_ms, _) in both.into_iter().flatten() {
+                let after = samples.partition_point(|sample| sample.0 < *time_ms);
+                let distance =
+                    |at: usize| samples.get(at).map_or(i64::MAX, |sample| (sample.0 - time_ms).abs());
+                let nearest = distance(after).min(distance(after.wrapping_sub(1)));
+                assert!(nearest <= 3 * MINUTE_MS, "{labels}: nothing for {nearest} ms");
+            }
+        }
+    }
     gateway.assert_stops_balanced();
 }
 
