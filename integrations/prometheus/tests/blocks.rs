@@ -219,3 +219,124 @@ fn what_is_no_block_is_refused() {
     meta(r#"{"ulid":"x","minTime":2,"maxTime":1,"version":1}"#);
     assert!(matches!(open().problem, Problem::Invalid(_)));
 }
+
+/// Writes the index of the small block anew, in version 1: symbols and series are referred to by their byte.
+fn index_of_version_1(segment: &[u8]) -> Vec<u8> {
+    let uvarint = |out: &mut Vec<u8>, number: u64| prost::encoding::encode_varint(number, out);
+    let signed = |out: &mut Vec<u8>, number: i64| {
+        prost::encoding::encode_varint(((number << 1) ^ (number >> 63)).cast_unsigned(), out);
+    };
+    let sealed = |out: &mut Vec<u8>, contents: &[u8]| {
+        out.extend(u32::try_from(contents.len()).unwrap().to_be_bytes());
+        out.extend(contents);
+        out.extend(crc32c::crc32c(contents).to_be_bytes());
+    };
+    // The places of the three chunks, which follow one another behind the header.
+    let mut places = Vec::new();
+    let mut at = 8;
+    while at < segment.len() {
+        places.push(at as u64);
+        let mut rest = &segment[at..];
+        let len = prost::encoding::decode_varint(&mut rest).unwrap();
+        at = segment.len() - rest.len() + 1 + usize::try_from(len).unwrap() + 4;
+    }
+    assert_eq!(places.len(), 3);
+
+    let mut index = vec![0xba, 0xaa, 0xd7, 0x00, 1];
+    let symbols_at = index.len() as u64;
+    let strings = ["__name__", "a", "b", "c", "d"];
+    let mut symbols = u32::try_from(strings.len()).unwrap().to_be_bytes().to_vec();
+    let mut references = std::collections::HashMap::new();
+    for string in strings {
+        references.insert(string, symbols_at + 4 + symbols.len() as u64);
+        uvarint(&mut symbols, string.len() as u64);
+        symbols.extend(string.as_bytes());
+    }
+    sealed(&mut index, &symbols);
+
+    let series_at = index.len() as u64;
+    let mut series = Vec::new();
+    let last = |samples: i64| START_MS + (samples - 1) * 10_000;
+    for (value, chunks) in [
+        ("c", vec![(START_MS, last(120), places[0]), (last(121), last(130), places[1])]),
+        ("d", vec![(START_MS, START_MS, places[2])]),
+    ] {
+        let mut entry = Vec::new();
+        uvarint(&mut entry, 2);
+        for string in ["__name__", "a", "b", value] {
+            uvarint(&mut entry, references[string]);
+        }
+        uvarint(&mut entry, chunks.len() as u64);
+        let mut before: Option<(i64, u64)> = None;
+        for (min_ms, max_ms, place) in chunks {
+            match before {
+                None => signed(&mut entry, min_ms),
+                Some((end_ms, _)) => uvarint(&mut entry, (min_ms - end_ms).cast_unsigned()),
+            }
+            uvarint(&mut entry, (max_ms - min_ms).cast_unsigned());
+            match before {
+                None => uvarint(&mut entry, place),
+                Some((_, other)) => signed(&mut entry, place.cast_signed() - other.cast_signed()),
+            }
+            before = Some((max_ms, place));
+        }
+        series.push(u32::try_from(index.len()).unwrap());
+        uvarint(&mut index, entry.len() as u64);
+        index.extend(&entry);
+        index.extend(crc32c::crc32c(&entry).to_be_bytes());
+    }
+
+    let indices_at = index.len() as u64;
+    let mut table = 4_u32.to_be_bytes().to_vec();
+    // Not in order, as those of version 1 may be.
+    for (name, value, of) in [
+        ("b", "d", &series[1..]),
+        ("", "", &series[..]),
+        ("b", "c", &series[..1]),
+        ("__name__", "a", &series[..]),
+    ] {
+        table.push(2);
+        for string in [name, value] {
+            uvarint(&mut table, string.len() as u64);
+            table.extend(string.as_bytes());
+        }
+        uvarint(&mut table, index.len() as u64);
+        let mut postings = u32::try_from(of.len()).unwrap().to_be_bytes().to_vec();
+        postings.extend(of.iter().flat_map(|series| series.to_be_bytes()));
+        sealed(&mut index, &postings);
+    }
+    let table_at = index.len() as u64;
+    sealed(&mut index, &table);
+    let toc: Vec<u8> = [symbols_at, series_at, indices_at, 0, indices_at, table_at]
+        .iter()
+        .flat_map(|place| place.to_be_bytes())
+        .collect();
+    index.extend(&toc);
+    index.extend(crc32c::crc32c(&toc).to_be_bytes());
+    index
+}
+
+#[test]
+fn version_1_of_the_index_is_read() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let block = small_block(dir.path());
+    let memory = memory();
+    let selectors = [
+        selector(&[("__name__", Equal, "a")], always()),
+        selector(&[("b", NotEqual, "c")], always()),
+        selector(&[("b", Regex, "c|x")], Interval::new(START_MS + 1_205_000, START_MS + 1_300_000)),
+    ];
+    let read = || {
+        selectors
+            .each_ref()
+            .map(|selector| read_series(&block, &BTreeMap::new(), selector, &memory, 1).unwrap())
+    };
+    let wanted = read();
+    assert_eq!(wanted.each_ref().map(Vec::len), [2, 1, 1]);
+    let index = index_of_version_1(&fs::read(block.join("chunks/000001")).unwrap());
+    fs::write(block.join("index"), index).unwrap();
+    assert_eq!(read(), wanted);
+}

@@ -437,10 +437,37 @@ fn wrong_arguments_are_explained() {
         (&["--blocks", "/tmp", "--external-label", "a=b", "--external-label", "a=c"], "given twice"),
         (&["--blocks", "/tmp", "--budget-mib", "1"], "4.."),
         (&["--blcks", "/tmp"], "--blocks"),
+        (&["--blocks", "/tmp", "--store", "https://a"], "http://"),
+        (&["--store", "http://user:secret@a"], "user's name"),
+        (&["--config", "/nowhere"], "--config /nowhere"),
     ] {
         let (ok, text) = run(arguments);
         assert!(!ok && text.contains(part), "{arguments:?}: {text}");
     }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gateway.toml");
+    let path = config.to_str().unwrap();
+    for (text, part) in [
+        ("blocks = ", "gateway.toml"),
+        ("blcks = '/tmp'", "there is no option \"blcks\""),
+        ("config = 'x'", "there is no option"),
+        ("blocks = 1.5", "float"),
+        ("blocks = '/nowhere'", "--blocks /nowhere"),
+        ("blocks = '/tmp'\nbudget-mib = 1", "--budget-mib"),
+        ("blocks = '/tmp'\nexternal-label = ['a=b', 'a=c']", "given twice"),
+    ] {
+        fs::write(&config, text).unwrap();
+        let (ok, printed) = run(&["--config", path]);
+        assert!(!ok && printed.contains(part), "{text}: {printed}");
+    }
+    // What is given as an argument overrides the file.
+    fs::write(
+        &config,
+        "blocks = '/nowhere'\nlisten = '127.0.0.1:1'\nexternal-label = ['cluster=eu']\nsync-seconds = 5\n",
+    )
+    .unwrap();
+    let gateway = Gateway::start(dir.path(), &["--config", path]);
+    gateway.assert_stops_balanced();
 }
 
 #[test]

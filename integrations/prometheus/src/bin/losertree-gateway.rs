@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use losertree::LeakLedger;
 use losertree::observe::Publisher;
 use losertree::response::PartialResponseStrategy;
@@ -26,8 +27,11 @@ use tokio::time::{Instant, sleep, timeout};
 /// Ends with SIGTERM or SIGINT: takes no new queries, lets those that run go on for the grace time, closes all, and prints the
 /// books. Ends with 0 only if nothing is open then.
 #[derive(Parser)]
-#[command(name = "losertree-gateway", version)]
+#[command(name = "losertree-gateway", version, args_override_self = true)]
 struct Args {
+    /// A file in TOML that has options by the same names, without the dashes; what is given here overrides it, lists are added to.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The directory that has the blocks: the data directory of a Prometheus, say.
     #[arg(long, value_name = "DIR", required_unless_present = "stores")]
     blocks: Option<PathBuf>,
@@ -89,8 +93,62 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The arguments, with those of the configuration file before them.
+fn arguments() -> Result<Vec<OsString>, String> {
+    let mut given = std::env::args_os();
+    let mut all: Vec<_> = given.next().into_iter().collect();
+    let given: Vec<_> = given.collect();
+    let path = given.iter().enumerate().find_map(|(at, argument)| match argument.to_str()? {
+        "--config" => given.get(at + 1).map(PathBuf::from),
+        other => other.strip_prefix("--config=").map(PathBuf::from),
+    });
+    if let Some(path) = path {
+        all.extend(configured(&path).map_err(|problem| format!("--config {}: {problem}", path.display()))?);
+    }
+    all.extend(given);
+    Ok(all)
+}
+
+fn configured(path: &Path) -> Result<Vec<OsString>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    let mut arguments = Vec::new();
+    for (name, value) in table {
+        let command = Args::command();
+        let is_option = |option: &clap::Arg| option.get_long() == Some(&name);
+        if name == "config" || !command.get_arguments().any(is_option) {
+            return Err(format!("there is no option {name:?}"));
+        }
+        let values = match value {
+            toml::Value::Array(values) => values,
+            single => vec![single],
+        };
+        for value in values {
+            arguments.extend(match value {
+                toml::Value::String(text) => Some(format!("--{name}={text}").into()),
+                toml::Value::Integer(number) => Some(format!("--{name}={number}").into()),
+                toml::Value::Boolean(is_set) => is_set.then(|| format!("--{name}").into()),
+                other => {
+                    return Err(format!(
+                        "{name} is a {}, and neither text nor a number nor true",
+                        other.type_str()
+                    ));
+                }
+            });
+        }
+    }
+    Ok(arguments)
+}
+
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(Args::parse_from(arguments)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -120,6 +178,8 @@ fn run(args: Args) -> Result<bool, Box<dyn Error>> {
 }
 
 async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, Box<dyn Error>> {
+    // Before anybody is told that it serves: whoever stops it then wants it to end in order.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ledger = LeakLedger::sites();
     let closer = Closer::current()?;
     let mut remote_limits = RemoteLimits::default();
@@ -160,7 +220,6 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
     let server = Server::new(Arc::clone(&gateway), server_limits, render);
     let syncing = tokio::spawn(keep_synced(Arc::clone(&store), Duration::from_secs(args.sync_seconds)));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
