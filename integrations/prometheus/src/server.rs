@@ -17,7 +17,7 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use std::vec;
 
@@ -37,7 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::block::{Interval, Selector};
 use crate::gateway::{Gateway, Query, QueryError, Turn};
@@ -64,7 +64,7 @@ pub struct ServerLimits {
     pub head_time: Duration,
     /// How long the body of a request may take. Default: 15 s.
     pub body_time: Duration,
-    /// For how long a client may take nothing of its answer. Default: 30 s.
+    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is. Default: 30 s.
     pub stall_time: Duration,
     /// How long running queries have when the server is stopped. Default: 10 s.
     pub grace_time: Duration,
@@ -383,7 +383,7 @@ async fn connection(server: Arc<Server>, client: TcpStream, mut stopping: watch:
         request.extensions_mut().insert(name.clone());
         Arc::clone(&server).respond(request)
     });
-    let client = TokioIo::new(Impatient { client, limit: stall_time, stalled: None });
+    let client = TokioIo::new(Impatient { client, limit: stall_time, window: None });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -497,25 +497,35 @@ impl Stream for Frames {
     }
 }
 
-/// A connection that fails if the client takes nothing for too long.
+/// A connection that fails if the client is too slow: from when it does not take what there is for it, it has to take
+/// [`MIN_TAKEN_BYTES`] within the time limit.
 struct Impatient {
     client: TcpStream,
     limit: Duration,
-    /// Runs while there is something that it does not take.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs from when there was something that it did not take, with how much it has taken since.
+    window: Option<(Pin<Box<Sleep>>, usize)>,
 }
+
+/// How much a client has to take within the time limit, unless it waits for us.
+const MIN_TAKEN_BYTES: usize = 64 << 10;
 
 impl Impatient {
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+        match (&written, &mut self.window) {
+            (Poll::Ready(Err(_)), _) | (Poll::Ready(_), None) => return written,
+            (Poll::Ready(Ok(taken)), Some((_, all))) => *all += taken,
+            (Poll::Pending, window) => {
+                window.get_or_insert_with(|| (Box::pin(sleep(self.limit)), 0));
+            }
         }
-        let limit = self.limit;
-        let stalled =
-            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        if let Some((timer, taken)) = &mut self.window {
+            if *taken >= MIN_TAKEN_BYTES {
+                self.window = None;
+            } else if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        written
     }
 }
 
@@ -549,6 +559,8 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when all is written: the client waits for us now, and not we for it.
+        self.window = None;
         Pin::new(&mut self.client).poll_flush(cx)
     }
 

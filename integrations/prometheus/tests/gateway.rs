@@ -738,3 +738,43 @@ fn two_hundred_queries_at_once_are_answered_within_the_budget() {
     assert!(peak < 64 << 20, "{peak} bytes");
     gateway.assert_stops_balanced();
 }
+
+#[test]
+fn clients_that_hardly_read_do_not_keep_others_from_their_answers() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let arguments = ["--concurrency", "4", "--budget-mib", "16", "--stall-seconds", "2"];
+    let gateway = Gateway::start(&data, &arguments);
+    let all = || query(&[("__name__", 2, ".+")], always());
+    // More than sockets have room for.
+    let request = request(vec![all(); 64], StreamedXorChunks);
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = begin(gateway.address, "POST", "/api/v1/read", &[], &request).unwrap();
+            thread::spawn(move || {
+                let start = Instant::now();
+                // A byte now and then, until the gateway has enough of it.
+                while start.elapsed() < Duration::from_secs(8) {
+                    if !matches!(stream.read(&mut [0]), Ok(1)) {
+                        break;
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                }
+                process::receive(stream)
+            })
+        })
+        .collect();
+    // Others say nothing at all.
+    let silent: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(gateway.address).unwrap()).collect();
+    thread::sleep(Duration::from_millis(200));
+    let (status, body) = read(gateway.address, vec![all()], StreamedXorChunks).unwrap();
+    assert_eq!((status, streamed(&body, 1)[0].len() > 900), (200, true));
+    drop(silent);
+    for client in slow {
+        assert!(client.join().unwrap().is_err(), "the answer of a client that hardly reads is broken off");
+    }
+    gateway.assert_stops_balanced();
+}

@@ -71,6 +71,9 @@ struct Args {
     /// How long a request waits for its turn and for memory.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     patience_seconds: u64,
+    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    stall_seconds: u64,
     /// How often the directory is looked at.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     sync_seconds: u64,
@@ -218,6 +221,7 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
 
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
+    server_limits.stall_time = Duration::from_secs(args.stall_seconds);
     let server = Server::new(Arc::clone(&gateway), server_limits, render);
     let syncing = tokio::spawn(keep_synced(Arc::clone(&store), Duration::from_secs(args.sync_seconds)));
     let stop = async {
