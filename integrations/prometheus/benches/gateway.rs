@@ -142,5 +142,5 @@ fn make(dir: &Path) -> PathBuf {
         series.extend((0..23).map(|number| (name.clone(), format!("{labels}zz=\"{number}\","), value)));
     }
     series.truncate(107_360);
-    make_blocks(dir, &open_metrics(&series, START_MS, 120, ""))
+    make_blocks(dir, &open_metrics(&series, START_MS, 120))
 }

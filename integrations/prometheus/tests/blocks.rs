@@ -18,7 +18,7 @@ fn every_sample_is_read() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let data = make_blocks(dir.path(), &open_metrics(&scraped(1500), START_MS, 200, ""));
+    let data = make_blocks(dir.path(), &open_metrics(&scraped(1500), START_MS, 200));
     let memory = memory();
     let all = selector(&[("__name__", Regex, ".+")], always());
     for buffer in [1, 64 << 10] {
@@ -39,7 +39,7 @@ fn matchers_select_what_prometheus_selects() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let data = make_blocks(dir.path(), &open_metrics(&scraped(1500), START_MS, 10, ""));
+    let data = make_blocks(dir.path(), &open_metrics(&scraped(1500), START_MS, 10));
     let memory = memory();
     let cases: &[(&str, &[(&str, losertree_prometheus::MatchOp, &str)])] = &[
         ("{from='prometheus'}", &[("from", Equal, "prometheus")]),

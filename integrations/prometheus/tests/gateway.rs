@@ -20,7 +20,7 @@ use support::*;
 const MINUTES: i64 = 200;
 
 fn blocks(dir: &Path, series: usize) -> std::path::PathBuf {
-    make_blocks(dir, &open_metrics(&scraped(series), START_MS, MINUTES, ""))
+    make_blocks(dir, &open_metrics(&scraped(series), START_MS, MINUTES))
 }
 
 #[test]
@@ -428,7 +428,7 @@ fn wrong_arguments_are_explained() {
     let (ok, text) = run(&["--help"]);
     assert!(ok && text.contains("--blocks <DIR>"), "{text}");
     for (arguments, part) in [
-        (&[][..], "--blocks"),
+        (&["--concurrency", "2"][..], "--blocks"),
         (&["--blocks", "/nowhere"], "/nowhere"),
         (&["--blocks", "/tmp", "--listen", "0.0.0.0:0"], "--allow-remote"),
         (&["--blocks", "/tmp", "--listen", "nonsense"], "nonsense"),

@@ -9,10 +9,11 @@
     clippy::missing_panics_doc
 )]
 
+#[path = "../../src/bin/losertree-gateway/demo.rs"]
+mod demo;
 pub mod process;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,98 +47,22 @@ pub fn has_prometheus() -> bool {
     all
 }
 
-/// The series of the shipped scrapes: name, labels with a comma behind each, value.
+/// The series of the shipped scrapes, not more than so many.
 pub fn scraped(limit: usize) -> Vec<(String, String, f64)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/data");
-    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "prom"));
-    files.sort();
-    let mut all = Vec::new();
-    for path in &files {
-        let job = path.file_stem().unwrap().to_str().unwrap();
-        for line in fs::read_to_string(path).unwrap().lines() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (series, rest) = match line.rfind('}') {
-                Some(end) => line.split_at(end + 1),
-                None => line.split_once(' ').unwrap(),
-            };
-            let value = rest.split_whitespace().next().unwrap().parse().unwrap();
-            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-            let labels = labels.trim_end_matches('}').trim_end_matches(',');
-            let comma = if labels.is_empty() { "" } else { "," };
-            all.push((name.to_owned(), format!("{labels}{comma}from=\"{job}\","), value));
-        }
-    }
-    // Some of every file.
-    let step = (all.len() / limit.max(1)).max(1);
-    all.into_iter().step_by(step).take(limit).collect()
+    let series = demo::scraped(limit).unwrap().into_iter();
+    series.map(|series| (series.name, series.labels, series.value)).collect()
 }
 
-/// Numbers that look random, of a seed.
-pub fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
-
-/// Text for `promtool tsdb create-blocks-from openmetrics`: one sample a minute of each series, from the start on, with counters that are reset and gaps.
-pub fn open_metrics(
-    series: &[(String, String, f64)],
-    start_ms: i64,
-    minutes: i64,
-    extra_labels: &str,
-) -> String {
-    let mut text = String::new();
-    let mut names: Vec<_> = series.iter().collect();
-    names.sort_by_key(|(name, ..)| name.clone());
-    for (index, (name, labels, first)) in names.into_iter().enumerate() {
-        let mut state = index as u64;
-        let mut value = *first;
-        let grows = !random(&mut state).is_multiple_of(3);
-        let mut is_gone = 0;
-        for minute in 0..minutes {
-            if is_gone > 0 {
-                is_gone -= 1;
-                continue;
-            }
-            match random(&mut state) % 400 {
-                0 => is_gone = random(&mut state) % 30,
-                1 if grows => value = 0.0,
-                2..=99 => {}
-                step if grows => value += step as f64 / 4.0,
-                step => value += (step as f64 - 250.0) / 16.0,
-            }
-            let seconds = start_ms / 1000 + minute * 60;
-            writeln!(
-                text,
-                "{name}{{{}}} {value} {seconds}",
-                format!("{labels}{extra_labels}").trim_end_matches(',')
-            )
-            .unwrap();
-        }
-    }
-    text.push_str("# EOF\n");
-    text
+/// Text for promtool, of one sample a minute.
+pub fn open_metrics(series: &[(String, String, f64)], start_ms: i64, minutes: i64) -> String {
+    let series = series.iter().cloned();
+    let series: Vec<_> = series.map(|(name, labels, value)| demo::Scraped { name, labels, value }).collect();
+    demo::open_metrics(&series, start_ms, minutes)
 }
 
 /// Has promtool make blocks.
 pub fn make_blocks(dir: &Path, open_metrics: &str) -> PathBuf {
-    let text = dir.join("metrics.txt");
-    fs::write(&text, open_metrics).unwrap();
-    let data = dir.join("data");
-    let output = Command::new("promtool")
-        .args(["tsdb", "create-blocks-from", "openmetrics"])
-        .arg(&text)
-        .arg(&data)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    fs::create_dir_all(data.join("wal")).unwrap();
-    data
+    demo::make_blocks(dir, open_metrics).unwrap()
 }
 
 /// What promtool says is in blocks. `None` are all labels; it takes one selector.

@@ -1,5 +1,7 @@
 //! Serves blocks of Prometheus by remote read.
 
+mod demo;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
@@ -7,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser};
 use losertree::LeakLedger;
@@ -23,6 +25,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Serves blocks of Prometheus by remote read.
+///
+/// Without arguments, it has promtool make blocks of the scrapes that the repository ships, and serves them until it is stopped.
 ///
 /// Ends with SIGTERM or SIGINT: takes no new queries, lets those that run go on for the grace time, closes all, and prints the
 /// books. Ends with 0 only if nothing is open then.
@@ -151,7 +155,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(Args::parse_from(arguments)) {
+    let ended = if arguments.len() > 1 { run(Args::parse_from(arguments)) } else { demonstrate() };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -159,6 +164,30 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes blocks, and serves them.
+fn demonstrate() -> Result<bool, Box<dyn Error>> {
+    const SERIES: usize = 5_000;
+    const MINUTES: i64 = 360;
+    let dir = std::env::temp_dir().join(format!("losertree-gateway-{}", std::process::id()));
+    std::fs::create_dir(&dir)?;
+    eprintln!("making blocks in {} (for others, say --blocks DIR)", dir.display());
+    let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let served = demo::scraped(SERIES)
+        .map_err(Into::into)
+        .and_then(|series| {
+            demo::make_blocks(&dir, &demo::open_metrics(&series, now_ms - MINUTES * 60_000, MINUTES))
+        })
+        .and_then(|data| {
+            eprintln!("try, with a Prometheus that has in its configuration:\n");
+            eprintln!("  remote_read:\n  - url: http://127.0.0.1:9095/api/v1/read\n    read_recent: true\n");
+            eprintln!("  count by (from) ({{from!=\"\"}})");
+            eprintln!("  sum by (from) (rate(process_cpu_seconds_total[10m]))\n");
+            run(Args::parse_from([OsString::from("losertree-gateway"), "--blocks".into(), data.into()]))
+        });
+    std::fs::remove_dir_all(&dir)?;
+    served
 }
 
 /// Whether all is closed in the end.
