@@ -1,0 +1,430 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::{Stream, ready};
+use losertree::error::{Cause, CloseError, SourceError};
+use losertree::resource::{BytePool, PoolConfigError, PoolError, Reservation};
+use losertree::response::{PartialResponseStrategy, ProxyQuery, ResponseSetOptions};
+use losertree::stream::{CloseOnDrop, Closer};
+use losertree::{BoxSource, LeakLedger, Response, Series};
+use tokio::time::Instant;
+
+use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
+use crate::overlap::{Merging, OverlapError, resolve};
+use crate::remote::{RemoteError, RemoteStore};
+use crate::{BlockStore, SamplesError};
+
+/// What a store answers.
+type Answer = BoxSource<'static, Response, StoreError>;
+
+/// What a gateway may take, and for how long.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How many bytes all queries may hold together, headers of blocks not included. Default: 64 MiB.
+    pub budget_bytes: usize,
+    /// How many queries are answered at once; others wait. Default: 32.
+    pub concurrent_queries: usize,
+    /// How many series an answer may have. Default: 10 million.
+    pub series: u64,
+    /// How many bytes of chunks an answer may have. Default: 16 GiB.
+    pub chunk_bytes: u64,
+    /// How long a query may take from its first to its last byte. Default: 5 minutes.
+    pub query_time: Duration,
+    /// Labels by which replicas differ, and which are taken off. Default: none.
+    pub replica_labels: Vec<String>,
+    /// What becomes of a query when a store fails. Default: it fails, since remote read carries no warnings.
+    pub partial_response: PartialResponseStrategy,
+    /// How long a query waits for memory, or for its turn. Default: 120 s.
+    pub patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            budget_bytes: 64 << 20,
+            concurrent_queries: 32,
+            series: 10_000_000,
+            chunk_bytes: 16 << 30,
+            query_time: Duration::from_secs(300),
+            replica_labels: Vec::new(),
+            partial_response: PartialResponseStrategy::Abort,
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// The least that a gateway works with.
+pub const MIN_BUDGET_BYTES: usize = 4 << 20;
+
+/// Why a store has failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A block.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// Another server.
+    #[error("{address}: {problem}")]
+    Remote {
+        /// Its address.
+        address: Arc<str>,
+        /// What is wrong.
+        problem: RemoteError,
+    },
+}
+
+impl StoreError {
+    const fn pool_error(&self) -> Option<&PoolError> {
+        match self {
+            Self::Block(BlockError { problem: Problem::Pool(error), .. })
+            | Self::Remote { problem: RemoteError::Pool(error), .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a query has no whole answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// A store has failed: a block, or another server.
+    #[error("{}", .0.report())]
+    Store(SourceError<StoreError>),
+    /// A block cannot be entered.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// Chunks of a series overlap and cannot be merged.
+    #[error("series {labels}: {problem}")]
+    Overlap {
+        /// The series.
+        labels: String,
+        /// Why.
+        problem: OverlapError,
+    },
+    /// The answer cannot be given as samples.
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
+    /// There was no memory in time.
+    #[error("too many queries are waiting for memory: {0}")]
+    Memory(#[from] PoolError),
+    /// Too many other queries were answered.
+    #[error("the limit of {limit} concurrent queries was reached for {patience:?}")]
+    Busy {
+        /// How many may be answered at once.
+        limit: usize,
+        /// For how long it has waited.
+        patience: Duration,
+    },
+    /// The answer has too many series or bytes.
+    #[error("the answer has more than {limit} {what}, which is the limit")]
+    TooLarge {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// It took too long.
+    #[error("the query took longer than {limit:?}, which is the limit")]
+    TooLong {
+        /// How long it may take.
+        limit: Duration,
+    },
+}
+
+impl QueryError {
+    /// Whether the block, the memory or the time failed it, and not the query itself.
+    fn pool_error(&self) -> Option<&PoolError> {
+        match self {
+            Self::Memory(error) | Self::Block(BlockError { problem: Problem::Pool(error), .. }) => {
+                Some(error)
+            }
+            Self::Store(error) => match error.cause() {
+                Cause::Source(error) => error.pool_error(),
+                Cause::Pool(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Returns the status of HTTP for it: 413 if the answer is too large, 503 if it may be given later, else 500.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match (self, self.pool_error()) {
+            (Self::TooLarge { .. } | Self::Samples(SamplesError::Budget(_) | SamplesError::TooLong), _)
+            | (_, Some(PoolError::TooLarge { .. })) => 413,
+            (Self::Busy { .. }, _) | (_, Some(_)) => 503,
+            (Self::TooLong { .. }, _) => 504,
+            _ => 500,
+        }
+    }
+}
+
+/// Answers queries from blocks, within a budget, and closes them all.
+///
+/// # Memory
+///
+/// Three quarters of the budget are buffers for chunks and parts of indexes, one is what queries hold besides. A query reserves what
+/// buffers it can need before it takes the first, and waits until others have given theirs back. So none that was begun
+/// waits for buffers of one that waits too.
+#[derive(Debug)]
+pub struct Gateway {
+    store: Arc<BlockStore>,
+    remotes: Vec<RemoteStore>,
+    memory: Memory,
+    /// In which queries reserve buffers before they take them.
+    admission: BytePool,
+    turns: Arc<tokio::sync::Semaphore>,
+    ledger: LeakLedger,
+    closer: Closer,
+    limits: Limits,
+    queries: AtomicU64,
+}
+
+/// The longest buffer, which is that of the longest chunk, in parts of the budget.
+const LARGEST_PART: usize = 4;
+/// How many buffers of a block a query can have at once: the index, the batch that is read, two that wait in the response set, the one
+/// that is taken apart, and the one whose last series is held back.
+const BUFFERS: usize = 6;
+const BUFFER_BYTES: std::ops::RangeInclusive<usize> = (4 << 10)..=(64 << 10);
+/// How many batches of each block are read ahead.
+const READ_AHEAD: usize = 1;
+
+impl Gateway {
+    /// Creates a gateway for a store. What is dropped unclosed is closed by `closer`.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolConfigError`] if the budget is less than [`MIN_BUDGET_BYTES`].
+    pub fn new(
+        store: Arc<BlockStore>,
+        limits: Limits,
+        ledger: &LeakLedger,
+        closer: &Closer,
+    ) -> Result<Self, PoolConfigError> {
+        let budget = limits.budget_bytes;
+        if budget < MIN_BUDGET_BYTES {
+            return Err(PoolConfigError::Budget { budget, largest: MIN_BUDGET_BYTES });
+        }
+        let buffers = budget / 4 * 3;
+        let largest = (buffers / LARGEST_PART + 1).next_power_of_two() / 2;
+        let pool = |budget| {
+            BytePool::builder()
+                .largest_bytes(largest)
+                .budget_bytes(budget)
+                .long_held_after(limits.query_time * 2)
+        };
+        let memory = Memory {
+            buffers: pool(buffers).ledger(ledger).build()?,
+            lists: pool((budget - buffers).max(largest)).ledger(ledger).build()?,
+            patience: limits.patience,
+        };
+        Ok(Self {
+            store,
+            remotes: Vec::new(),
+            memory,
+            admission: pool(buffers).build()?,
+            turns: Arc::new(tokio::sync::Semaphore::new(limits.concurrent_queries)),
+            ledger: ledger.clone(),
+            closer: closer.clone(),
+            limits,
+            queries: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks other servers, too, in this order and after the blocks.
+    #[must_use]
+    pub fn with_remotes(mut self, remotes: Vec<RemoteStore>) -> Self {
+        self.remotes = remotes;
+        self
+    }
+
+    /// Returns the blocks.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<BlockStore> {
+        &self.store
+    }
+
+    /// Returns the memory that queries take.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Returns the pool in which queries reserve buffers before they take them.
+    #[must_use]
+    pub const fn admission(&self) -> &BytePool {
+        &self.admission
+    }
+
+    /// Returns the limits.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Returns the ledger.
+    #[must_use]
+    pub const fn ledger(&self) -> &LeakLedger {
+        &self.ledger
+    }
+
+    /// Waits for a turn: one for each request, in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Busy`] if it has no turn in time.
+    pub async fn turn(&self) -> Result<Turn, QueryError> {
+        let Limits { patience, concurrent_queries: limit, .. } = self.limits;
+        match tokio::time::timeout(patience, Arc::clone(&self.turns).acquire_owned()).await {
+            // The semaphore is never closed.
+            Ok(Ok(permit)) => Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time }),
+            _ => Err(QueryError::Busy { limit, patience }),
+        }
+    }
+
+    /// Asks all blocks that can have something for a query. The reader is what the ledger and those who wait for a block call it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Memory`] if there is not enough in time.
+    pub async fn query(
+        &self,
+        reader: &str,
+        selector: &Selector,
+        deadline: Instant,
+    ) -> Result<Query, QueryError> {
+        let number = self.queries.fetch_add(1, Ordering::Relaxed);
+        let reader: Arc<str> = format!("query {number} of {reader}").into();
+        let entered = self.store.enter(&reader, selector)?;
+        let budget = self.admission.budget_bytes();
+        let share = budget / self.limits.concurrent_queries.clamp(1, 64) / (entered.len().max(1) * BUFFERS);
+        let buffer = share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
+        // Buffers are of powers of two.
+        let each = buffer.next_power_of_two();
+        let need = (entered.len() * ((BUFFERS - 1) * each + each.max(WINDOW_BYTES))).min(budget);
+        let mut admitted = self.admission.reservation();
+        admitted.grow_timeout(need, self.limits.patience).await?;
+        let options = ResponseSetOptions::new()
+            .buffer_frames(READ_AHEAD)
+            .without_replica_labels(self.limits.replica_labels.iter().cloned())
+            .sort_buffer_bytes(self.memory.lists.budget_bytes())
+            .pool(&self.memory.lists);
+        let blocks = entered
+            .into_iter()
+            .map(|(block, guard)| block.store(guard, selector.clone(), &self.memory, buffer));
+        let asked = self.remotes.iter().filter(|remote| remote.can_match(selector));
+        let remotes = asked.map(|remote| remote.store(selector, &self.memory, &options));
+        let stores: Vec<_> = blocks.chain(remotes).collect();
+        let query = ProxyQuery::builder()
+            .name("remote read")
+            .stores(stores)
+            .response_sets(options)
+            .partial_response(self.limits.partial_response)
+            .ledger(&self.ledger)
+            .build();
+        let query = CloseOnDrop::new(query, &self.closer)
+            .on_error(|error| eprintln!("error: a query was not closed in order: {error}"));
+        let Limits { series, chunk_bytes, query_time, .. } = self.limits;
+        Ok(Query {
+            merged: query,
+            deadline: Box::pin(tokio::time::sleep_until(deadline)),
+            limits: (series, chunk_bytes, query_time),
+            merging: if self.limits.replica_labels.is_empty() { Merging::All } else { Merging::Replicas },
+            series: 0,
+            chunk_bytes: 0,
+            _admitted: admitted,
+        })
+    }
+}
+
+/// The turn of a request.
+#[derive(Debug)]
+pub struct Turn {
+    _permit: tokio::sync::OwnedSemaphorePermit,
+    /// When it has to be done.
+    pub deadline: Instant,
+}
+
+/// The answer to a query: series in order, each once, with chunks that do not overlap.
+///
+/// # Closing
+///
+/// The end means that all blocks are closed. Dropped before, it is closed in the background.
+pub struct Query {
+    merged: CloseOnDrop<ProxyQuery<Answer>>,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    /// Of series, of bytes of chunks, of time.
+    limits: (u64, u64, Duration),
+    merging: Merging,
+    series: u64,
+    chunk_bytes: u64,
+    /// The last one, so that nothing is taken by others that is still held.
+    _admitted: Reservation,
+}
+
+impl Query {
+    /// Closes all blocks, and waits until they are.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong in closing.
+    pub async fn close(&mut self) -> Result<(), CloseError<StoreError>> {
+        self.merged.close().await
+    }
+
+    fn check(&mut self, series: &Series) -> Result<(), QueryError> {
+        self.series += 1;
+        self.chunk_bytes += series.chunks.iter().map(|chunk| chunk.data.len() as u64).sum::<u64>();
+        let (limit, bytes, _) = self.limits;
+        if self.series > limit {
+            return Err(QueryError::TooLarge { what: "series", limit });
+        }
+        if self.chunk_bytes > bytes {
+            return Err(QueryError::TooLarge { what: "bytes of chunks", limit: bytes });
+        }
+        Ok(())
+    }
+}
+
+impl Stream for Query {
+    type Item = Result<Series, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            let (_, _, limit) = self.limits;
+            return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
+        }
+        loop {
+            match ready!(Pin::new(&mut self.merged).poll_next(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
+                Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
+                    let resolved = resolve(chunks, self.merging)
+                        .map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem });
+                    let checked = resolved.and_then(|chunks| {
+                        let series = Series::new(labels, chunks);
+                        self.check(&series).map(|()| series)
+                    });
+                    return Poll::Ready(Some(checked));
+                }
+                // There is no place for it in remote read.
+                Some(Ok(Response::Warning(warning))) => {
+                    metrics::counter!("losertree_gateway_warnings_total").increment(1);
+                    eprintln!("warning: an answer is partial: {warning}");
+                }
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Query").field("series", &self.series).finish_non_exhaustive()
+    }
+}

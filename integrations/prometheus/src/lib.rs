@@ -1,0 +1,31 @@
+//! A store gateway for blocks of Prometheus: reads them, merges what they have, and serves it by remote read.
+//!
+//! | module | |
+//! |---|---|
+//! | [`block`] | the format of blocks, and reading one of them for a query |
+//! | [`remote`] | remote read: its messages |
+//! | [`server`] | serving it by HTTP |
+//!
+//! [`BlockStore`] is the blocks of a directory, as they come and go; [`Gateway`] answers queries from them.
+//!
+//! What it lends, opens and merges it does with [`losertree`]: buffers of a [`BytePool`](losertree::resource::BytePool), a
+//! [`ReaderGate`](losertree::resource::ReaderGate) for each block, and a [`ProxyQuery`](losertree::response::ProxyQuery) for each query.
+
+// Numbers of files are checked before they are cut: `cursor`, `index`, `reader`.
+#![allow(clippy::cast_possible_truncation)]
+
+pub mod block;
+mod block_store;
+mod gateway;
+mod go_regex;
+mod matcher;
+mod overlap;
+pub mod remote;
+pub mod server;
+
+pub use block_store::{BlockStore, Held, SyncReport};
+pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreError, Turn};
+pub use go_regex::{MAX_PATTERN_BYTES, PatternError};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use overlap::OverlapError;
+pub use remote::{RemoteStore, SamplesError};

@@ -1,0 +1,780 @@
+//! The program, asked as a client asks it, and by a real Prometheus.
+
+#![allow(clippy::unwrap_used, clippy::format_push_string)]
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use losertree_prometheus::block::Interval;
+use losertree_prometheus::remote::proto::ResponseType::{Samples, StreamedXorChunks};
+use support::process::{
+    Gateway, Prometheus, begin, copy_dir, escape, get, query, read, request, sampled, send, streamed,
+};
+use support::*;
+
+const MINUTES: i64 = 200;
+
+fn blocks(dir: &Path, series: usize) -> std::path::PathBuf {
+    make_blocks(dir, &open_metrics(&scraped(series), START_MS, MINUTES))
+}
+
+#[test]
+fn both_types_of_answers_have_every_sample() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let gateway = Gateway::start(&data, &[]);
+    let some = Interval::new(START_MS + 7 * MINUTE_MS, START_MS + 150 * MINUTE_MS + 1);
+    let queries = || {
+        vec![
+            query(&[("__name__", 2, ".+")], always()),
+            query(&[("from", 0, "prometheus"), ("le", 1, "")], some),
+            query(&[("nothing", 0, "x")], always()),
+            query(&[("__name__", 2, "go_.*")], Interval::new(5, 4)),
+        ]
+    };
+    let wanted = [
+        dump(&data, "{__name__=~'.+'}", always()),
+        dump(&data, "{from='prometheus',le!=''}", some),
+        Answer::new(),
+        Answer::new(),
+    ];
+    assert!(wanted[0].len() > 900 && wanted[1].len() > 10);
+    let (status, body) = read(gateway.address, queries(), StreamedXorChunks).unwrap();
+    // Whole chunks, though the range may begin or end in them.
+    let ranges = [always(), some, always(), always()];
+    let clipped: Vec<_> =
+        streamed(&body, 4).into_iter().zip(ranges).map(|(answer, range)| clip(answer, range)).collect();
+    assert_eq!((status, clipped), (200, wanted.to_vec()));
+    let (status, body) = read(gateway.address, queries(), Samples).unwrap();
+    assert_eq!((status, sampled(&body)), (200, wanted.to_vec()));
+    assert_eq!(get(gateway.address, "/-/healthy").unwrap().0, 200);
+    assert_eq!(get(gateway.address, "/-/ready").unwrap().0, 200);
+    let metrics = String::from_utf8(get(gateway.address, "/metrics").unwrap().1).unwrap();
+    assert!(metrics.contains("losertree_gateway_requests_total{code=\"200\"} 2"), "{metrics}");
+    assert!(metrics.contains("losertree_gateway_blocks "), "{metrics}");
+    gateway.assert_stops_balanced();
+}
+
+/// Instant queries, and range queries over all that there is.
+const PROMQL: &[&str] = &[
+    "up",
+    "count({__name__=~'.+'})",
+    "count by (from) ({__name__=~'.+'})",
+    "count by (__name__) ({from='prometheus'})",
+    "sum(go_goroutines)",
+    "sum by (from) (go_goroutines)",
+    "avg without (instance) (go_memstats_alloc_bytes)",
+    "max by (from) (process_resident_memory_bytes)",
+    "min(go_threads)",
+    "rate(process_cpu_seconds_total[10m])",
+    "irate(process_cpu_seconds_total[10m])",
+    "increase(process_cpu_seconds_total[1h])",
+    "sum by (from) (rate(prometheus_http_requests_total[15m]))",
+    "sum(rate(node_cpu_seconds_total[10m]))",
+    "topk(5, rate(node_cpu_seconds_total[10m]))",
+    "bottomk(3, {__name__=~'go_memstats_.*'})",
+    "topk by (from) (2, {__name__=~'go_.*'})",
+    "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[30m])))",
+    "histogram_quantile(0.5, rate({__name__=~'prometheus_http_request_duration_seconds_bucket'}[20m]))",
+    "histogram_quantile(0.99, sum by (le, handler) (rate(prometheus_http_response_size_bytes_bucket[30m])))",
+    "absent(nothing)",
+    "absent(go_goroutines)",
+    "absent_over_time(go_goroutines[10m])",
+    "go_goroutines offset 30m",
+    "go_goroutines offset -10m",
+    "rate(process_cpu_seconds_total[10m] offset 1h)",
+    "go_goroutines @ 1700010000",
+    "max_over_time(go_goroutines[30m])",
+    "min_over_time(go_goroutines[1h])",
+    "avg_over_time(go_goroutines[45m])",
+    "sum_over_time(go_goroutines[20m])",
+    "count_over_time({from='redis-exporter'}[30m])",
+    "stddev_over_time(go_goroutines[30m])",
+    "quantile_over_time(0.9, go_goroutines[30m])",
+    "last_over_time(go_goroutines[1h])",
+    "changes(go_goroutines[1h])",
+    "resets(process_cpu_seconds_total[2h])",
+    "deriv(go_goroutines[30m])",
+    "predict_linear(go_goroutines[30m], 600)",
+    "delta(go_goroutines[30m])",
+    "holt_winters(go_goroutines[30m], 0.5, 0.5)",
+    "max_over_time(rate(process_cpu_seconds_total[5m])[30m:1m])",
+    "avg_over_time(sum(go_goroutines)[1h:5m])",
+    "sum_over_time(count({from=~'.*exporter'})[20m:2m])",
+    "{from=~'redis.*', __name__=~'redis_(connected|blocked)_clients'}",
+    "{from!~'redis.*|node.*|postgres.*', __name__!~'go_.*', from!=''}",
+    "{le=~'0\\\\.\\\\d+', from='prometheus'}",
+    "{quantile='', from='prometheus', __name__=~'go_gc.*'}",
+    "{__name__=~'(?i)GO_.*', from=~'a.+'}",
+    "{__name__=~'process_(cpu_seconds_total|open_fds)'}",
+    "label_replace(go_goroutines, 'x', '$1', 'from', '(.*)-exporter')",
+    "count_values('v', go_threads)",
+    "go_memstats_alloc_bytes / go_memstats_sys_bytes",
+    "go_memstats_alloc_bytes > 1e6 and go_goroutines > 5",
+    "go_goroutines or up",
+    "go_goroutines unless on (from) redis_up",
+    "rate(process_cpu_seconds_total[10m]) * on (from) group_left go_goroutines",
+    "quantile(0.5, go_goroutines)",
+    "stdvar(go_goroutines)",
+    "timestamp(go_goroutines)",
+    "sort_desc(go_goroutines)",
+    "vector(1) + scalar(sum(go_goroutines))",
+];
+
+/// The answer to a query in an order of its own.
+fn promql(prometheus: &Prometheus, path: &str) -> (String, Vec<String>) {
+    let data = prometheus.api(path);
+    let mut result: Vec<String> =
+        data["result"].as_array().unwrap().iter().map(ToString::to_string).collect();
+    result.sort();
+    (data["resultType"].to_string(), result)
+}
+
+#[test]
+fn promql_through_the_gateway_gives_the_same_answers() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 2000);
+    // Some is deleted, so that there are tombstones: whole series, and a part of others.
+    let first = Prometheus::start(&copy_dir(&data, &dir.path().join("one")), None);
+    first.delete("{__name__=~'go_memstats_m.*'}", Interval::new(START_MS, START_MS + 500 * MINUTE_MS));
+    first.delete("{from='prometheus'}", Interval::new(START_MS + 20 * MINUTE_MS, START_MS + 50 * MINUTE_MS));
+    first
+        .delete("{from='prometheus'}", Interval::new(START_MS + 130 * MINUTE_MS, START_MS + 131 * MINUTE_MS));
+    // As Prometheus has it on its disk.
+    let served = copy_dir(&dir.path().join("one"), &dir.path().join("served"));
+    let gateway = Gateway::start(&served, &[]);
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    let second = Prometheus::start(&dir.path().join("empty"), Some(gateway.address));
+    let end = START_MS + MINUTES * MINUTE_MS;
+    let mut answered = 0;
+    let mut different = Vec::new();
+    for text in PROMQL {
+        let instant = format!("/api/v1/query?query={}&time={}", escape(text), (end - 30 * MINUTE_MS) / 1000);
+        let (start, end) = (START_MS / 1000 + 601, end / 1000);
+        let range = format!("/api/v1/query_range?query={}&start={start}&end={end}&step=157", escape(text));
+        for path in [instant, range] {
+            let wanted = promql(&first, &path);
+            answered += usize::from(!wanted.1.is_empty());
+            let answer = promql(&second, &path);
+            if answer != wanted {
+                different.push(format!(
+                    "{text}: {} of {} results\n{answer:?}\n{wanted:?}",
+                    answer.1.len(),
+                    wanted.1.len()
+                ));
+            }
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+    assert!(answered > PROMQL.len(), "most queries have an answer: {answered}");
+
+    // What Prometheus streams by remote read, decoded, is what we do.
+    let some = Interval::new(START_MS + 3 * MINUTE_MS, START_MS + 140 * MINUTE_MS);
+    for (matchers, range) in [
+        (&[("__name__", 2, ".+")][..], Interval::new(0, START_MS * 2)),
+        (&[("from", 0, "prometheus")], some),
+        (&[("from", 3, "p.*"), ("quantile", 0, "")], some),
+    ] {
+        let (_, theirs) = read(first.address, vec![query(matchers, range)], StreamedXorChunks).unwrap();
+        let (_, ours) = read(gateway.address, vec![query(matchers, range)], StreamedXorChunks).unwrap();
+        // Chunks that Prometheus encodes anew, because of a tombstone, end with the range; others do not.
+        let answer = |body: &[u8]| clip(streamed(body, 1).remove(0), range);
+        let (theirs, ours) = (answer(&theirs), answer(&ours));
+        assert!(theirs.len() > 10);
+        assert!(ours.keys().eq(theirs.keys()));
+        for (labels, theirs) in &theirs {
+            assert_eq!(ours[labels], *theirs, "{labels}");
+        }
+    }
+    drop(second);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn blocks_come_and_go_while_they_are_read() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 300);
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let served = dir.path().join("served");
+    fs::create_dir(&served).unwrap();
+    let dirs = block_dirs(&data);
+    assert!(dirs.len() >= 2);
+    // Each block alone is a part of the answer.
+    let parts: Vec<Answer> = dirs
+        .iter()
+        .map(|block| {
+            let mut part = Answer::new();
+            let all = selector(&[("__name__", losertree_prometheus::MatchOp::Regex, ".+")], always());
+            add(
+                &mut part,
+                &read_series(block, &std::collections::BTreeMap::new(), &all, &memory(), 64 << 10).unwrap(),
+            );
+            part
+        })
+        .collect();
+    let gateway = Gateway::start(&served, &["--sync-seconds", "1", "--budget-mib", "8"]);
+    let address = gateway.address;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let answers = thread::scope(|scope| {
+        let ask = |kind| {
+            let mut sizes = std::collections::BTreeSet::new();
+            let mut count = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let (status, body) =
+                    read(address, vec![query(&[("__name__", 2, ".+")], always())], kind).unwrap();
+                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+                let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
+                // All of some blocks, whatever becomes of them.
+                let blocks: Vec<usize> = (0..parts.len())
+                    .filter(|block| {
+                        parts[*block].iter().all(|(labels, samples)| {
+                            answer.get(labels).is_some_and(|all| {
+                                samples.iter().all(|sample| all.binary_search(sample).is_ok())
+                            })
+                        })
+                    })
+                    .collect();
+                let samples: usize =
+                    blocks.iter().flat_map(|block| parts[*block].values()).map(Vec::len).sum();
+                assert_eq!(answer.values().map(Vec::len).sum::<usize>(), samples, "nothing but whole blocks");
+                sizes.insert(blocks.len());
+                count += 1;
+            }
+            (sizes, count)
+        };
+        let clients: Vec<_> = (0..8)
+            .map(|number| scope.spawn(move || ask(if number % 2 == 0 { Samples } else { StreamedXorChunks })))
+            .collect();
+        let deadline = Instant::now() + Duration::from_secs(9);
+        while Instant::now() < deadline {
+            for block in &dirs {
+                let name = block.file_name().unwrap();
+                let (hidden, shown) = (served.join("hidden"), served.join(name));
+                copy_dir(block, &hidden);
+                fs::rename(&hidden, &shown).unwrap();
+                thread::sleep(Duration::from_millis(700));
+            }
+            for block in &dirs {
+                fs::remove_dir_all(served.join(block.file_name().unwrap())).unwrap();
+                thread::sleep(Duration::from_millis(700));
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    let sizes: std::collections::BTreeSet<_> =
+        answers.iter().flat_map(|(sizes, _)| sizes.iter().copied()).collect();
+    let count: usize = answers.iter().map(|(_, count)| count).sum();
+    assert!(sizes.len() > 1 && count >= 50, "{sizes:?} in {count} queries");
+    // In the end all of them: they are found again.
+    for block in &dirs {
+        copy_dir(block, &served.join(block.file_name().unwrap()));
+    }
+    let start = Instant::now();
+    loop {
+        let (_, body) =
+            read(address, vec![query(&[("__name__", 2, ".+")], always())], StreamedXorChunks).unwrap();
+        if streamed(&body, 1) == [wanted.clone()] {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "all blocks are found");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let metrics = String::from_utf8(get(address, "/metrics").unwrap().1).unwrap();
+    assert!(metrics.contains("losertree_gateway_blocks_held 0"), "{metrics}");
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn clients_that_go_away_leave_nothing_open() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 2000);
+    let gateway = Gateway::start(&data, &["--budget-mib", "32", "--concurrency", "4"]);
+    let all = || vec![query(&[("__name__", 2, ".+")], always())];
+    for number in 0..40 {
+        let kind = if number % 2 == 0 { Samples } else { StreamedXorChunks };
+        let mut stream = begin(gateway.address, "POST", "/api/v1/read", &[], &request(all(), kind)).unwrap();
+        let mut some = vec![0; number * 100];
+        stream.read_exact(&mut some).unwrap();
+    }
+    // They have made room.
+    let (status, body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+    assert_eq!((status, streamed(&body, 1)[0].len() > 1900), (200, true));
+    // One that runs while the gateway is stopped has its answer to the end, for it is read in time.
+    let stream =
+        begin(gateway.address, "POST", "/api/v1/read", &[], &request(all(), StreamedXorChunks)).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let reading = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        process::receive(stream)
+    });
+    gateway.assert_stops_balanced();
+    let (status, whole) = reading.join().unwrap().unwrap();
+    assert_eq!((status, whole.len()), (200, body.len()));
+}
+
+#[test]
+fn what_is_wrong_is_refused_and_costs_nobody_else_anything() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 200);
+    let gateway = Gateway::start(&data, &["--max-series", "150"]);
+    let post = |body: &[u8]| {
+        let (status, body) = send(gateway.address, "POST", "/api/v1/read", &[], body).unwrap();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    let refused = |(status, text): (u16, String), wanted: u16, part: &str| {
+        assert_eq!(status, wanted, "{text}");
+        assert!(text.contains(part), "{text}");
+    };
+    refused(post(b"hello"), 400, "snappy");
+    refused(post(&[]), 400, "snappy");
+    // A length of 4 GiB, and nothing behind.
+    refused(post(&[0xff, 0xff, 0xff, 0xff, 0x0f]), 413, "limit");
+    refused(post(&vec![0; 2 << 20]), 413, "limit");
+    refused(post(&snap::raw::Encoder::new().compress_vec(b"\xff\xff").unwrap()), 400, "ReadRequest");
+    let one = |matchers: &[_]| request(vec![query(matchers, always())], StreamedXorChunks);
+    refused(post(&one(&[("a", 2, "(")])), 400, "\"a\"");
+    refused(post(&one(&[("a", 2, "((a{1000}){1000}){1000}")])), 400, "\"a\"");
+    refused(post(&one(&[("a", 9, "")])), 400, "type 9");
+    refused(post(&one(&vec![("a", 0, "b"); 200])), 400, "matchers");
+    refused(post(&request(vec![query(&[], always()); 65], Samples)), 400, "queries");
+    refused(post(&one(&[("__name__", 2, &"a".repeat(70_000))])), 400, "limit");
+    // The limit is met after the first byte: the answer is broken off, and does not look whole.
+    let all = vec![query(&[("__name__", 2, ".+")], always())];
+    assert!(
+        read(gateway.address, all.clone(), StreamedXorChunks).is_ok_and(|(status, _)| status == 413)
+            || read(gateway.address, all.clone(), StreamedXorChunks).is_err()
+    );
+    refused(
+        read(gateway.address, all, Samples)
+            .map(|(status, body)| (status, String::from_utf8_lossy(&body).into_owned()))
+            .unwrap(),
+        413,
+        "150 series",
+    );
+    assert_eq!(send(gateway.address, "GET", "/api/v1/read", &[], b"").unwrap().0, 405);
+    assert_eq!(get(gateway.address, "/../../etc/passwd").unwrap().0, 404);
+    let (status, body) =
+        read(gateway.address, vec![query(&[("from", 0, "prometheus")], always())], Samples).unwrap();
+    assert_eq!((status, sampled(&body)[0].is_empty()), (200, false));
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn a_block_that_is_damaged_fails_queries_that_read_it_and_no_others() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let dirs = block_dirs(&data);
+    // A byte of a chunk in the middle.
+    let segment = dirs[0].join("chunks/000001");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&segment, bytes).unwrap();
+    let gateway = Gateway::start(&data, &[]);
+    let all = |range| vec![query(&[("__name__", 2, ".+")], range)];
+    // Samples are whole or an error with file and byte; what was streamed does not end in order.
+    let (status, body) = read(gateway.address, all(always()), Samples).unwrap();
+    let text = String::from_utf8(body).unwrap();
+    assert!(status == 500 && text.contains("000001: byte ") && text.contains("checksum"), "{status}: {text}");
+    assert!(read(gateway.address, all(always()), StreamedXorChunks).is_err());
+    let later = Interval::new(START_MS + 121 * MINUTE_MS, START_MS + 1000 * MINUTE_MS);
+    let (status, body) = read(gateway.address, all(later), StreamedXorChunks).unwrap();
+    assert_eq!((status, streamed(&body, 1)[0].len() > 900), (200, true));
+    gateway.assert_stops_balanced();
+    // One that cannot be opened at all is left out, with a word.
+    fs::write(dirs[0].join("index"), b"nothing").unwrap();
+    let gateway = Gateway::start(&data, &[]);
+    let (status, _) = read(gateway.address, all(always()), Samples).unwrap();
+    assert_eq!(status, 200);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_losertree-gateway"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (ok, text) = run(&["--help"]);
+    assert!(ok && text.contains("--blocks <DIR>"), "{text}");
+    for (arguments, part) in [
+        (&["--concurrency", "2"][..], "--blocks"),
+        (&["--blocks", "/nowhere"], "/nowhere"),
+        (&["--blocks", "/tmp", "--listen", "0.0.0.0:0"], "--allow-remote"),
+        (&["--blocks", "/tmp", "--listen", "nonsense"], "nonsense"),
+        (&["--blocks", "/tmp", "--external-label", "a"], "NAME=VALUE"),
+        (&["--blocks", "/tmp", "--external-label", "1a=b"], "no name of a label"),
+        (&["--blocks", "/tmp", "--external-label", "a=b", "--external-label", "a=c"], "given twice"),
+        (&["--blocks", "/tmp", "--budget-mib", "1"], "4.."),
+        (&["--blcks", "/tmp"], "--blocks"),
+        (&["--blocks", "/tmp", "--store", "https://a"], "http://"),
+        (&["--store", "http://user:secret@a"], "user's name"),
+        (&["--config", "/nowhere"], "--config /nowhere"),
+    ] {
+        let (ok, text) = run(arguments);
+        assert!(!ok && text.contains(part), "{arguments:?}: {text}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gateway.toml");
+    let path = config.to_str().unwrap();
+    for (text, part) in [
+        ("blocks = ", "gateway.toml"),
+        ("blcks = '/tmp'", "there is no option \"blcks\""),
+        ("config = 'x'", "there is no option"),
+        ("blocks = 1.5", "float"),
+        ("blocks = '/nowhere'", "--blocks /nowhere"),
+        ("blocks = '/tmp'\nbudget-mib = 1", "--budget-mib"),
+        ("blocks = '/tmp'\nexternal-label = ['a=b', 'a=c']", "given twice"),
+    ] {
+        fs::write(&config, text).unwrap();
+        let (ok, printed) = run(&["--config", path]);
+        assert!(!ok && printed.contains(part), "{text}: {printed}");
+    }
+    // What is given as an argument overrides the file.
+    fs::write(
+        &config,
+        "blocks = '/nowhere'\nlisten = '127.0.0.1:1'\nexternal-label = ['cluster=eu']\nsync-seconds = 5\n",
+    )
+    .unwrap();
+    let gateway = Gateway::start(dir.path(), &["--config", path]);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn other_servers_are_asked_and_are_one_with_blocks() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 800);
+    let dirs = block_dirs(&data);
+    assert_eq!(dirs.len(), 2);
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
+    for (dir, block) in [&one, &two].into_iter().zip(&dirs) {
+        fs::create_dir(dir).unwrap();
+        copy_dir(block, &dir.join(block.file_name().unwrap()));
+    }
+    let lower = Gateway::start(&one, &[]);
+    let prometheus = Prometheus::start(&two, None);
+    let (lower_at, prometheus_at) =
+        (format!("http://{}", lower.address), format!("http://{}", prometheus.address));
+    // One of the blocks is there twice: by itself, and through another gateway.
+    let upper = Gateway::start(&one, &["--store", &lower_at, "--store", &prometheus_at]);
+    let servers = Gateway::start_with(&["--store", &lower_at, "--store", &prometheus_at]);
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
+    for gateway in [&upper, &servers] {
+        let (status, body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        assert!(streamed(&body, 1) == [wanted.clone()]);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        assert!(sampled(&body) == [wanted.clone()]);
+    }
+    // Who goes away closes what is below, too.
+    for _ in 0..10 {
+        drop(
+            begin(servers.address, "POST", "/api/v1/read", &[], &request(all(), StreamedXorChunks)).unwrap(),
+        );
+    }
+    upper.assert_stops_balanced();
+    servers.assert_stops_balanced();
+    lower.assert_stops_balanced();
+}
+
+/// A server that sends what it is told to, to whoever comes, and then hangs up or hangs.
+fn server(answer: Vec<u8>, hangs: bool) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, answer) = (client.unwrap(), answer.clone());
+            thread::spawn(move || {
+                // The request is short, and comes in one piece.
+                let _ = client.read(&mut [0; 4096]);
+                let _ = std::io::Write::write_all(&mut client, &answer);
+                if hangs {
+                    let _ = client.read(&mut [0; 4096]);
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn servers_that_misbehave_fail_a_query_or_are_left_out() {
+    use losertree_prometheus::remote::proto::{Chunk, ChunkedReadResponse, ChunkedSeries, Label};
+    use prost::Message;
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 200);
+    let dumped = dump(&data, "{__name__=~'.+'}", always());
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
+    let label = |value: &str| vec![Label { name: "__name__".into(), value: value.into() }];
+    let frame = |name: &str| {
+        let mut encoder = losertree_prometheus::block::xor::XorEncoder::new();
+        encoder.push(losertree_prometheus::block::xor::Sample { time_ms: START_MS, value: 1.0 });
+        let data = encoder.finish().to_vec().into();
+        let chunks = vec![Chunk { min_time_ms: START_MS, max_time_ms: START_MS, r#type: 1, data }];
+        let series = ChunkedSeries { labels: label(name), chunks };
+        let message = ChunkedReadResponse { chunked_series: vec![series], query_index: 0 }.encode_to_vec();
+        let mut frame = Vec::new();
+        prost::encode_length_delimiter(message.len(), &mut frame).unwrap();
+        frame.extend(crc32c::crc32c(&message).to_be_bytes());
+        frame.extend(message);
+        frame
+    };
+    let stream = |body: &[u8]| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse\r\n\r\n";
+        [head.as_bytes(), body].concat()
+    };
+    let mut wrong = frame("a");
+    *wrong.last_mut().unwrap() ^= 1;
+    let cases = [
+        ("hangs before it answers", server(Vec::new(), true), 500, "timeout"),
+        ("hangs in the middle", server(stream(&frame("a")), true), 500, "timeout"),
+        ("ends in a frame", server(stream(&frame("a")[..9]), false), 500, "ends"),
+        ("closes at once", server(Vec::new(), false), 500, "connection"),
+        ("sends garbage", server(vec![7; 1000], false), 500, "connection"),
+        ("garbage for frames", server(stream(&[0xff; 100]), false), 500, "length"),
+        (
+            "a frame without end",
+            server(stream(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0]), false),
+            500,
+            "limit",
+        ),
+        ("a wrong checksum", server(stream(&wrong), false), 500, "checksum"),
+        (
+            "series out of order",
+            server(stream(&[frame("b"), frame("a")].concat()), false),
+            500,
+            "comes before",
+        ),
+        (
+            "an error",
+            server(b"HTTP/1.1 418 Teapot\r\nContent-Length: 7\r\n\r\nno tea\n".to_vec(), false),
+            500,
+            "no tea",
+        ),
+        (
+            "another type",
+            server(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n".to_vec(),
+                false,
+            ),
+            500,
+            "text/html",
+        ),
+        ("nobody", "http://127.0.0.1:9".into(), 500, "connect"),
+    ];
+    for (what, address, wanted, part) in &cases {
+        let arguments = ["--store", address, "--store-seconds", "1"];
+        let gateway = Gateway::start(&data, &arguments);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert_eq!(status, *wanted, "{what}: {text}");
+        assert!(text.contains(part) && text.contains(address), "{what}: {text}");
+        // Streamed, it has a status or is broken off.
+        assert!(
+            read(gateway.address, all(), StreamedXorChunks).is_ok_and(|(status, _)| status == *wanted)
+                || read(gateway.address, all(), StreamedXorChunks).is_err(),
+            "{what}"
+        );
+        gateway.assert_stops_balanced();
+        let gateway = Gateway::start(&data, &[&arguments[..], &["--partial-response", "warn"]].concat());
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        assert_eq!(status, 200, "{what}: {}", String::from_utf8_lossy(&body));
+        let answer = sampled(&body).remove(0);
+        assert!(
+            dumped.iter().all(|(labels, samples)| answer.get(labels) == Some(samples)),
+            "{what}: all that the blocks have"
+        );
+        let log = gateway.log();
+        assert!(log.iter().any(|line| line.contains("partial") && line.contains(part)), "{what}: {log:?}");
+        gateway.assert_stops_balanced();
+    }
+}
+
+#[test]
+fn servers_that_cannot_stream_are_asked_for_samples() {
+    use losertree_prometheus::remote::proto::{Label, QueryResult, ReadResponse, Sample, TimeSeries};
+    use prost::Message;
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
+    let label = |value: &str| vec![Label { name: "__name__".into(), value: value.into() }];
+    let series = |name: &str| TimeSeries {
+        labels: label(name),
+        samples: vec![Sample { timestamp: START_MS, value: 2.0 }],
+    };
+    let message = ReadResponse { results: vec![QueryResult { timeseries: vec![series("b"), series("a")] }] }
+        .encode_to_vec();
+    let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let gateway = Gateway::start_with(&["--store", &server([head.as_bytes(), &body].concat(), false)]);
+    let (_, body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+    let names: Vec<_> = streamed(&body, 1)[0].keys().map(ToString::to_string).collect();
+    assert_eq!(names, [r#"{__name__="a"}"#, r#"{__name__="b"}"#]);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn replicas_that_scrape_at_different_moments_become_one() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let series = scraped(50);
+    // The second one is later by 17 s, and was restarted in between; the first one is gone for a while, too.
+    let minutes = |from: i64, to: i64, offset_ms: i64, replica: &str| {
+        let mut text = String::new();
+        for (name, labels, value) in &series {
+            for minute in from..to {
+                let seconds = (START_MS + minute * MINUTE_MS + offset_ms) / 1000;
+                text += &format!("{name}{{{labels}twin=\"{replica}\"}} {value} {seconds}\n");
+            }
+        }
+        text
+    };
+    let parts = [
+        minutes(0, 60, 0, "a"),
+        minutes(70, 110, 0, "a"),
+        minutes(0, 30, 17_000, "b"),
+        minutes(35, 110, 17_000, "b"),
+    ];
+    let data = make_blocks(dir.path(), &(parts.concat() + "# EOF\n"));
+    let gateway = Gateway::start(&data, &["--replica-label", "twin"]);
+    let all = || vec![query(&[("__name__", 2, ".+")], always())];
+    let replicas = dump(&data, "{__name__=~'.+'}", always());
+    for kind in [StreamedXorChunks, Samples] {
+        let (status, body) = read(gateway.address, all(), kind).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
+        assert_eq!(answer.len(), series.len());
+        for (labels, samples) in &answer {
+            let of_replica = |replica: &str| {
+                let mut labels: std::collections::BTreeMap<_, _> = labels.iter().collect();
+                labels.insert("twin".into(), replica.into());
+                &replicas[&losertree::Labels::from_pairs(labels).unwrap()]
+            };
+            let both = [of_replica("a"), of_replica("b")];
+            assert!(
+                samples.iter().all(|sample| both.iter().any(|replica| replica.binary_search(sample).is_ok()))
+            );
+            // No double: samples are not nearer to each other than scrapes are, but for one where replicas change at the edge of a chunk.
+            let near = samples.windows(2).filter(|pair| pair[1].0 - pair[0].0 < MINUTE_MS).count();
+            assert!(near <= 3, "{labels}: {near} samples are too near");
+            // No gap: a moment that some replica has seen is not further than two scrapes and a bit from a sample.
+            for (time_ms, _) in both.into_iter().flatten() {
+                let after = samples.partition_point(|sample| sample.0 < *time_ms);
+                let distance =
+                    |at: usize| samples.get(at).map_or(i64::MAX, |sample| (sample.0 - time_ms).abs());
+                let nearest = distance(after).min(distance(after.wrapping_sub(1)));
+                assert!(nearest <= 3 * MINUTE_MS, "{labels}: nothing for {nearest} ms");
+            }
+        }
+    }
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn two_hundred_queries_at_once_are_answered_within_the_budget() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let gateway = Gateway::start(&data, &["--budget-mib", "8"]);
+    let address = gateway.address;
+    let all = || vec![query(&[("__name__", 2, ".+")], always())];
+    thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| {
+                let (status, body) = read(address, all(), StreamedXorChunks).unwrap();
+                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+                assert!(streamed(&body, 1) == [wanted.clone()]);
+            });
+        }
+    });
+    let metrics = String::from_utf8(get(address, "/metrics").unwrap().1).unwrap();
+    assert!(metrics.contains("losertree_gateway_requests_total{code=\"200\"} 200"), "{metrics}");
+    // The budget, the program, and the sockets' buffers in it.
+    let peak = process::peak_bytes(gateway.pid());
+    assert!(peak < 64 << 20, "{peak} bytes");
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn clients_that_hardly_read_do_not_keep_others_from_their_answers() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path(), 1000);
+    let arguments = ["--concurrency", "4", "--budget-mib", "16", "--stall-seconds", "2"];
+    let gateway = Gateway::start(&data, &arguments);
+    let all = || query(&[("__name__", 2, ".+")], always());
+    // More than sockets have room for.
+    let request = request(vec![all(); 64], StreamedXorChunks);
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = begin(gateway.address, "POST", "/api/v1/read", &[], &request).unwrap();
+            thread::spawn(move || {
+                let start = Instant::now();
+                // A byte now and then, until the gateway has enough of it.
+                while start.elapsed() < Duration::from_secs(8) {
+                    if !matches!(stream.read(&mut [0]), Ok(1)) {
+                        break;
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                }
+                process::receive(stream)
+            })
+        })
+        .collect();
+    // Others say nothing at all.
+    let silent: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(gateway.address).unwrap()).collect();
+    thread::sleep(Duration::from_millis(200));
+    let (status, body) = read(gateway.address, vec![all()], StreamedXorChunks).unwrap();
+    assert_eq!((status, streamed(&body, 1)[0].len() > 900), (200, true));
+    drop(silent);
+    for client in slow {
+        assert!(client.join().unwrap().is_err(), "the answer of a client that hardly reads is broken off");
+    }
+    gateway.assert_stops_balanced();
+}
