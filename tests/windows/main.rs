@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod by_hand;
+mod columns;
 mod cost;
 mod oracle;
 mod panics;
