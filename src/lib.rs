@@ -23,6 +23,8 @@
 //! assert_eq!(merged, [1, 2, 3, 4, 5, 6, 7]);
 //! ```
 //!
+//! Sources that give sorted batches are merged batch by batch, nearly as fast ([`merge_batches`], [`merge::window`]).
+//!
 //! [`merge::runs`] has the same for other orders, for items that are moved, and for several threads.
 //!
 //! # Merge async sources, and have them closed

@@ -21,7 +21,7 @@
 //!
 //! # Blocks
 //!
-//! Sources that give blocks of items, and not items, are merged as
+//! Sources that give batches of items, and not items, are merged by [`merge_batches`]: see [`window`]. Item by item they are merged as
 //! `merge(sources.map(Iterator::flatten))`: the items are taken from the block at hand, and a source is asked again when it is
 //! used up. [`Merge::next_block`] takes blocks out of a merge, and [`Merge::staged`] makes blocks of what plain iterators
 //! give, which pays for many sources of many items.

@@ -81,7 +81,8 @@ fn merge_with_panics<O: RowOrder<Vec<Fragile>>>(
                 None => merge.end(source),
             }
         }
-        fuse.set(1 + random.below([3000, 100_000][random.below(2)]));
+        let most = if random.chance(0.5) { 3000 } else { 100_000 };
+        fuse.set(1 + random.below(most));
         let next = catch_unwind(AssertUnwindSafe(|| merge.next_window(usize::MAX).runs().to_vec()));
         fuse.set(0);
         match next {
