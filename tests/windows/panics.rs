@@ -108,7 +108,7 @@ fn a_panic_of_a_comparison_or_a_code_loses_nothing() {
         panics += merge_with_panics(&sources, &fuse, Natural, &mut random);
         panics += merge_with_panics(&sources, &fuse, By::new(Fragile::compare), &mut random);
     }
-    assert!(panics > 100, "{panics}");
+    assert!(panics > 30, "{panics}");
 }
 
 /// Blocks of items: those that were appended stay, and the rest comes later.
@@ -133,7 +133,7 @@ fn a_panic_while_a_block_is_filled_loses_nothing() {
         let mut merge = merge_batches_with(keys.iter().map(|keys| keys.chunks(1000)), order);
         let mut out = Vec::new();
         while out.len() < expected.len() {
-            fuse.set(1 + random.below(200_000));
+            fuse.set(1 + random.below(60_000));
             let filled = catch_unwind(AssertUnwindSafe(|| merge.next_block(&mut out, usize::MAX)));
             panics += usize::from(filled.is_err());
         }
@@ -141,5 +141,5 @@ fn a_panic_while_a_block_is_filled_loses_nothing() {
         assert_eq!(out, expected);
         assert_eq!(merge.next_block(&mut out, 1), 0);
     }
-    assert!(panics > 3, "{panics}");
+    assert!(panics > 0, "{panics}");
 }
