@@ -151,7 +151,7 @@ mod stretches;
 mod sweep;
 
 pub(super) use cascade::Rooms;
-pub(super) use merge_runs::{is_moved, merge_slices};
+pub(super) use merge_runs::merge_slices;
 pub use merge_runs::{merge_runs, merge_runs_by, merge_runs_by_key, merge_runs_with};
 pub use owned::{merge_owned_runs, merge_owned_runs_with};
 #[cfg(feature = "rayon")]

@@ -37,7 +37,8 @@
 //! ```
 //!
 //! Rows with equal numbers are compared, or get numbers of their own, unless these are [exact](Coding::Exact). What an order has no
-//! codes for is merged by comparing. Slices of items that are moved as cheaply as a number are merged themselves.
+//! codes for is merged by comparing. A vector of items whose keys are no
+//! strings is filled by merging the items themselves.
 //!
 //! # When there is no window
 //!
