@@ -152,9 +152,8 @@ fn value(kind: Kind, few: bool, extreme: bool, random: &mut Random) -> Value {
 fn columns_of_all_kinds_in_all_directions() {
     let mut random = Random::seed(5);
     for round in 0..300 {
-        let kinds: Vec<Kind> = (0..1 + random.below(4))
-            .map(|_| [Kind::Number, Kind::Text, Kind::Wide][random.below(3)])
-            .collect();
+        let kinds: Vec<Kind> =
+            (0..=random.below(4)).map(|_| [Kind::Number, Kind::Text, Kind::Wide][random.below(3)]).collect();
         let directions: Vec<Direction> = kinds
             .iter()
             .map(|_| Direction { is_descending: random.chance(0.4), are_nulls_first: random.chance(0.5) })

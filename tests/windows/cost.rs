@@ -97,7 +97,9 @@ fn one_source_of_single_rows_among_many_of_large_batches() {
     let mut random = Random::seed(2);
     let mut runs = vec![(0..8192).map(|row| row * 1_000_000).collect::<Vec<u64>>(); 255];
     for (index, run) in runs.iter_mut().enumerate() {
-        run.iter_mut().for_each(|key| *key += index as u64 + 1_000_000_000);
+        for key in run {
+            *key += index as u64 + 1_000_000_000;
+        }
     }
     runs.push((0..5000).collect());
     let sources: Vec<Vec<Vec<u64>>> = runs
