@@ -135,6 +135,10 @@ fn other_orders_and_other_slices() {
     assert!(merge_batches(none).collect().is_empty());
 }
 
+struct Entry {
+    name: String,
+}
+
 /// Keys that are borrowed from what outlives the merge, and from the batches themselves.
 #[test]
 fn borrowed_keys_work_across_calls() {
@@ -146,9 +150,6 @@ fn borrowed_keys_work_across_calls() {
     let mut out = Vec::new();
     while merge.next_block(&mut out, 1) > 0 {}
     assert_eq!(out, words);
-    struct Entry {
-        name: String,
-    }
     let entry = |name: &str| Entry { name: name.to_owned() };
     let batches = [vec![entry("a"), entry("c")], vec![entry("b")]];
     let order = losertree::key::ByKeyRef::new(|entry: &Entry| entry.name.as_str());

@@ -15,9 +15,14 @@ use super::{ByteColumn, Offset, Run, Window};
 /// use losertree::merge_batches;
 ///
 /// let mut merge = merge_batches([[vec![1, 4]], [vec![2, 3]]]);
-/// let window = merge.next_window(usize::MAX);
 /// let mut out = Vec::new();
-/// Gather::new(&window).values(|batch| batch.as_slice(), &mut out);
+/// loop {
+///     let window = merge.next_window(usize::MAX);
+///     if window.is_empty() {
+///         break;
+///     }
+///     Gather::new(&window).values(|batch| batch.as_slice(), &mut out);
+/// }
 /// assert_eq!(out, [1, 2, 3, 4]);
 /// ```
 #[derive(Debug)]
