@@ -30,7 +30,8 @@ use clap::Parser;
 use common::contender::{Contender, Part};
 use common::workload::{
     CODED, DISJOINT, DUPS, FLOATS, IDENTIFIERS, Key, LABELS, MACHINES, MACHINES_TWICE, PAIRS, PATHS, PODS,
-    RECORDS_64, RECORDS_256, REPLICAS, ROWS, RUNS, SCRAPES, SKEWED, STRINGS, UNIFORM, URLS, WIDE, WORDS,
+    RECORDS_64, RECORDS_256, REPLICAS, ROWS as TWO_FIELDS, RUNS, SCRAPES, SKEWED, STRINGS, UNIFORM, URLS,
+    WIDE, WORDS,
 };
 use common::{asynchronous, sync};
 
@@ -102,7 +103,7 @@ fn fill(board: &mut Board) {
     let (few, fan_ins, label_fan_ins) = (&[4, 16, 64], &[2, 4, 16, 64], &[2, 4, 8, 16, 64]);
     board.merges("numbers", &WIDE, few, &sync::lazy());
     board.merges("numbers", &FLOATS, few, &sync::lazy());
-    board.merges("rows", &ROWS, few, &sync::lazy());
+    board.merges("rows", &TWO_FIELDS, few, &sync::lazy());
     board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::reading_ahead());
     // Beyond the caches.
     for sources in [64, 256, 1024] {
@@ -120,6 +121,10 @@ fn fill(board: &mut Board) {
     board.merges("records", &RECORDS_64, &[16], &sync::all());
     board.merges("records", &RECORDS_256, &[16], &sync::all());
 
+    batches::<64>(board);
+    batches::<1024>(board);
+    batches::<8192>(board);
+
     board.merges("async/u64", &UNIFORM, few, &beside_sync());
     board.merges("async/u64", &RUNS, &[16], &beside_sync());
     board.merges("async/labels", &LABELS, &[16], &beside_sync());
@@ -133,6 +138,18 @@ fn fill(board: &mut Board) {
     board.row("first", &UNIFORM, 1_000, 4_000, Part::First, &sync::all());
     board.row("async/first", &UNIFORM, 1_000, 4_000, Part::First, &beside_sync());
     board.row("first", &UNIFORM, 1_000_000, 1_000_000, Part::First, &sync::all());
+}
+
+/// Merges of batches of so many rows.
+fn batches<const ROWS: usize>(board: &mut Board) {
+    let fan_ins = &[2, 4, 16, 64, 256];
+    let kind = |keys: &str| format!("batches/{ROWS}/{keys}");
+    for numbers in [&UNIFORM, &RUNS, &DUPS, &DISJOINT, &SKEWED] {
+        board.merges(&kind("u64"), numbers, fan_ins, &sync::batches::<_, ROWS>());
+    }
+    board.merges(&kind("strings"), &URLS, fan_ins, &sync::batches::<_, ROWS>());
+    board.merges(&kind("labels"), &LABELS, fan_ins, &sync::batches::<_, ROWS>());
+    board.merges(&kind("compound"), &TWO_FIELDS, fan_ins, &sync::batches::<_, ROWS>());
 }
 
 /// The async merges, and the sync one for comparison.

@@ -23,8 +23,8 @@
 //! assert_eq!(merged, [1, 2, 3, 4, 5, 6, 7]);
 //! ```
 //!
-//! [`merge::runs`] has the same for other orders and for several threads. [`merge_batches`] merges iterators of batches of
-//! rows.
+//! Sources that give sorted batches are merged batch by batch, nearly as fast ([`merge_batches`], [`merge::window`]).
+//! [`merge::runs`] merges runs in other orders and on several threads.
 //!
 //! # Merge async sources, and have them closed
 //!

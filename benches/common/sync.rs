@@ -236,3 +236,64 @@ impl<K: HandsIn> Merger<K> for HandingIn {
         losertree::merge_coded(runs.iter().map(move |run| run.iter().map(coded))).map(Known::of)
     }
 }
+
+/// Merges of batches of so many rows, of which all fill a vector.
+pub(crate) fn batches<K: Key, const ROWS: usize>() -> Vec<Contender<K>> {
+    vec![
+        Contender::of::<NaiveBatches<ROWS>>(),
+        Contender::of::<ItertoolsBatches<ROWS>>(),
+        Contender::of::<Sort>(),
+        Contender::of::<NextBatches<ROWS>>(),
+        Contender::of::<Windows<ROWS>>(),
+    ]
+}
+
+/// The rows of batches, one by one.
+fn flat<K: Key, const ROWS: usize>(runs: &[Vec<K>]) -> impl Iterator<Item = impl Iterator<Item = K>> {
+    runs.iter().map(|run| run.chunks(ROWS).flatten().cloned())
+}
+
+/// Declares a merge of batches by how it fills a vector.
+macro_rules! of_batches {
+    ($(#[$doc:meta])* $type:ident, $name:literal, $role:expr, $rows:ident, ($runs:ident, $out:ident) => $fill:expr) => {
+        $(#[$doc])*
+        struct $type<const $rows: usize>;
+
+        impl<K: Key, const $rows: usize> Merger<K> for $type<$rows> {
+            const NAME: &'static str = $name;
+            const ROLE: Role = $role;
+
+            #[inline]
+            fn open($runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+                let mut $out = Vec::with_capacity($runs.iter().map(Vec::len).sum());
+                $fill;
+                $out.into_iter()
+            }
+        }
+    };
+}
+
+of_batches!(NaiveBatches, "naive_heap", Role::Peer, ROWS, (runs, out) => {
+    for item in NaiveHeap::new(flat::<K, ROWS>(runs)) {
+        out.push(item);
+    }
+});
+of_batches!(ItertoolsBatches, "itertools", Role::Peer, ROWS, (runs, out) => {
+    for item in itertools::kmerge(flat::<K, ROWS>(runs)) {
+        out.push(item);
+    }
+});
+of_batches!(
+    /// This library, item by item.
+    NextBatches, "losertree", Role::Ours, ROWS, (runs, out) => {
+        for item in losertree::merge(flat::<K, ROWS>(runs)) {
+            out.push(item);
+        }
+    }
+);
+of_batches!(
+    /// This library, batch by batch.
+    Windows, "losertree window", Role::Ours, ROWS, (runs, out) => {
+        losertree::merge_batches(runs.iter().map(|run| run.chunks(ROWS))).next_block(&mut out, usize::MAX)
+    }
+);

@@ -20,9 +20,10 @@
 //!
 //! # Blocks
 //!
-//! Sources of blocks are merged as `merge(sources.map(Iterator::flatten))`. The items are taken from the block at hand, and a
-//! source is asked again when its block is used up. [`Merge::next_block`] takes blocks out of a merge. [`Merge::staged`] makes
-//! blocks of the items of plain iterators, which pays for many sources of many items.
+//! Sources that give batches of items are merged by [`merge_batches`]: see [`window`]. Item by item they are merged as
+//! `merge(sources.map(Iterator::flatten))`. The items are taken from the block at hand, and a source is asked again when its
+//! block is used up. [`Merge::next_block`] takes blocks out of a merge. [`Merge::staged`] makes blocks of the items of plain
+//! iterators, which pays for many sources of many items.
 
 mod coalesce;
 mod engine;

@@ -105,7 +105,7 @@ pub(super) fn slices<T, R: AsRef<[T]>>(runs: &[R]) -> Vec<&[T]> {
 }
 
 /// Whether the cascade moves items themselves.
-pub(in crate::merge) const fn is_moved<T, O: Order<T>>() -> bool {
+const fn is_moved<T, O: Order<T>>() -> bool {
     !needs_drop::<T>() && size_of::<T>() <= LONGEST_MOVED && (O::EXACT || !O::HAS_CODES)
 }
 

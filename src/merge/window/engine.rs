@@ -1,9 +1,9 @@
 use std::hint::select_unpredictable;
 
-use super::RowOrder;
 use super::bulk::{Bulk, Piece};
 use super::run::Run;
 use super::sources::{Head, Player, Progress, Sources, gallop};
+use super::{Coding, RowOrder};
 use crate::tree::LoserTree;
 
 /// How many rows are decided at a time at most, or 64 for each source if that is more. With their codes they fit into a near cache.
@@ -21,6 +21,10 @@ const STRETCHES: usize = 1 << 10;
 /// How many rows there are in a window that is worth it, and for each source: it reads the heads of all of them.
 const FEWEST_ROWS: usize = 256;
 const ROWS_PER_SOURCE: usize = 4;
+
+/// The same where codes are not exact, so that the tournament would compare rows more often.
+const FEWEST_ROWS_COMPARED: usize = 32;
+const ROWS_PER_SOURCE_COMPARED: usize = 2;
 
 /// How long the stretches of single sources are on average that the tournament finds faster.
 const LONG: usize = 16;
@@ -43,6 +47,8 @@ pub(super) struct Engine<B, O> {
     pub(super) bulk: Bulk,
     /// The sources whose rows are all decided, and which have not ended.
     pub(super) lacking: Vec<usize>,
+    /// How many sources have ended.
+    pub(super) ended: usize,
     /// How many rows may still be decided.
     pub(super) limit: usize,
     pub(super) pace: Pace,
@@ -72,6 +78,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             is_stale: false,
             bulk: Bulk::default(),
             lacking: Vec::new(),
+            ended: 0,
             limit: usize::MAX,
             pace: Pace { by_heads: LOOK, is_long: false, patience: 1 },
         };
@@ -108,15 +115,24 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         }
     }
 
-    /// How many sources have rows.
-    pub(super) fn open(&self) -> usize {
-        self.tree.order().progress.iter().filter(|at| at.row < at.rows).count()
+    /// How many sources have not ended. Where none lacks a batch, all of these have rows.
+    pub(super) const fn open(&self) -> usize {
+        self.tree.sources() - self.ended
+    }
+
+    /// How many rows a window has that is worth it.
+    const fn fewest_rows(open: usize) -> usize {
+        let (fewest, of_each) = match O::CODES {
+            Coding::Inexact => (FEWEST_ROWS_COMPARED, ROWS_PER_SOURCE_COMPARED * open),
+            Coding::Exact | Coding::Nothing => (FEWEST_ROWS, ROWS_PER_SOURCE * open),
+        };
+        if fewest > of_each { fewest } else { of_each }
     }
 
     /// Whether to merge by a window now, where so many rows are wanted.
     pub(super) fn is_worth_a_window(&self, open: usize, rows: usize) -> bool {
         let Pace { by_heads, is_long, .. } = self.pace;
-        !is_long && by_heads == 0 && open > 1 && rows >= 2 * fewest_rows(open)
+        !is_long && by_heads == 0 && open > 1 && rows >= 2 * Self::fewest_rows(open)
     }
 
     /// Decides rows by the tournament, until a source lacks a batch, and hands on runs. Returns how many rows.
@@ -146,16 +162,17 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
                     rows += len;
                 }
             }
-            let head = self.tree.order().player(source);
-            if head.is_none() {
-                self.list(source);
-            }
             stretches += 1;
-            if head.is_none() || rows >= most || stretches == STRETCHES {
-                self.tree.set_head(source, head);
+            let Some(player) = self.tree.order().player(source) else {
+                self.list(source);
+                self.tree.set_head(source, None);
+                break;
+            };
+            if rows >= most || stretches == STRETCHES {
+                self.tree.set_head(source, Some(player));
                 break;
             }
-            next = self.tree.replace_popped(head);
+            next = self.tree.bring_and_pop(source, player);
         }
         self.is_stale = false;
         self.pace.by_heads = self.pace.by_heads.saturating_sub(rows);
@@ -206,7 +223,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         }
         self.limit -= rows;
         let patience = self.pace.patience;
-        let is_worth = rows >= fewest_rows(open);
+        let is_worth = rows >= Self::fewest_rows(open);
         self.pace.by_heads = if is_worth { 0 } else { open.max(LOOK) * patience };
         self.pace.patience = if is_worth { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
         rows
@@ -216,11 +233,6 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
     pub(super) const fn note_stretches(&mut self, rows: usize, stretches: usize) {
         self.pace.is_long = rows >= LONG * stretches;
     }
-}
-
-/// How many rows a window has that is worth it.
-fn fewest_rows(open: usize) -> usize {
-    FEWEST_ROWS.max(ROWS_PER_SOURCE * open)
 }
 
 /// What the batches at hand decide: some rows of some of them, and which of these pieces ends with the greatest.

@@ -15,10 +15,15 @@ use super::{ByteColumn, Offset, Run, Window};
 /// use losertree::merge_batches;
 ///
 /// let mut merge = merge_batches([[vec![1, 4]], [vec![2, 3]]]);
-/// let window = merge.next_window(usize::MAX);
 /// let mut out = Vec::new();
-/// Gather::new(&window).values(|batch| batch.as_slice(), &mut out);
-/// assert_eq!(out, [1, 2, 3]); // whether 4 is next depends on what comes after 3
+/// loop {
+///     let window = merge.next_window(usize::MAX);
+///     if window.is_empty() {
+///         break;
+///     }
+///     Gather::new(&window).values(|batch| batch.as_slice(), &mut out);
+/// }
+/// assert_eq!(out, [1, 2, 3, 4]);
 /// ```
 #[derive(Debug)]
 pub struct Gather<'a, B> {

@@ -7,7 +7,7 @@ use super::sources::Progress;
 use super::window::append;
 use super::{RowOrder, SupplyError, Window};
 use crate::key::Order;
-use crate::merge::runs::{is_moved, merge_slices};
+use crate::merge::runs::merge_slices;
 
 /// Merges batches of rows, and says which rows come next. It reads keys where they are, and moves and copies nothing.
 ///
@@ -120,6 +120,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     pub fn end(&mut self, source: usize) {
         if self.is_needed(source) {
             self.engine.tree.order_mut().progress[source].has_ended = true;
+            self.engine.ended += 1;
             self.engine.unlist(source);
             drop(self.release(source));
         }
@@ -149,8 +150,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Whether all sources have ended and all rows were handed out, or as many as the limit allows.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        let is_open = |at: &Progress| !at.has_ended || at.row < at.rows;
-        !self.has_decided() && (self.engine.limit == 0 || !self.engine.sources().progress.iter().any(is_open))
+        !self.has_decided() && (self.engine.limit == 0 || self.engine.open() == 0)
     }
 
     /// Has only so many more rows come.
@@ -199,6 +199,8 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         let batches = mem::take(&mut sources.batches);
         let (batches, gone): (Vec<_>, Vec<_>) = batches.into_iter().partition(|_| each.next() == Some(&true));
         sources.batches = batches;
+        let ended = sources.progress.iter().filter(|at| at.has_ended).count();
+        self.engine.ended = ended;
         self.engine.list_all();
         drop(gone);
     }
@@ -306,7 +308,8 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
 impl<B, O> WindowMerge<B, O> {
     /// Appends clones of the next items, at most `most`, as far as they are decided, and returns how many.
     ///
-    /// Items that are as cheap to move as their codes are merged themselves.
+    /// Codes that are made for a window tell more than those of items alone only where keys are strings of bytes. Other items are merged
+    /// themselves.
     pub(super) fn fill<T: Clone>(&mut self, out: &mut Vec<T>, most: usize) -> usize
     where
         B: Deref<Target = [T]>,
@@ -330,7 +333,7 @@ impl<B, O> WindowMerge<B, O> {
             engine.note_stretches(rows, stretches);
             return rows;
         }
-        if !is_moved::<T, O>() {
+        if O::PARTS > 0 {
             self.next_window(most).append_to(out);
             return out.len() - begin;
         }
