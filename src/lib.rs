@@ -209,8 +209,8 @@ pub use series::{Chunk, Labels, LabelsBuilder, Series};
 pub use source_id::{SourceId, SourcePath};
 #[cfg(feature = "stream")]
 pub use stream::{
-    BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_items, from_iter, from_stream,
-    unfold,
+    BatchMerge, BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_items, from_iter,
+    from_stream, unfold,
 };
 
 /// Runs the examples of the README as tests.

@@ -82,6 +82,8 @@
 //! its own, as in `FuturesUnordered` of rust-lang/futures-rs, here without unsafe code.
 
 mod adaptors;
+mod batch_merge;
+mod batch_window;
 mod block_source;
 mod builder;
 mod child;
@@ -96,15 +98,19 @@ mod inquiry;
 mod merge_source;
 mod order_check;
 mod proxy_response_loser_tree;
+mod push_error;
 mod readiness;
 mod release_context;
 mod reports;
+mod row_check;
 mod source;
 mod stats;
 mod telemetry;
 mod unfold;
 
 pub use adaptors::{Map, MapErr, Named};
+pub use batch_merge::{BatchMerge, BatchMergeBuilder, NextWindow};
+pub use batch_window::{BatchWindow, Merged, SharedBatch};
 pub use block_source::{BlockSource, Flatten};
 pub use builder::Builder;
 pub use close::{Closable, Close};
@@ -118,7 +124,8 @@ pub use inquiry::is_closing;
 pub use merge_source::MergeSource;
 pub(crate) use merge_source::Nested;
 pub use order_check::OrderCheck;
-pub use proxy_response_loser_tree::{NextReady, NextWithSource, ProxyResponseLoserTree, PushError};
+pub use proxy_response_loser_tree::{NextReady, NextWithSource, ProxyResponseLoserTree};
+pub use push_error::PushError;
 pub(crate) use release_context::drop_closed;
 pub use reports::Yielded;
 pub use source::{BoxSource, PollClose, PollNext, Source, UnpinSource};

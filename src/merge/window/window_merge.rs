@@ -251,10 +251,6 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         }
     }
 
-    fn has_decided(&self) -> bool {
-        self.cut_off.is_some() || self.next < self.decided.len()
-    }
-
     /// Forgets what is decided and was not handed out.
     fn withdraw(&mut self) {
         if !self.has_decided() {
@@ -299,6 +295,35 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             engine.decide_by_heads(most, |_, run| push(decided, run))
         };
         engine.note_stretches(rows, self.decided.len());
+    }
+}
+
+/// What a merge needs that owns where the batches come from.
+impl<B, O> WindowMerge<B, O> {
+    /// Whether there are decided rows that have not been handed out.
+    pub(crate) fn has_decided(&self) -> bool {
+        self.cut_off.is_some() || self.next < self.decided.len()
+    }
+
+    /// Returns the order.
+    pub(crate) const fn order_mut(&mut self) -> &mut O {
+        &mut self.engine.tree.order_mut().order
+    }
+
+    /// Takes the batch that a run is the end of. The run, and so every row of the batch, has been handed out.
+    pub(crate) fn take_used_up(&mut self, run: &Run) -> Option<B> {
+        let sources = self.engine.tree.order_mut();
+        let rows = sources.progress.get(run.source())?.rows;
+        if run.rows().end < rows { None } else { sources.batches[run.source()].take() }
+    }
+
+    /// Takes the batches of all sources, after which nothing more comes.
+    pub(crate) fn take_batches(&mut self) -> Vec<Option<B>> {
+        self.engine.limit = 0;
+        self.engine.is_stale = true;
+        self.decided.clear();
+        (self.next, self.cut_off) = (0, None);
+        mem::take(&mut self.engine.tree.order_mut().batches)
     }
 }
 
