@@ -225,6 +225,6 @@ impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
             .field("on_failure", &self.setup.policy)
             .field("ledger", &self.setup.recording.ledger)
             .field("name", &self.setup.name)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
