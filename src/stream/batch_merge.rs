@@ -45,7 +45,8 @@ use crate::source_id::SourceId;
 ///
 /// A source is asked for its next batch when no more rows can be decided without it, and all decided rows have been handed out.
 /// The merge has one batch of each source at most, and lets go of it in the poll that hands out its last row. So when the last window is
-/// dropped before the merge is polled again, a source is asked for a batch when the one before is gone.
+/// dropped before the merge is polled again, a source is asked for a batch when the one before is gone. Nothing is read ahead: a source
+/// that is to fetch the next batch while this one is merged does so by itself.
 ///
 /// # Complexity
 ///
@@ -443,8 +444,6 @@ where
             self.children.retain(&stays);
         }
         self.windows.push();
-        // What is merged again may be less than what was: others lack a batch.
-        self.is_to_ask = true;
         Ok(self.children.push(source, Location::caller()))
     }
 }
@@ -637,7 +636,7 @@ where
         }
     }
 
-    /// Takes the next rows, as far as they are decided. Nothing is decided while a child lacks a batch, or a report waits.
+    /// Takes the next rows, as far as they are decided, and lets go of the batches that they use up (P15). Nothing is decided while a child lacks a batch, or a report waits.
     fn take_window(&mut self) -> Option<BatchWindow<S::Item>> {
         let can_decide = self.children.is_complete() && self.reports.is_empty();
         if !can_decide && !self.windows.has_decided() {

@@ -54,6 +54,21 @@
 //! not one for each item. A consumer takes what is ready by [`next_ready`](ProxyResponseLoserTree::next_ready), whatever the sources
 //! give.
 //!
+//! # Batches
+//!
+//! An engine that goes on with batches takes a [`BatchMerge`]. It has the same children, and promises the same of them, but a batch and
+//! not an item is what a child gives. It yields [windows](BatchWindow): the runs of rows that come next, and the batches that they
+//! are in.
+//!
+//! ```text
+//!              batch          its last row is
+//!  ┌──────────┐ ───► ┌──────┐ handed out ┌─────────┐     While one is awaiting, nothing is decided. What is
+//!  │ awaiting │      │ held │ ─────────► │ used up │     decided is handed out before those that are used up
+//!  └──────────┘      └──────┘            └─────────┘     are asked for more, and before an error. A push takes
+//!       ▲         asked when nothing          │          it back, to be merged again.
+//!       └────────── more is decided ──────────┘
+//! ```
+//!
 //! # Observing
 //!
 //! With the feature `tracing` a merge has a span named `merge`. Its parent is the span that is current where the merge is

@@ -171,7 +171,7 @@ fn a_source_is_polled_once_for_each_batch_and_not_early() {
 #[test]
 fn starting_up_costs_as_many_polls_as_there_are_sources() {
     let stage = Stage::new();
-    let script = |key| Script::new().pending(Wake::Later).item(vec![Item::new(key, key as usize, 0)]);
+    let script = |source| Script::new().pending(Wake::Later).item(vec![Item::new(7_u64, source, 0)]);
     let mut merge = builder(stage.sources((0..300).map(script))).build();
     let windows = run(&stage, 1, &mut merge).ok();
     assert_eq!(windows.concat().len(), 300);
@@ -256,7 +256,7 @@ fn all_are_released_wherever_it_ends() {
                 let random = &mut Random::seed(seed);
                 let runs = Runs::<u64>::random(random, 6);
                 let stage = Stage::new();
-                let fails = |source: usize| source % 3 == 0;
+                let fails = |source: usize| source.is_multiple_of(3);
                 let scripts = all_batches(runs.as_slice(), 3, random).into_iter().enumerate();
                 let scripts: Vec<_> = scripts
                     .map(|(source, batches)| {
@@ -336,7 +336,7 @@ fn an_error_ends_the_merge_behind_the_decided_rows() {
 fn an_error_of_closing_waits_for_the_decided_rows() {
     for is_tolerated in [false, true] {
         let stage = Stage::new();
-        let item = |key| Item::new(key, 1, key as usize);
+        let item = |key| Item::new(key, 1, 0);
         let scripts = [
             Script::of([vec![Item::new(0_u64, 0, 0)]]).close_pending(Wake::Later).close_fails(),
             Script::of([vec![item(1), item(2), item(3)], vec![item(4)]]),
@@ -375,7 +375,7 @@ fn failing_sources_are_warnings_unless_they_are_required() {
         let all = all_batches(runs.as_slice(), 4, random);
         let mut given = runs.as_slice().to_vec();
         let mut fail = |source: usize, mut batches: Vec<Batch<u64>>| {
-            if source % 2 == 0 {
+            if source.is_multiple_of(2) {
                 return Script::of(batches);
             }
             batches.truncate(random.below(batches.len() + 1));
@@ -520,7 +520,7 @@ fn a_push_takes_effect_at_once() {
 fn many_may_come_and_go() {
     let stage = Stage::new();
     let mut merge = builder::<u64>(vec![]).kept_stats(3).build();
-    let resident = stage.source(Script::of((0..1_000).map(|key| vec![Item::new(2 * key, 0, key as usize)])));
+    let resident = stage.source(Script::of((0..1_000).map(|key| vec![Item::new(2 * key, 0, 0)])));
     merge.push(resident).unwrap();
     for source in 1..1_000 {
         let script = Script::of([vec![Item::new(2 * source as u64 - 1, source, 0)]]);
@@ -555,8 +555,7 @@ fn a_source_that_panics_is_released_and_the_others_are_closed() {
         for seed in 0..10 {
             let random = &mut Random::seed(seed);
             let stage = Stage::new();
-            let batch =
-                |keys: [u64; 2], source| keys.map(|key| Item::new(key, source, key as usize)).to_vec();
+            let batch = |keys: [u64; 2], source| keys.map(|key| Item::new(key, source, 0)).to_vec();
             let mut bad = Script::of([batch([1, 4], 1), vec![], batch([6, 8], 1)]);
             match at {
                 0..4 => bad.steps.insert(at, Step::Panic),
@@ -588,18 +587,19 @@ fn a_source_that_panics_is_released_and_the_others_are_closed() {
 fn an_order_or_a_function_that_panics_leaves_nothing_open() {
     silence_scripted_panics();
     for at in 0..60 {
-        let random = &mut Random::seed(at);
+        let seed = at as u64;
+        let random = &mut Random::seed(seed);
         let runs = Runs::<u64>::random(random, 20);
         let stage = Stage::new();
         let sources = stage.sources_of(all_batches(runs.as_slice(), 6, random), random, 0.1);
-        let order = By::new(panic_at(at as usize, |a: &Item<u64>, b| a.key.cmp(&b.key)));
+        let order = By::new(panic_at(at, |a: &Item<u64>, b| a.key.cmp(&b.key)));
         let mut merge = builder(sources).order(order).build();
-        let first = run(&stage, at, &mut merge);
+        let first = run(&stage, seed, &mut merge);
         let items: Vec<_> = first.items.into_iter().map(Result::unwrap).collect::<Vec<_>>().concat();
         let expected = merged(runs.as_slice());
         assert_same(&items, &expected[..items.len()]);
         assert!(items.len() == expected.len() || matches!(first.end, End::Panicked(_)));
-        assert!(run(&stage, at, &mut merge).finished().is_empty());
+        assert!(run(&stage, seed, &mut merge).finished().is_empty());
         stage.log().assert_closed();
     }
     for is_charge in [false, true] {
@@ -659,7 +659,7 @@ fn unsorted_batches_lose_nothing_and_are_found() {
                 Merged::Window(window) => items.extend(window.items().copied()),
                 Merged::Warning(warning) => match warning.cause() {
                     Cause::OutOfOrder { position } => {
-                        failed.push((warning.path().index().unwrap(), *position))
+                        failed.push((warning.path().index().unwrap(), *position));
                     }
                     cause => panic!("{cause:?}"),
                 },
