@@ -115,6 +115,8 @@ pub struct BatchMerge<S: Source, O = Natural> {
     name: Option<Arc<str>>,
     /// How many rows a window has at most.
     window_rows: usize,
+    /// Room for where the runs of each source end in a window.
+    ends: Vec<usize>,
     /// How many rows were handed out, and how many the limit still allows.
     rows: u64,
     remaining: u64,
@@ -300,6 +302,7 @@ impl<S: Source, O> BatchMergeBuilder<S, O> {
             charge,
             name,
             window_rows,
+            ends: Vec::new(),
             rows: 0,
             remaining: limit.unwrap_or(u64::MAX),
             is_to_ask: false,
@@ -642,21 +645,24 @@ where
         if !can_decide && !self.windows.has_decided() {
             return None;
         }
-        let runs = self.windows.next_window(self.window_rows).runs().to_vec();
+        let runs = self.windows.take_runs(self.window_rows);
         if runs.is_empty() {
             return None;
         }
-        let mut batches = Vec::new();
-        batches.resize_with(self.children.len(), || None);
+        // Where the last run of each source ends.
+        self.ends.clear();
+        self.ends.resize(self.children.len(), 0);
         let mut rows = 0;
         for run in &runs {
-            let place = run.source();
+            self.ends[run.source()] = run.rows().end;
             rows += run.len() as u64;
-            if batches[place].is_none() {
-                batches[place] = self.windows.batch(place).cloned();
-            }
-            drop(self.windows.take_used_up(run));
         }
+        let batch = |(place, end): (usize, &usize)| {
+            let batch = self.windows.batch(place).filter(|_| *end > 0).cloned()?;
+            drop(self.windows.take_used_up(place, *end));
+            Some(batch)
+        };
+        let batches = self.ends.iter().enumerate().map(batch).collect();
         self.rows += rows;
         self.remaining -= rows;
         self.is_to_ask = true;
