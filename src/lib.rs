@@ -58,7 +58,8 @@
 //!
 //! [`ProxyResponseLoserTree`] is a stream. It merges [`Source`]s: streams with an orderly end.
 //! [`unfold`] makes one of a client with async methods. [`from_stream`], [`from_items`] and [`closing`] make one of a stream, and
-//! [`from_iter`] of an iterator. A [`BlockSource`] gives blocks of items. [`stream`] shows the life cycle, and what is promised
+//! [`from_iter`] of an iterator. A [`BlockSource`] gives blocks of items. A [`BatchMerge`] merges batches as
+//! batches. [`stream`] shows the life cycle, and what is promised
 //! about closing.
 //!
 //! # Name series
@@ -209,8 +210,8 @@ pub use series::{Chunk, Labels, LabelsBuilder, Series};
 pub use source_id::{SourceId, SourcePath};
 #[cfg(feature = "stream")]
 pub use stream::{
-    BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_items, from_iter, from_stream,
-    unfold,
+    BatchMerge, BlockSource, BoxSource, ProxyResponseLoserTree, Source, closing, from_items, from_iter,
+    from_stream, unfold,
 };
 
 /// Runs the examples of the README as tests.

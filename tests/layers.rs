@@ -209,6 +209,10 @@ impl Crate {
                     if self.0.contains_key(&child) {
                         module = child;
                     } else if let Some(exported) = self.0[&module].exported.get(name) {
+                        // A macro is exported by its own name from where it is.
+                        if exported == std::slice::from_ref(name) {
+                            return Some(module);
+                        }
                         // What is of another crate, or of a module within the file, is of whoever exports it.
                         return self.definer(&module, exported).or(Some(module));
                     } else {
@@ -346,10 +350,10 @@ fn the_reading_of_imports_finds_them() {
     let read = [
         ("", "pub use stream::Slot;"),
         ("stream", "pub use slot::Slot;"),
-        ("stream/slot", "use crate::key::Order;"),
+        ("stream/slot", "use crate::key::Order;\npub(super) use fill;"),
         (
             "stream/drive",
-            "use super::Slot;\nuse super::slot::gone;\nuse crate::Slot;\nuse smallvec::SmallVec;",
+            "use super::Slot;\nuse super::slot::{fill, gone};\nuse crate::Slot;\nuse smallvec::SmallVec;",
         ),
         ("key", ""),
     ];

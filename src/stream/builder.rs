@@ -29,62 +29,117 @@ use crate::source_id::SourceId;
 /// | [`name`](Self::name) | none |
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<S: Source, O = Natural> {
-    pub(super) sources: Vec<(S, &'static Location<'static>)>,
-    pub(super) options: Options<S::Item>,
-    pub(super) recording: Recording,
-    pub(super) policy: ErrorPolicy<S::Item, S::Error>,
+    pub(super) setup: Setup<S, S::Item>,
+    pub(super) checker: Option<OrderChecker<S::Item>>,
+    pub(super) attribute: Option<Attribute<S::Item>>,
     pub(super) order: O,
 }
 
 /// Changes an item that takes no part in the order, as coming from a source.
 pub(super) type Attribute<T> = fn(T, &SourceId) -> T;
 
-/// What a builder sets and a merge reads.
-pub(super) struct Options<T> {
+/// What is set for any merge, whatever it makes of what its sources give. `W` is a warning.
+pub(super) struct Setup<S: Source, W> {
+    pub(super) sources: Vec<(S, &'static Location<'static>)>,
     pub(super) limit: Option<u64>,
-    pub(super) checker: Option<OrderChecker<T>>,
-    pub(super) attribute: Option<Attribute<T>>,
     pub(super) name: Option<Arc<str>>,
+    pub(super) recording: Recording,
+    pub(super) policy: ErrorPolicy<W, S::Error>,
 }
 
-impl<S: Source> Default for Builder<S> {
+impl<S: Source, W> Default for Setup<S, W> {
     fn default() -> Self {
         Self {
             sources: Vec::new(),
-            options: Options { limit: None, checker: None, attribute: None, name: None },
+            limit: None,
+            name: None,
             recording: Recording { kept_stats: KEPT_STATS, is_timed: false, ledger: LeakLedger::off() },
             policy: ErrorPolicy::default(),
-            order: Natural,
         }
     }
 }
 
-impl<S: Source, O> Builder<S, O> {
-    /// Adds a source. Its index is the number of sources added before.
-    #[track_caller]
-    pub fn source(mut self, source: S) -> Self
-    where
-        S: UnpinSource,
-    {
-        self.sources.push((source, Location::caller()));
-        self
+impl<S: Source> Default for Builder<S> {
+    fn default() -> Self {
+        Self { setup: Setup::default(), checker: None, attribute: None, order: Natural }
     }
+}
 
-    /// Adds sources, in order.
-    #[track_caller]
-    pub fn sources(mut self, sources: impl IntoIterator<Item = S>) -> Self
-    where
-        S: UnpinSource,
-    {
-        let site = Location::caller();
-        self.sources.extend(sources.into_iter().map(|source| (source, site)));
-        self
-    }
+/// The methods that the builders of all merges have.
+macro_rules! setters {
+    () => {
+        /// Adds a source. Its index is the number of sources added before.
+        #[track_caller]
+        pub fn source(mut self, source: S) -> Self
+        where
+            S: UnpinSource,
+        {
+            self.setup.sources.push((source, Location::caller()));
+            self
+        }
+
+        /// Adds sources, in order.
+        #[track_caller]
+        pub fn sources(mut self, sources: impl IntoIterator<Item = S>) -> Self
+        where
+            S: UnpinSource,
+        {
+            let site = Location::caller();
+            self.setup.sources.extend(sources.into_iter().map(|source| (source, site)));
+            self
+        }
+
+        /// Says which sources must not fail where others may: their errors end the merge all the same. Default: none.
+        pub fn required(mut self, required: impl Fn(&SourceId) -> bool + Send + Sync + 'static) -> Self {
+            self.setup.policy.required = Some(Box::new(required));
+            self
+        }
+
+        /// Sets of how many sources that were pushed while merging and are gone the [statistics](super::MergeStats) tell each on its own,
+        /// the last ones; default 64. Of others they tell the totals.
+        pub fn kept_stats(mut self, sources: usize) -> Self {
+            self.setup.recording.kept_stats = sources;
+            self
+        }
+
+        /// Has the [statistics](super::SourceStats) of each source tell its times. Default: they are not taken, and the merge reads no
+        /// clock.
+        ///
+        /// # Complexity
+        ///
+        /// The clock is read at most once for each poll of the merge that polls a source which has given no item yet, and once when a source
+        /// is released. One allocation for each source.
+        pub fn times(mut self) -> Self {
+            self.setup.recording.is_timed = true;
+            self
+        }
+
+        /// Records every source in `ledger`, from [`build`](Self::build) or a push until it is released.
+        pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
+            self.setup.recording.ledger = ledger.clone();
+            self
+        }
+
+        /// Names the merge, for `Debug`, its span and its metrics.
+        ///
+        /// The metrics of all merges of one name are added up, and each name is a set of time series. So let it
+        /// say what kind of merge it is, for example `"select"`, and not which one. Default: none, which metrics
+        /// call `unnamed`.
+        pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+            self.setup.name = Some(name.into());
+            self
+        }
+    };
+}
+pub(super) use setters;
+
+impl<S: Source, O> Builder<S, O> {
+    setters!();
 
     /// Sets the order of the merge.
     pub fn order<P: Order<S::Item>>(self, order: P) -> Builder<S, P> {
-        let Self { sources, options, recording, policy, order: _ } = self;
-        Builder { sources, options, recording, policy, order }
+        let Self { setup, checker, attribute, order: _ } = self;
+        Builder { setup, checker, attribute, order }
     }
 
     /// Ends the merge after this many items. Then every source is closed.
@@ -93,7 +148,7 @@ impl<S: Source, O> Builder<S, O> {
     /// closed. Warnings of the merge's own do not count, nor do items that take [no part in the
     /// order](crate::SortKey::is_ordered).
     pub fn limit(mut self, items: u64) -> Self {
-        self.options.limit = Some(items);
+        self.setup.limit = Some(items);
         self
     }
 
@@ -107,7 +162,7 @@ impl<S: Source, O> Builder<S, O> {
     where
         S::Item: Clone,
     {
-        self.options.checker = Some(OrderChecker::new(check, S::Item::clone));
+        self.checker = Some(OrderChecker::new(check, S::Item::clone));
         self
     }
 
@@ -116,15 +171,6 @@ impl<S: Source, O> Builder<S, O> {
     ///
     /// The warning is yielded at once, ahead of all that waits in the tournament. It takes no part in the order,
     /// the limit or the count of items. For [`Response`](crate::Response)s, `Into::into` makes one.
-    pub fn warn_with(
-        mut self,
-        warning: impl FnMut(SourceError<S::Error>) -> S::Item + Send + Sync + 'static,
-    ) -> Self {
-        self.policy.warning = Some(Box::new(warning));
-        self
-    }
-
-    /// Says which sources must not fail where others may: their errors end the merge all the same. Default: none.
     ///
     /// # Examples
     ///
@@ -143,8 +189,11 @@ impl<S: Source, O> Builder<S, O> {
     /// assert_eq!(merge.next().await, Some(Ok(1)));
     /// # });
     /// ```
-    pub fn required(mut self, required: impl Fn(&SourceId) -> bool + Send + Sync + 'static) -> Self {
-        self.policy.required = Some(Box::new(required));
+    pub fn warn_with(
+        mut self,
+        warning: impl FnMut(SourceError<S::Error>) -> S::Item + Send + Sync + 'static,
+    ) -> Self {
+        self.setup.policy.warning = Some(Box::new(warning));
         self
     }
 
@@ -153,7 +202,7 @@ impl<S: Source, O> Builder<S, O> {
     /// [`close`](super::ProxyResponseLoserTree::close). For [`Response`](crate::Response)s:
     /// [`Response::into_failure`](crate::Response::into_failure).
     pub fn unyielded(mut self, failure: fn(S::Item) -> Option<SourceError<S::Error>>) -> Self {
-        self.policy.unyielded = Some(failure);
+        self.setup.policy.unyielded = Some(failure);
         self
     }
 
@@ -161,43 +210,7 @@ impl<S: Source, O> Builder<S, O> {
     /// comes from. For [`Response`](crate::Response)s, so that a warning names the store that has sent it:
     /// [`Response::from_source`](crate::Response::from_source).
     pub fn attribute(mut self, attribute: fn(S::Item, &SourceId) -> S::Item) -> Self {
-        self.options.attribute = Some(attribute);
-        self
-    }
-
-    /// Sets of how many sources that were [pushed](super::ProxyResponseLoserTree::push) and are gone the [statistics](
-    /// super::ProxyResponseLoserTree::stats) tell each on its own, the last ones; default 64. Of others they tell the totals.
-    pub fn kept_stats(mut self, sources: usize) -> Self {
-        self.recording.kept_stats = sources;
-        self
-    }
-
-    /// Has the [statistics](super::ProxyResponseLoserTree::stats) of each source tell its times. Default: they are not taken, and the merge
-    /// reads no clock.
-    ///
-    /// # Complexity
-    ///
-    /// The clock is read at most once for each poll of the merge that polls a source which has given no item yet, and once when a source
-    /// is released. One allocation for each source.
-    pub fn times(mut self) -> Self {
-        self.recording.is_timed = true;
-        self
-    }
-
-    /// Records every source in `ledger`, from [`build`](Self::build) or
-    /// [`push`](super::ProxyResponseLoserTree::push) until it is released.
-    pub fn ledger(mut self, ledger: &LeakLedger) -> Self {
-        self.recording.ledger = ledger.clone();
-        self
-    }
-
-    /// Names the merge, for `Debug`, its span and its metrics.
-    ///
-    /// The metrics of all merges of one name are added up, and each name is a set of time series. So let it
-    /// say what kind of merge it is, for example `"select"`, and not which one. Default: none, which metrics
-    /// call `unnamed`.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.options.name = Some(name.into());
+        self.attribute = Some(attribute);
         self
     }
 }
@@ -205,13 +218,13 @@ impl<S: Source, O> Builder<S, O> {
 impl<S: Source, O: fmt::Debug> fmt::Debug for Builder<S, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("sources", &self.sources.len())
+            .field("sources", &self.setup.sources.len())
             .field("order", &self.order)
-            .field("limit", &self.options.limit)
-            .field("order_check", &self.options.checker.as_ref().map(|checker| checker.check))
-            .field("on_failure", &self.policy)
-            .field("ledger", &self.recording.ledger)
-            .field("name", &self.options.name)
-            .finish()
+            .field("limit", &self.setup.limit)
+            .field("order_check", &self.checker.as_ref().map(|checker| checker.check))
+            .field("on_failure", &self.setup.policy)
+            .field("ledger", &self.setup.recording.ledger)
+            .field("name", &self.setup.name)
+            .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use super::stats::{ForgottenSources, Gone, SourceEnd, SourceStats};
 use super::telemetry::MergeTelemetry;
 use crate::clock::Moment;
 use crate::contain_panic::contain_panic;
-use crate::error::{Cause, CloseError, Phase, SourceError};
+use crate::error::{CloseError, Phase, SourceError};
 use crate::resource::{Ending, LeakLedger};
 
 /// How many children one poll of a merge polls at most. Enough that the cost of being scheduled again is small beside it.
@@ -390,15 +390,13 @@ impl<S: Source + Unpin> Children<S> {
         }
     }
 
-    /// Counts an item of a child that comes before the one ahead of it.
-    pub(super) fn count_out_of_order(&mut self, place: usize) {
-        self.places[place].out_of_order += 1;
+    /// Counts what of a child comes before what is ahead of it.
+    pub(super) fn count_out_of_order(&mut self, place: usize, count: u64) {
+        self.places[place].out_of_order += count;
     }
 
-    /// Has a child fail whose last item comes before the one ahead of it.
-    pub(super) fn fail_out_of_order(&mut self, place: usize) -> EventOf<S> {
-        let position = self.places[place].items() - 1;
-        let error = SourceError::new(Cause::OutOfOrder { position });
+    /// Has a child fail whose last item is not accepted.
+    pub(super) fn fail(&mut self, place: usize, error: SourceError<S::Error>) -> EventOf<S> {
         self.receive(place, Some(Err(error)))
     }
 }

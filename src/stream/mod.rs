@@ -54,6 +54,21 @@
 //! not one for each item. A consumer takes what is ready by [`next_ready`](ProxyResponseLoserTree::next_ready), whatever the sources
 //! give.
 //!
+//! # Batches
+//!
+//! An engine that goes on with batches takes a [`BatchMerge`]. It has the same children, and promises the same of them, but a batch and
+//! not an item is what a child gives. It yields [windows](BatchWindow): the runs of rows that come next, and the batches that they
+//! are in.
+//!
+//! ```text
+//!              batch          its last row is
+//!  ┌──────────┐ ───► ┌──────┐ handed out ┌─────────┐     While one is awaiting, nothing is decided. What is
+//!  │ awaiting │      │ held │ ─────────► │ used up │     decided is handed out before those that are used up
+//!  └──────────┘      └──────┘            └─────────┘     are asked for more, and before an error. A push takes
+//!       ▲         asked when nothing          │          it back, to be merged again.
+//!       └────────── more is decided ──────────┘
+//! ```
+//!
 //! # Observing
 //!
 //! With the feature `tracing` a merge has a span named `merge`. Its parent is the span that is current where the merge is
@@ -82,6 +97,8 @@
 //! its own, as in `FuturesUnordered` of rust-lang/futures-rs, here without unsafe code.
 
 mod adaptors;
+mod batch_merge;
+mod batch_window;
 mod block_source;
 mod builder;
 mod child;
@@ -96,15 +113,19 @@ mod inquiry;
 mod merge_source;
 mod order_check;
 mod proxy_response_loser_tree;
+mod push_error;
 mod readiness;
 mod release_context;
 mod reports;
+mod row_check;
 mod source;
 mod stats;
 mod telemetry;
 mod unfold;
 
 pub use adaptors::{Map, MapErr, Named};
+pub use batch_merge::{BatchMerge, BatchMergeBuilder, NextWindow};
+pub use batch_window::{BatchWindow, Merged, SharedBatch};
 pub use block_source::{BlockSource, Flatten};
 pub use builder::Builder;
 pub use close::{Closable, Close};
@@ -118,7 +139,8 @@ pub use inquiry::is_closing;
 pub use merge_source::MergeSource;
 pub(crate) use merge_source::Nested;
 pub use order_check::OrderCheck;
-pub use proxy_response_loser_tree::{NextReady, NextWithSource, ProxyResponseLoserTree, PushError};
+pub use proxy_response_loser_tree::{NextReady, NextWithSource, ProxyResponseLoserTree};
+pub use push_error::PushError;
 pub(crate) use release_context::drop_closed;
 pub use reports::Yielded;
 pub use source::{BoxSource, PollClose, PollNext, Source, UnpinSource};

@@ -8,19 +8,20 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::stream::FusedStream;
 
-use super::builder::{Attribute, Builder, Options};
+use super::builder::{Attribute, Builder, Setup};
 use super::children::{Children, Event, EventOf, POLL_BUDGET, Returned};
 use super::close::{Closable, Close};
 use super::counters::Counters;
 use super::inquiry::{self, Asked};
 use super::merge_source::{MergeSource, Nested};
 use super::order_check::{OrderCheck, OrderChecker};
+use super::push_error::PushError;
 use super::reports::{Reports, Yielded};
 use super::source::{PollNext, Source, UnpinSource};
 use super::stats::MergeStats;
 use super::telemetry::MergeTelemetry;
 use crate::contain_panic::contain_panic;
-use crate::error::{CloseError, SourceError};
+use crate::error::{Cause, CloseError, SourceError};
 use crate::key::{Natural, Order};
 use crate::merge::Undrained;
 use crate::resource::Ending;
@@ -157,8 +158,8 @@ impl<S: Source, O> Builder<S, O> {
     where
         O: Order<S::Item>,
     {
-        let Self { sources, options, recording, order, policy } = self;
-        let Options { limit, checker, attribute, name } = options;
+        let Self { setup, checker, attribute, order } = self;
+        let Setup { sources, limit, name, recording, policy } = setup;
         let telemetry = MergeTelemetry::new(name.as_ref(), sources.len(), limit);
         ProxyResponseLoserTree {
             tree: LoserTree::new(order, sources.iter().map(|_| None)),
@@ -704,10 +705,11 @@ where
             return;
         }
         let check = checker.check;
-        self.children.count_out_of_order(place);
+        self.children.count_out_of_order(place, 1);
         if check == OrderCheck::Fail {
             drop(self.tree.set_head(place, None));
-            let event = self.children.fail_out_of_order(place);
+            let position = self.children.child(place).items() - 1;
+            let event = self.children.fail(place, SourceError::new(Cause::OutOfOrder { position }));
             self.on(place, event);
         }
     }
@@ -966,18 +968,4 @@ fn append<T, E>(polled: Option<Yielded<T, E>>, out: &mut Vec<T>) -> Result<usize
         out.push(item?.1);
         Ok(1)
     })
-}
-
-/// The source that could not be added to a merge, because the merge is closing or closed.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a source cannot be added to a merge that is closing")]
-pub struct PushError<S> {
-    /// The source, untouched.
-    pub source_not_added: S,
-}
-
-impl<S> fmt::Debug for PushError<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PushError").finish_non_exhaustive()
-    }
 }

@@ -100,6 +100,15 @@ impl<T, E> Reports<T, E> {
             self.is_partial = true;
             return false;
         }
+        self.report_fatal(error)
+    }
+
+    /// P8: as [`report`](Self::report), for an error that the policy does not tolerate, whatever it is.
+    pub(super) fn report_fatal(&mut self, error: SourceError<E>) -> bool {
+        if self.keeps {
+            self.kept.push_back(error);
+            return false;
+        }
         self.met.push_back(Met::Error(error));
         self.keeps = true;
         true

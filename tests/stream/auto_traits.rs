@@ -14,13 +14,14 @@ use losertree::resource::{
 use losertree::response::{Batches, ResponseDeduplicator, ShardError, ShardMatcher};
 use losertree::series::{LabelsError, LabelsIter, ParseLabelsError};
 use losertree::stream::{
-    Builder, Close, Closing, Flatten, ForgottenSources, FromItems, FromIter, FromStream, MergeSource,
-    MergeStats, Named, NextReady, NextWithSource, OrderCheck, PushError, SourceEnd, SourceStats,
+    BatchMergeBuilder, BatchWindow, Builder, Close, Closing, Flatten, ForgottenSources, FromItems, FromIter,
+    FromStream, MergeSource, MergeStats, Merged, Named, NextReady, NextWindow, NextWithSource, OrderCheck,
+    PushError, SharedBatch, SourceEnd, SourceStats,
 };
 use losertree::tree::LoserTree;
 use losertree::{
-    BoxSource, Chunk, CloseError, Labels, LabelsBuilder, LeakLedger, Merge, Phase, ProxyResponseLoserTree,
-    Response, Series, SourceError, SourceId, SourcePath, TryMerge, Warning,
+    BatchMerge, BoxSource, Chunk, CloseError, Labels, LabelsBuilder, LeakLedger, Merge, Phase,
+    ProxyResponseLoserTree, Response, Series, SourceError, SourceId, SourcePath, TryMerge, Warning,
 };
 
 fn plain<T: Send + Sync + Unpin + Debug>() {}
@@ -108,6 +109,13 @@ fn the_async_merge_can_be_sent_shared_moved_and_printed() {
     plain::<NextWithSource<'_, Store, Natural>>();
     plain::<NextReady<'_, Store, Natural>>();
     plain::<Flatten<BlockStore>>();
+    plain::<BatchMergeBuilder<BlockStore>>();
+    plain::<BatchMerge<BlockStore>>();
+    plain::<BatchMerge<BlockStore, By<Compare>>>();
+    plain::<BatchWindow<Vec<u64>>>();
+    plain::<SharedBatch<Vec<u64>>>();
+    plain::<Merged<Vec<u64>, std::io::Error>>();
+    plain::<NextWindow<'_, BlockStore, Natural>>();
 
     sendable::<BoxSource<'_, u64, std::io::Error>>();
     sendable::<Flatten<BoxSource<'_, Vec<u64>, std::io::Error>>>();

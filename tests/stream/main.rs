@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 mod auto_traits;
+mod batch_merge;
+mod batch_merge_memory;
 mod block_sources;
 mod close_on_drop;
 mod coalesce_async;

@@ -10,7 +10,7 @@ pub struct Window<'a, B> {
 }
 
 impl<'a, B> Window<'a, B> {
-    pub(super) const fn new(runs: &'a [Run], batches: &'a [Option<B>]) -> Self {
+    pub(crate) const fn new(runs: &'a [Run], batches: &'a [Option<B>]) -> Self {
         Self { runs, batches }
     }
 

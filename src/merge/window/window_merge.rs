@@ -1,5 +1,5 @@
 use std::mem;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use super::engine::{Cut, Engine};
 use super::run::{Run, push};
@@ -214,8 +214,26 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     ///
     /// See [`WindowMerge`]. If fewer rows than are decided are taken, `O(1)` for each run that is.
     pub fn next_window(&mut self, most: usize) -> Window<'_, B> {
+        let runs = self.advance(most);
+        Window::new(&self.decided[runs], &self.engine.sources().batches)
+    }
+
+    /// As [`next_window`](Self::next_window), but gives the runs away.
+    pub(crate) fn take_runs(&mut self, most: usize) -> Vec<Run> {
+        let runs = self.advance(most);
+        if self.has_decided() || runs.len() < self.decided.len() {
+            return self.decided[runs].to_vec();
+        }
+        // All of them: not to be copied.
+        self.next = 0;
+        let room = Vec::with_capacity(self.decided.len());
+        mem::replace(&mut self.decided, room)
+    }
+
+    /// Decides what comes next, unless something is decided, counts at most so many rows as handed out, and returns which runs these are.
+    fn advance(&mut self, most: usize) -> Range<usize> {
         if most == 0 {
-            return Window::new(&[], &[]);
+            return 0..0;
         }
         if let Some(rest) = self.cut_off.take() {
             self.decided[self.next] = rest;
@@ -229,8 +247,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         }
         let begin = self.next;
         self.hand_out(most);
-        let end = self.next + usize::from(self.cut_off.is_some());
-        Window::new(&self.decided[begin..end], &self.engine.sources().batches)
+        begin..self.next + usize::from(self.cut_off.is_some())
     }
 
     /// Counts decided rows as handed out.
@@ -251,10 +268,6 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             most -= run.len();
             self.next += 1;
         }
-    }
-
-    fn has_decided(&self) -> bool {
-        self.cut_off.is_some() || self.next < self.decided.len()
     }
 
     /// Forgets what is decided and was not handed out.
@@ -301,6 +314,34 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             engine.decide_by_heads(most, |_, run| push(decided, run))
         };
         engine.note_stretches(rows, self.decided.len());
+    }
+}
+
+/// What a merge needs that owns where the batches come from.
+impl<B, O> WindowMerge<B, O> {
+    /// Whether there are decided rows that have not been handed out.
+    pub(crate) fn has_decided(&self) -> bool {
+        self.cut_off.is_some() || self.next < self.decided.len()
+    }
+
+    /// Returns the order.
+    pub(crate) const fn order_mut(&mut self) -> &mut O {
+        &mut self.engine.tree.order_mut().order
+    }
+
+    /// Takes the batch of a source if this was the end of the last of its runs that were handed out, and so of its last row.
+    pub(crate) fn take_used_up(&mut self, source: usize, end: usize) -> Option<B> {
+        let sources = self.engine.tree.order_mut();
+        if end < sources.progress.get(source)?.rows { None } else { sources.batches[source].take() }
+    }
+
+    /// Takes the batches of all sources, after which nothing more comes.
+    pub(crate) fn take_batches(&mut self) -> Vec<Option<B>> {
+        self.engine.limit = 0;
+        self.engine.is_stale = true;
+        self.decided.clear();
+        (self.next, self.cut_off) = (0, None);
+        mem::take(&mut self.engine.tree.order_mut().batches)
     }
 }
 
