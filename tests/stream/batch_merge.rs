@@ -350,7 +350,10 @@ fn an_error_of_closing_waits_for_the_decided_rows() {
         stage.bell().ring_one(&mut Random::seed(1)).unwrap();
         for key in 2..4 {
             assert_eq!(rows(block_on(merge.next_window()).unwrap()).unwrap()[0].key, key);
-            assert!(stage.log().sources()[0].dropped);
+            assert!(stage.log().sources()[0].dropped && !merge.is_closing());
+            let joins =
+                if is_tolerated { None } else { Some(merge.push(Stage::new().source(Script::new()))) };
+            assert!(joins.is_none_or(|joined| joined.is_err()), "it is going to end");
         }
         assert_eq!(stage.log().sources()[1].next_polls, 1);
         let next = block_on(merge.next_window()).unwrap();
@@ -364,6 +367,28 @@ fn an_error_of_closing_waits_for_the_decided_rows() {
         assert!(block_on(merge.next_window()).is_none());
         stage.log().assert_closed();
     }
+}
+
+/// Warnings that wait are still to come.
+#[test]
+fn a_merge_with_warnings_to_give_is_not_only_closing() {
+    let stage = Stage::new();
+    let fails =
+        |key, source| Script::of([vec![Item::new(key, source, 0)]]).close_pending(Wake::Later).close_fails();
+    let scripts =
+        [fails(0_u64, 0), fails(1, 1), Script::of([[2, 3, 9].map(|key| Item::new(key, 2, 0)).to_vec()])];
+    let mut merge = builder(stage.sources(scripts)).warn().window_rows(1).limit(4).build();
+    for key in 0..3 {
+        assert_eq!(rows(block_on(merge.next_window()).unwrap()).unwrap()[0].key, key);
+    }
+    while stage.bell().ring_one(&mut Random::seed(1)).is_some() {}
+    assert_eq!(rows(block_on(merge.next_window()).unwrap()).unwrap()[0].key, 3);
+    for left in [1, 0] {
+        assert!(block_on(merge.next_window()).unwrap().unwrap().into_warning().is_some());
+        assert_eq!(merge.is_closing(), left == 0);
+    }
+    assert!(block_on(merge.next_window()).is_none());
+    stage.log().assert_closed();
 }
 
 /// With partial response each poll gives a window or a warning, and the others go on.
