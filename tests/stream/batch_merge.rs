@@ -7,9 +7,11 @@ use futures::executor::block_on;
 use futures::{StreamExt, TryStreamExt, stream};
 use losertree::error::Cause;
 use losertree::key::By;
-use losertree::merge::window::{Gather, RowOrder};
+use losertree::merge::window::{Columns, Direction, Gather, Nullable, RowOrder, Values};
 use losertree::stream::{BatchMergeBuilder, CloseOnDrop, Closer, Merged, OrderCheck, SourceEnd, is_closing};
-use losertree::{BatchMerge, LeakLedger, Source, SourceError, closing, from_iter, from_stream};
+use losertree::{
+    BatchMerge, LeakLedger, Source, SourceError, closing, from_iter, from_stream, merge_batches_with,
+};
 use losertree_testkit::{
     Checked, Comparisons, CountingWaker, End, Item, Random, Run, Runs, Script, ScriptedSource, Stage, Step,
     TestError, TestKey, Wake, assert_merged, assert_same, merged, panic_at, silence_scripted_panics,
@@ -127,6 +129,51 @@ fn a_window_serves_for_gathering() {
     }))
     .unwrap();
     assert_eq!(out, [1, 2, 3, 4, 5, 6]);
+}
+
+/// Columns with directions, nulls and codes of their own: what an engine has. The sync merge of the same batches is the model.
+#[test]
+fn batches_with_columns_come_as_from_the_sync_merge() {
+    type Keys = Vec<Nullable<Values<Vec<i64>>, Box<dyn Fn(usize) -> bool>>>;
+    let random = &mut Random::seed(5);
+    let sources: Vec<Vec<Vec<Option<i64>>>> = (0..5)
+        .map(|_| {
+            let key =
+                |random: &mut Random| random.chance(0.9).then(|| random.below(9_000).cast_signed() as i64);
+            let mut keys: Vec<_> = (0..6_000).map(|_| key(random)).collect();
+            keys.sort_unstable();
+            keys.chunks(700).map(<[_]>::to_vec).collect()
+        })
+        .collect();
+    let batch = |keys: &Vec<Option<i64>>| -> Keys {
+        let values = Values::new(keys.iter().map(|key| key.unwrap_or(7)).collect());
+        let keys = keys.clone();
+        vec![Nullable::new(values, Box::new(move |row| keys[row].is_none()))]
+    };
+    let batches = || sources.iter().map(|source| source.iter().map(batch).collect::<Vec<_>>());
+    let order = || Columns::new([Direction::ASCENDING.nulls_first()]);
+    let (mut expected, mut rows) = (Vec::new(), Vec::new());
+    let mut model = merge_batches_with(batches(), order());
+    loop {
+        let window = model.next_window(usize::MAX);
+        if window.is_empty() {
+            break;
+        }
+        let rows = |run: &losertree::merge::window::Run| {
+            run.rows().map(|row| (run.source(), run.batch(), row)).collect::<Vec<_>>()
+        };
+        expected.extend(window.runs().iter().flat_map(rows));
+    }
+    let mut merge = BatchMerge::builder().sources(batches().map(from_iter)).order(order()).build();
+    while let Some(next) = block_on(merge.next_window()) {
+        for run in next.unwrap().into_window().unwrap().runs() {
+            rows.extend(run.rows().map(|row| (run.source(), run.batch(), row)));
+        }
+    }
+    assert_eq!((rows.len(), &rows), (30_000, &expected));
+    // Nulls were told from the sevens that stand for them.
+    let key = |(source, batch, row): &(usize, usize, usize)| sources[*source][*batch][*row];
+    assert!(rows.is_sorted_by_key(key));
 }
 
 /// P9, P11: a source is polled at first, and when all its rows have been handed out and more are asked for.
