@@ -24,6 +24,8 @@ mod sets;
 mod shards;
 #[cfg(feature = "tokio")]
 mod stress;
+// Most of those who use it need tokio.
+#[cfg_attr(not(feature = "tokio"), allow(dead_code))]
 mod timed;
 #[cfg(feature = "tokio")]
 mod timeouts;
