@@ -1,0 +1,368 @@
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, GenericByteBuilder,
+    NullBufferBuilder, PrimitiveArray, RecordBatch, downcast_primitive,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{concat, interleave};
+use arrow::datatypes::{
+    BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, SchemaRef, Utf8Type,
+};
+use arrow::error::ArrowError;
+use datafusion_common::utils::memory::get_record_batch_memory_size;
+use datafusion_common::{DataFusionError, Result};
+use datafusion_execution::memory_pool::MemoryReservation;
+
+/// From how many batches on numbers in short runs are put into place batch by batch.
+const MANY_BATCHES: usize = 32;
+
+/// How long runs are on average that are copied run by run, whatever the number of batches.
+const LONG: usize = 4;
+
+/// How long runs are on average that are concatenated, in columns that are otherwise gathered row by row.
+const LONG_ROWS: usize = 16;
+
+/// How many neighbouring values are appended one by one.
+const SHORT: usize = 8;
+
+/// The rows that come next, as parts of the batches that they are in, which it holds and accounts for.
+#[derive(Debug)]
+pub(crate) struct Output {
+    schema: SchemaRef,
+    /// What of the batches is held by whom: each slot until all of its rows have been put out.
+    slots: Vec<Option<Held>>,
+    free: Vec<usize>,
+    runs: Vec<Run>,
+    rows: usize,
+    reservation: MemoryReservation,
+}
+
+#[derive(Debug)]
+struct Held {
+    batch: RecordBatch,
+    /// What is reserved for it.
+    bytes: usize,
+    /// How many rows have not been put out.
+    left: usize,
+}
+
+/// Neighbouring rows of the batch in a slot.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    slot: usize,
+    from: usize,
+    len: usize,
+}
+
+/// A batch that was put out.
+pub(crate) struct Emitted {
+    pub(crate) batch: RecordBatch,
+    /// Whether it is a slice of a batch of a source.
+    pub(crate) is_slice: bool,
+}
+
+impl Output {
+    pub(crate) fn new(schema: SchemaRef, reservation: MemoryReservation) -> Self {
+        Self { schema, slots: Vec::new(), free: Vec::new(), runs: Vec::new(), rows: 0, reservation }
+    }
+
+    /// Holds a batch until all of its rows have been put out, and reserves memory for it and `more` bytes. Returns its slot.
+    ///
+    /// # Errors
+    ///
+    /// If the memory is refused.
+    pub(crate) fn hold(&mut self, batch: RecordBatch, more: usize) -> Result<usize> {
+        let bytes = get_record_batch_memory_size(&batch) + more;
+        self.reservation.try_grow(bytes)?;
+        let left = batch.num_rows();
+        let held = Some(Held { batch, bytes, left });
+        Ok(if let Some(slot) = self.free.pop() {
+            self.slots[slot] = held;
+            slot
+        } else {
+            self.slots.push(held);
+            self.slots.len() - 1
+        })
+    }
+
+    /// How many bytes are reserved.
+    pub(crate) fn reserved(&self) -> usize {
+        self.reservation.size()
+    }
+
+    /// How many rows have been pushed and not put out.
+    pub(crate) const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Has rows of a batch come next: those after its rows that came before.
+    #[inline]
+    pub(crate) fn push(&mut self, slot: usize, from: usize, len: usize) {
+        self.rows += len;
+        match self.runs.last_mut() {
+            Some(last) if last.slot == slot && last.from + last.len == from => last.len += len,
+            _ => self.runs.push(Run { slot, from, len }),
+        }
+    }
+
+    /// Puts out the rows that were pushed. Where strings have more bytes than offsets can tell, only the first of them, as often half of
+    /// what does not fit until it does.
+    ///
+    /// # Errors
+    ///
+    /// If one row does not fit, or the columns do not fit the schema.
+    pub(crate) fn emit(&mut self) -> Result<Emitted> {
+        let mut rows = self.rows;
+        let emitted = loop {
+            match self.gather(rows) {
+                Err(DataFusionError::ArrowError(error, _))
+                    if matches!(*error, ArrowError::OffsetOverflowError(_)) && rows > 1 =>
+                {
+                    rows /= 2;
+                }
+                emitted => break emitted?,
+            }
+        };
+        self.take(rows);
+        Ok(emitted)
+    }
+
+    /// Forgets all rows and batches.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.free.clear();
+        self.runs.clear();
+        self.rows = 0;
+        self.reservation.free();
+    }
+
+    /// Removes the first rows, and lets go of batches that are used up.
+    fn take(&mut self, rows: usize) {
+        self.rows -= rows;
+        let (mut wanted, mut taken) = (rows, 0);
+        for run in &mut self.runs {
+            let len = run.len.min(wanted);
+            wanted -= len;
+            let place = &mut self.slots[run.slot];
+            if let Some(held) = place {
+                held.left -= len;
+                if held.left == 0 {
+                    self.reservation.shrink(held.bytes);
+                    *place = None;
+                    self.free.push(run.slot);
+                }
+            }
+            if len < run.len {
+                run.from += len;
+                run.len -= len;
+                break;
+            }
+            taken += 1;
+            if wanted == 0 {
+                break;
+            }
+        }
+        self.runs.drain(..taken);
+    }
+
+    fn gather(&self, rows: usize) -> Result<Emitted> {
+        let plan = Plan::new(self, rows);
+        if let ([run], [(batch, _)]) = (plan.runs.as_slice(), plan.batches.as_slice()) {
+            let batch = batch.slice(run.from, run.len);
+            let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
+            return Ok(Emitted { batch, is_slice: true });
+        }
+        let columns = (0..self.schema.fields().len()).map(|column| plan.column(column));
+        let columns = columns.collect::<Result<_, ArrowError>>()?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        Ok(Emitted { batch, is_slice: false })
+    }
+}
+
+/// How rows are put into columns: made once for a batch of the output.
+struct Plan<'a> {
+    /// The batches with rows, and the first of these.
+    batches: Vec<(&'a RecordBatch, usize)>,
+    /// The rows; `slot` is a place in `batches` here.
+    runs: Vec<Run>,
+    rows: usize,
+    /// Where runs are short and of many batches: the places of the rows, batch by batch, each of which has a count.
+    places: Vec<u32>,
+    counts: Vec<usize>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(output: &'a Output, rows: usize) -> Self {
+        let mut batches = Vec::new();
+        let mut counts = Vec::new();
+        let mut of_slot = vec![usize::MAX; output.slots.len()];
+        let mut runs = Vec::with_capacity(output.runs.len());
+        let mut left = rows;
+        for run in &output.runs {
+            if left == 0 {
+                break;
+            }
+            let len = run.len.min(left);
+            left -= len;
+            let place = &mut of_slot[run.slot];
+            if *place == usize::MAX {
+                let Some(Held { batch, .. }) = &output.slots[run.slot] else { continue };
+                *place = batches.len();
+                batches.push((batch, run.from));
+                counts.push(0);
+            }
+            counts[*place] += len;
+            runs.push(Run { slot: *place, from: run.from, len });
+        }
+        let mut plan = Self { batches, runs, rows, places: Vec::new(), counts };
+        if rows < LONG * plan.runs.len() && plan.batches.len() >= MANY_BATCHES && u32::try_from(rows).is_ok()
+        {
+            plan.find_places();
+        }
+        plan
+    }
+
+    fn find_places(&mut self) {
+        let mut next = Vec::with_capacity(self.counts.len());
+        let mut begin = 0;
+        for count in &self.counts {
+            next.push(begin);
+            begin += count;
+        }
+        self.places = vec![0; self.rows];
+        let mut at = 0..;
+        for run in &self.runs {
+            let next = &mut next[run.slot];
+            for place in &mut self.places[*next..*next + run.len] {
+                *place = at.next().unwrap_or(0);
+            }
+            *next += run.len;
+        }
+    }
+
+    fn column(&self, column: usize) -> Result<ArrayRef, ArrowError> {
+        let arrays: Vec<&dyn Array> =
+            self.batches.iter().map(|(batch, _)| batch.column(column).as_ref()).collect();
+        let Some(first) = arrays.first() else {
+            return Err(ArrowError::ComputeError("no rows are put out".to_owned()));
+        };
+        let data_type = first.data_type();
+        macro_rules! primitive {
+            ($type:ty) => {
+                Arc::new(self.primitive::<$type>(&arrays).with_data_type(data_type.clone()))
+            };
+        }
+        Ok(downcast_primitive! {
+            data_type => (primitive),
+            DataType::Boolean => Arc::new(self.boolean(&arrays)),
+            DataType::Utf8 => self.bytes::<Utf8Type>(&arrays)?,
+            DataType::LargeUtf8 => self.bytes::<LargeUtf8Type>(&arrays)?,
+            DataType::Binary => self.bytes::<BinaryType>(&arrays)?,
+            DataType::LargeBinary => self.bytes::<LargeBinaryType>(&arrays)?,
+            _ => self.other(&arrays)?,
+        })
+    }
+
+    fn primitive<T: ArrowPrimitiveType>(&self, arrays: &[&dyn Array]) -> PrimitiveArray<T> {
+        let columns: Vec<&[T::Native]> =
+            arrays.iter().map(|array| array.as_primitive::<T>().values().as_ref()).collect();
+        let values = if self.places.is_empty() {
+            let mut values = Vec::with_capacity(self.rows);
+            for Run { slot, from, len } in &self.runs {
+                match &columns[*slot][*from..*from + *len] {
+                    [value] => values.push(*value),
+                    several => values.extend_from_slice(several),
+                }
+            }
+            values
+        } else {
+            let mut values = vec![T::Native::default(); self.rows];
+            let mut places = self.places.as_slice();
+            for ((column, (_, first)), count) in columns.iter().zip(&self.batches).zip(&self.counts) {
+                let (here, rest) = places.split_at(*count);
+                places = rest;
+                for (place, value) in here.iter().zip(&column[*first..]) {
+                    values[*place as usize] = *value;
+                }
+            }
+            values
+        };
+        PrimitiveArray::new(values.into(), self.nulls(arrays))
+    }
+
+    fn boolean(&self, arrays: &[&dyn Array]) -> BooleanArray {
+        let columns: Vec<_> = arrays.iter().map(|array| array.as_boolean().values()).collect();
+        let mut values = BooleanBufferBuilder::new(self.rows);
+        for Run { slot, from, len } in &self.runs {
+            let column = columns[*slot];
+            if *len < SHORT {
+                (*from..*from + *len).for_each(|row| values.append(column.value(row)));
+            } else {
+                values.append_buffer(&column.slice(*from, *len));
+            }
+        }
+        BooleanArray::new(values.finish(), self.nulls(arrays))
+    }
+
+    fn bytes<T: ByteArrayType>(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
+        use arrow::array::OffsetSizeTrait;
+        use arrow::datatypes::ArrowNativeType;
+        let columns: Vec<_> = arrays.iter().map(|array| array.as_bytes::<T>()).collect();
+        let mut bytes = 0;
+        for Run { slot, from, len } in &self.runs {
+            let offsets = columns[*slot].value_offsets();
+            bytes += offsets[*from + *len].as_usize() - offsets[*from].as_usize();
+        }
+        if bytes > T::Offset::MAX_OFFSET {
+            return Err(ArrowError::OffsetOverflowError(bytes));
+        }
+        let mut out = GenericByteBuilder::<T>::with_capacity(self.rows, bytes);
+        for Run { slot, from, len } in &self.runs {
+            let column = columns[*slot];
+            if *len >= SHORT {
+                out.append_array(&column.slice(*from, *len))?;
+            } else if column.nulls().is_none() {
+                (*from..*from + *len).for_each(|row| out.append_value(column.value(row)));
+            } else {
+                let value = |row| column.is_valid(row).then(|| column.value(row));
+                (*from..*from + *len).for_each(|row| out.append_option(value(row)));
+            }
+        }
+        Ok(Arc::new(out.finish()))
+    }
+
+    /// Columns of other types, by what Arrow has for all of them.
+    fn other(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
+        if self.rows >= LONG_ROWS * self.runs.len() {
+            let slices: Vec<_> =
+                self.runs.iter().map(|Run { slot, from, len }| arrays[*slot].slice(*from, *len)).collect();
+            // Dictionaries that have no room for all values have room for those that are in use.
+            if let Ok(array) = concat(&slices.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
+                return Ok(array);
+            }
+        }
+        let rows = self.runs.iter().flat_map(|run| (run.from..run.from + run.len).map(|row| (run.slot, row)));
+        interleave(arrays, &rows.collect::<Vec<_>>())
+    }
+
+    fn nulls(&self, arrays: &[&dyn Array]) -> Option<NullBuffer> {
+        let nulls: Vec<_> =
+            arrays.iter().map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0)).collect();
+        if nulls.iter().all(Option::is_none) {
+            return None;
+        }
+        let mut out = NullBufferBuilder::new(self.rows);
+        for Run { slot, from, len } in &self.runs {
+            match nulls[*slot] {
+                None => out.append_n_non_nulls(*len),
+                Some(nulls) if *len < SHORT => {
+                    (*from..*from + *len).for_each(|row| out.append(nulls.is_valid(row)));
+                }
+                Some(nulls) => out.append_buffer(&nulls.slice(*from, *len)),
+            }
+        }
+        out.finish()
+    }
+}
