@@ -16,6 +16,7 @@ use datafusion_physical_expr::expressions::col;
 use datafusion_physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion_physical_optimizer::PhysicalOptimizerRule;
 use datafusion_physical_plan::displayable;
+use datafusion_physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion_physical_plan::metrics::MetricValue;
 use datafusion_physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
@@ -252,9 +253,32 @@ async fn replacing_children_keeps_all_else() {
         LoserTreeMergeExec::new(ordering(), input.clone()).with_fetch(Some(7)).with_ledger(ledger.clone()),
     );
     let other = Partitions::new(schema(), &ordering(), late());
-    let merge = merge.with_new_children(vec![other]).unwrap();
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    let merge = merge.replace_children(vec![other], options).unwrap();
     let batches: Vec<_> = execute_stream(merge, context(16, None)).unwrap().collect().await;
     let batches: Vec<_> = batches.into_iter().map(Result::unwrap).collect();
     assert_eq!(joined(&schema(), &batches).column(0).len(), 7);
     assert_eq!(dropped(&ledger), 3);
+}
+
+#[tokio::test]
+async fn strings_that_offsets_have_no_room_for_are_split() {
+    // All of them share one buffer, which nobody touches.
+    let huge = arrow::buffer::Buffer::from_vec(vec![0_u8; 1_200_000_000]);
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Int64, true),
+        Field::new("bytes", DataType::Binary, true),
+    ]));
+    let batch = |key: i64| {
+        let offsets = arrow::buffer::OffsetBuffer::from_lengths([1_200_000_000]);
+        let bytes: ArrayRef = Arc::new(arrow::array::BinaryArray::new(offsets, huge.clone(), None));
+        RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![key])), bytes]).unwrap()
+    };
+    let batches = vec![vec![batch(3)], vec![batch(1), batch(4)], vec![batch(2)]];
+    let input = Partitions::of_batches(Arc::clone(&schema), &ordering(), batches);
+    let (batches, error) = run(&ours(&ordering(), input, None), context(100, None)).await;
+    assert!(error.is_none(), "{error:?}");
+    let sizes: Vec<_> = batches.iter().map(RecordBatch::num_rows).collect();
+    assert_eq!((sizes, keys(&batches)), (vec![1; 4], vec![1, 2, 3, 4]));
+    assert!(batches.iter().all(|batch| batch.column(1).as_binary::<i32>().value(0).len() == 1_200_000_000));
 }
