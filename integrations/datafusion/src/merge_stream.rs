@@ -127,8 +127,6 @@ impl MergeStream {
                         }
                     }
                     Poll::Ready(Some(batch)) => {
-                        let compute = self.metrics.baseline.elapsed_compute().clone();
-                        let _timer = compute.timer();
                         let failed = batch.is_err();
                         if let Err(error) = batch.and_then(|batch| self.supply(index, batch)) {
                             if let Some(input) = self.inputs[index].take() {

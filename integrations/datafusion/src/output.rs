@@ -1,10 +1,11 @@
+use std::mem;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, GenericByteBuilder,
-    NullBufferBuilder, PrimitiveArray, RecordBatch, downcast_primitive,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, GenericByteArray,
+    OffsetSizeTrait, PrimitiveArray, RecordBatch, downcast_primitive,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{concat, interleave};
 use arrow::datatypes::{
     BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, SchemaRef, Utf8Type,
@@ -23,7 +24,7 @@ const LONG: usize = 4;
 /// How long runs are on average that are concatenated, in columns that are otherwise gathered row by row.
 const LONG_ROWS: usize = 16;
 
-/// How many neighbouring values are appended one by one.
+/// From how many neighbouring bits on they are copied as such.
 const SHORT: usize = 8;
 
 /// The rows that come next, as parts of the batches that they are in, which it holds and accounts for.
@@ -293,44 +294,101 @@ impl<'a> Plan<'a> {
     }
 
     fn boolean(&self, arrays: &[&dyn Array]) -> BooleanArray {
-        let columns: Vec<_> = arrays.iter().map(|array| array.as_boolean().values()).collect();
-        let mut values = BooleanBufferBuilder::new(self.rows);
-        for Run { slot, from, len } in &self.runs {
-            let column = columns[*slot];
-            if *len < SHORT {
-                (*from..*from + *len).for_each(|row| values.append(column.value(row)));
-            } else {
-                values.append_buffer(&column.slice(*from, *len));
-            }
-        }
-        BooleanArray::new(values.finish(), self.nulls(arrays))
+        let columns: Vec<_> = arrays.iter().map(|array| Some(array.as_boolean().values())).collect();
+        BooleanArray::new(self.bits(&columns), self.nulls(arrays))
     }
 
     fn bytes<T: ByteArrayType>(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
-        use arrow::array::OffsetSizeTrait;
-        use arrow::datatypes::ArrowNativeType;
-        let columns: Vec<_> = arrays.iter().map(|array| array.as_bytes::<T>()).collect();
-        let mut bytes = 0;
+        let columns: Vec<(&[T::Offset], &[u8])> = arrays
+            .iter()
+            .map(|array| array.as_bytes::<T>())
+            .map(|array| (array.value_offsets(), array.value_data()))
+            .collect();
+        let (offsets, data) = if self.places.is_empty() {
+            self.bytes_by_run(&columns)?
+        } else {
+            self.bytes_by_batch(&columns)?
+        };
+        let offsets = OffsetBuffer::new(offsets.into());
+        Ok(Arc::new(GenericByteArray::<T>::try_new(offsets, data.into(), self.nulls(arrays))?))
+    }
+
+    fn bytes_by_run<O: OffsetSizeTrait>(
+        &self,
+        columns: &[(&[O], &[u8])],
+    ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
+        let mut offsets = Vec::with_capacity(self.rows + 1);
+        offsets.push(O::usize_as(0));
+        let mut end = 0;
         for Run { slot, from, len } in &self.runs {
-            let offsets = columns[*slot].value_offsets();
-            bytes += offsets[*from + *len].as_usize() - offsets[*from].as_usize();
-        }
-        if bytes > T::Offset::MAX_OFFSET {
-            return Err(ArrowError::OffsetOverflowError(bytes));
-        }
-        let mut out = GenericByteBuilder::<T>::with_capacity(self.rows, bytes);
-        for Run { slot, from, len } in &self.runs {
-            let column = columns[*slot];
-            if *len >= SHORT {
-                out.append_array(&column.slice(*from, *len))?;
-            } else if column.nulls().is_none() {
-                (*from..*from + *len).for_each(|row| out.append_value(column.value(row)));
-            } else {
-                let value = |row| column.is_valid(row).then(|| column.value(row));
-                (*from..*from + *len).for_each(|row| out.append_option(value(row)));
+            let of_run = &columns[*slot].0[*from..=*from + *len];
+            for pair in of_run.windows(2) {
+                end += pair[1].as_usize() - pair[0].as_usize();
+                offsets.push(O::usize_as(end));
             }
         }
-        Ok(Arc::new(out.finish()))
+        if end > O::MAX_OFFSET {
+            return Err(ArrowError::OffsetOverflowError(end));
+        }
+        let mut data = Vec::with_capacity(end + AT_ONCE);
+        let mut end = 0;
+        for Run { slot, from, len } in &self.runs {
+            let (offsets, bytes) = columns[*slot];
+            let (from, to) = (offsets[*from].as_usize(), offsets[*from + *len].as_usize());
+            end += to - from;
+            match bytes.get(from..).and_then(<[u8]>::first_chunk::<AT_ONCE>) {
+                // As many whatever the length, which need no call, and the rest is cut off.
+                Some(chunk) if to - from <= AT_ONCE => {
+                    data.extend_from_slice(chunk);
+                    data.truncate(end);
+                }
+                _ => data.extend_from_slice(&bytes[from..to]),
+            }
+        }
+        Ok((offsets, data))
+    }
+
+    fn bytes_by_batch<O: OffsetSizeTrait>(
+        &self,
+        columns: &[(&[O], &[u8])],
+    ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
+        let of_batches = || {
+            let mut places = self.places.as_slice();
+            columns.iter().zip(&self.batches).zip(&self.counts).map(
+                move |(((offsets, bytes), (_, first)), count)| {
+                    let (here, rest) = places.split_at(*count);
+                    places = rest;
+                    (here, &offsets[*first..=*first + *count], *bytes)
+                },
+            )
+        };
+        // The lengths first.
+        let mut starts = vec![0; self.rows];
+        for (places, offsets, _) in of_batches() {
+            for (place, pair) in places.iter().zip(offsets.windows(2)) {
+                starts[*place as usize] = pair[1].as_usize() - pair[0].as_usize();
+            }
+        }
+        let mut offsets = Vec::with_capacity(self.rows + 1);
+        offsets.push(O::usize_as(0));
+        let mut end = 0;
+        for start in &mut starts {
+            let len = mem::replace(start, end);
+            end += len;
+            offsets.push(O::usize_as(end));
+        }
+        if end > O::MAX_OFFSET {
+            return Err(ArrowError::OffsetOverflowError(end));
+        }
+        let mut data = vec![0; end];
+        for (places, offsets, bytes) in of_batches() {
+            for (place, pair) in places.iter().zip(offsets.windows(2)) {
+                let value = &bytes[pair[0].as_usize()..pair[1].as_usize()];
+                let start = starts[*place as usize];
+                copy(&mut data[start..start + value.len()], value);
+            }
+        }
+        Ok((offsets, data))
     }
 
     /// Columns of other types, by what Arrow has for all of them.
@@ -348,21 +406,58 @@ impl<'a> Plan<'a> {
     }
 
     fn nulls(&self, arrays: &[&dyn Array]) -> Option<NullBuffer> {
-        let nulls: Vec<_> =
-            arrays.iter().map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0)).collect();
-        if nulls.iter().all(Option::is_none) {
-            return None;
-        }
-        let mut out = NullBufferBuilder::new(self.rows);
+        let nulls: Vec<_> = arrays
+            .iter()
+            .map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0).map(NullBuffer::inner))
+            .collect();
+        nulls.iter().any(Option::is_some).then(|| NullBuffer::new(self.bits(&nulls)))
+    }
+
+    /// The bits of the rows; those of a batch without any are set.
+    fn bits(&self, columns: &[Option<&BooleanBuffer>]) -> BooleanBuffer {
+        let mut bits = BooleanBufferBuilder::new(self.rows);
+        // As many bits of a word as have come.
+        let (mut word, mut count) = (0_u64, 0);
         for Run { slot, from, len } in &self.runs {
-            match nulls[*slot] {
-                None => out.append_n_non_nulls(*len),
-                Some(nulls) if *len < SHORT => {
-                    (*from..*from + *len).for_each(|row| out.append(nulls.is_valid(row)));
+            let column = columns[*slot];
+            if *len < SHORT {
+                for row in *from..*from + *len {
+                    word |= u64::from(column.is_none_or(|column| column.value(row))) << count;
+                    count += 1;
+                    if count == 64 {
+                        bits.append_word(word, count);
+                        (word, count) = (0, 0);
+                    }
                 }
-                Some(nulls) => out.append_buffer(&nulls.slice(*from, *len)),
+                continue;
+            }
+            bits.append_word(word, count);
+            (word, count) = (0, 0);
+            match column {
+                Some(column) => bits.append_buffer(&column.slice(*from, *len)),
+                None => bits.append_n(*len, true),
             }
         }
-        out.finish()
+        bits.append_word(word, count);
+        bits.finish()
+    }
+}
+
+/// How many bytes of a string are copied at once.
+const AT_ONCE: usize = 16;
+
+/// Copies a value, most of which are short, without a call.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    let len = from.len();
+    if let (8..=16, Some(first), Some(last)) = (len, from.first_chunk::<8>(), from.last_chunk::<8>()) {
+        to[..8].copy_from_slice(first);
+        to[len - 8..].copy_from_slice(last);
+    } else if len < 8 {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+    } else {
+        to.copy_from_slice(from);
     }
 }
