@@ -1,6 +1,6 @@
 //! Merges by windows against DataFusion's own: `cargo bench --bench spm -- [--quick] [--json FILE]`.
 //!
-//! Both merge the same batches, in turn, and every output is compared. The time is that of the thread, in nanoseconds a row, the median
+//! Both merge the same batches, in turn; every output is compared before. The time is that of the thread, in nanoseconds a row, the median
 //! of the rounds. A line of JSON a row goes to FILE.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 #![allow(
@@ -24,7 +24,9 @@ use datafusion_execution::TaskContext;
 use datafusion_physical_expr::expressions::col;
 use datafusion_physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion_physical_plan::ExecutionPlan;
+use futures::StreamExt;
 use support::{Partitions, Rng, context, joined, ours, run, theirs};
+use tokio::runtime::Runtime;
 
 const BATCH: usize = 8_192;
 
@@ -137,17 +139,16 @@ fn partition(
     (0..rows).step_by(BATCH).map(|at| all.slice(at, BATCH.min(rows - at))).collect()
 }
 
-fn time(
-    runtime: &tokio::runtime::Runtime,
-    plan: &dyn ExecutionPlan,
-    context: &Arc<TaskContext>,
-) -> (f64, Vec<RecordBatch>) {
+/// The time that a merge takes whose batches are dropped as they come, as an engine drops them.
+fn time(runtime: &Runtime, plan: &dyn ExecutionPlan, context: &Arc<TaskContext>) -> f64 {
     runtime.block_on(async {
         let begin = ThreadTime::now();
-        let (batches, error) = run(plan, Arc::clone(context)).await;
-        let time = begin.elapsed().as_nanos() as f64;
-        assert!(error.is_none(), "{error:?}");
-        (time, batches)
+        let mut stream = plan.execute(0, Arc::clone(context)).unwrap();
+        while let Some(batch) = stream.next().await {
+            drop(batch.unwrap());
+        }
+        drop(stream);
+        begin.elapsed().as_nanos() as f64
     })
 }
 
@@ -177,7 +178,7 @@ fn main() {
             _ => {}
         }
     }
-    let (total, rounds) = if is_quick { (400_000, 3) } else { (4_000_000, 7) };
+    let (total, rounds) = if is_quick { (400_000, 5) } else { (4_000_000, 7) };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = context(BATCH, None);
     let mut rows = Vec::new();
@@ -204,17 +205,18 @@ fn main() {
                 for &fetch in fetches {
                     let (mut spm, mut own) = (Vec::new(), Vec::new());
                     let rounds = if fetch.is_some() { 5 * rounds } else { rounds };
-                    for round in 0..rounds {
-                        // Plans are used once: what they hold of metrics grows.
-                        let (their_time, expected) =
-                            time(&runtime, &theirs(&ordering, Arc::clone(&input), fetch), &context);
-                        let (our_time, actual) =
-                            time(&runtime, &ours(&ordering, Arc::clone(&input), fetch), &context);
-                        if round == 0 {
-                            assert_eq!(joined(&schema, &actual), joined(&schema, &expected), "{name} {k}");
-                        }
-                        spm.push(their_time);
-                        own.push(our_time);
+                    // Plans are used once: what they hold of metrics grows.
+                    let their_plan = || theirs(&ordering, Arc::clone(&input), fetch);
+                    let our_plan = || ours(&ordering, Arc::clone(&input), fetch);
+                    let (expected, error) = runtime.block_on(run(&their_plan(), Arc::clone(&context)));
+                    assert!(error.is_none(), "{error:?}");
+                    let (actual, error) = runtime.block_on(run(&our_plan(), Arc::clone(&context)));
+                    assert!(error.is_none(), "{error:?}");
+                    assert_eq!(joined(&schema, &actual), joined(&schema, &expected), "{name} {k}");
+                    drop((actual, expected));
+                    for _ in 0..rounds {
+                        spm.push(time(&runtime, &their_plan(), &context));
+                        own.push(time(&runtime, &our_plan(), &context));
                     }
                     let per = fetch.unwrap_or(total / k * k) as f64;
                     let row = Row {
