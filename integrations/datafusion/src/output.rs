@@ -15,10 +15,10 @@ use datafusion_common::utils::memory::get_record_batch_memory_size;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_execution::memory_pool::MemoryReservation;
 
-/// From how many batches on numbers in short runs are put into place batch by batch.
+/// From how many batches on strings in short runs are put into place batch by batch. Numbers always are.
 const MANY_BATCHES: usize = 32;
 
-/// How long runs are on average that are copied run by run, whatever the number of batches.
+/// How long runs are on average that are copied run by run.
 const LONG: usize = 4;
 
 /// How long runs are on average that are concatenated, in columns that are otherwise gathered row by row.
@@ -189,7 +189,7 @@ struct Plan<'a> {
     /// The rows; `slot` is a place in `batches` here.
     runs: Vec<Run>,
     rows: usize,
-    /// Where runs are short and of many batches: the places of the rows, batch by batch, each of which has a count.
+    /// Where runs are short: the places of the rows, batch by batch, each of which has a count.
     places: Vec<u32>,
     counts: Vec<usize>,
 }
@@ -218,8 +218,7 @@ impl<'a> Plan<'a> {
             runs.push(Run { slot: *place, from: run.from, len });
         }
         let mut plan = Self { batches, runs, rows, places: Vec::new(), counts };
-        if rows < LONG * plan.runs.len() && plan.batches.len() >= MANY_BATCHES && u32::try_from(rows).is_ok()
-        {
+        if rows < LONG * plan.runs.len() && u32::try_from(rows).is_ok() {
             plan.find_places();
         }
         plan
@@ -304,7 +303,7 @@ impl<'a> Plan<'a> {
             .map(|array| array.as_bytes::<T>())
             .map(|array| (array.value_offsets(), array.value_data()))
             .collect();
-        let (offsets, data) = if self.places.is_empty() {
+        let (offsets, data) = if self.places.is_empty() || self.batches.len() < MANY_BATCHES {
             self.bytes_by_run(&columns)?
         } else {
             self.bytes_by_batch(&columns)?
@@ -330,20 +329,19 @@ impl<'a> Plan<'a> {
         if end > O::MAX_OFFSET {
             return Err(ArrowError::OffsetOverflowError(end));
         }
-        let mut data = Vec::with_capacity(end + AT_ONCE);
+        let mut data = Vec::with_capacity(end + 32);
         let mut end = 0;
         for Run { slot, from, len } in &self.runs {
             let (offsets, bytes) = columns[*slot];
             let (from, to) = (offsets[*from].as_usize(), offsets[*from + *len].as_usize());
             end += to - from;
-            match bytes.get(from..).and_then(<[u8]>::first_chunk::<AT_ONCE>) {
-                // As many whatever the length, which need no call, and the rest is cut off.
-                Some(chunk) if to - from <= AT_ONCE => {
-                    data.extend_from_slice(chunk);
-                    data.truncate(end);
-                }
-                _ => data.extend_from_slice(&bytes[from..to]),
+            let value = &bytes[from..to];
+            let rest = &bytes[from..];
+            if !(append_at_once::<16>(&mut data, value, rest) || append_at_once::<64>(&mut data, value, rest))
+            {
+                data.extend_from_slice(value);
             }
+            data.truncate(end);
         }
         Ok((offsets, data))
     }
@@ -443,21 +441,42 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// How many bytes of a string are copied at once.
-const AT_ONCE: usize = 16;
+/// Appends N bytes, which takes no call, if a value has no more than that, and as many are there. What is too much must be cut off.
+#[inline]
+fn append_at_once<const N: usize>(out: &mut Vec<u8>, value: &[u8], rest: &[u8]) -> bool {
+    match rest.first_chunk::<N>() {
+        Some(chunk) if value.len() <= N => {
+            out.extend_from_slice(chunk);
+            true
+        }
+        _ => false,
+    }
+}
 
 /// Copies a value, most of which are short, without a call.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
-    let len = from.len();
-    if let (8..=16, Some(first), Some(last)) = (len, from.first_chunk::<8>(), from.last_chunk::<8>()) {
-        to[..8].copy_from_slice(first);
-        to[len - 8..].copy_from_slice(last);
-    } else if len < 8 {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = *from;
+    if !(copy_ends::<8>(to, from) || copy_ends::<4>(to, from) || copy_ends::<16>(to, from)) {
+        if from.len() < 4 {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from;
+            }
+        } else {
+            to.copy_from_slice(from);
         }
-    } else {
-        to.copy_from_slice(from);
+    }
+}
+
+/// Copies a value of N to 2 * N bytes as its first N and its last N.
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) -> bool {
+    let len = from.len();
+    match (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        (Some(first), Some(last)) if len <= 2 * N => {
+            to[..N].copy_from_slice(first);
+            to[len - N..].copy_from_slice(last);
+            true
+        }
+        _ => false,
     }
 }

@@ -20,8 +20,8 @@ fn session() -> SessionContext {
     let context = SessionContext::new_with_state(enable(enable(state)).build());
     let rng = &mut Rng::new(7);
     let mut id = 0..;
-    let partition = |rng: &mut Rng| {
-        let batch = |rng: &mut Rng| {
+    let mut partition = |rng: &mut Rng| {
+        let mut batch = |rng: &mut Rng| {
             let rows = 1 + rng.below(300);
             let ids: Int64Array = id.by_ref().take(rows).collect();
             let numbers: Int64Array =
@@ -34,7 +34,6 @@ fn session() -> SessionContext {
         };
         (0..5).map(|_| batch(rng)).collect::<Vec<_>>()
     };
-    let mut partition = partition;
     let partitions: Vec<_> = (0..4).map(|_| partition(rng)).collect();
     let table = MemTable::try_new(partitions[0][0].schema(), partitions).unwrap();
     context.register_table("t", Arc::new(table)).unwrap();
