@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ struct Held {
     bytes: usize,
     /// How many rows have not been put out.
     left: usize,
+    /// How many of these have been pushed: the first ones.
+    pushed: usize,
 }
 
 /// Neighbouring rows of the batch in a slot.
@@ -77,7 +80,7 @@ impl Output {
         let bytes = get_record_batch_memory_size(&batch) + more;
         self.reservation.try_grow(bytes)?;
         let left = batch.num_rows();
-        let held = Some(Held { batch, bytes, left });
+        let held = Some(Held { batch, bytes, left, pushed: 0 });
         Ok(if let Some(slot) = self.free.pop() {
             self.slots[slot] = held;
             slot
@@ -101,6 +104,9 @@ impl Output {
     #[inline]
     pub(crate) fn push(&mut self, slot: usize, from: usize, len: usize) {
         self.rows += len;
+        if let Some(held) = &mut self.slots[slot] {
+            held.pushed += len;
+        }
         match self.runs.last_mut() {
             Some(last) if last.slot == slot && last.from + last.len == from => last.len += len,
             _ => self.runs.push(Run { slot, from, len }),
@@ -148,6 +154,7 @@ impl Output {
             let place = &mut self.slots[run.slot];
             if let Some(held) = place {
                 held.left -= len;
+                held.pushed -= len;
                 if held.left == 0 {
                     self.reservation.shrink(held.bytes);
                     *place = None;
@@ -168,12 +175,15 @@ impl Output {
     }
 
     fn gather(&self, rows: usize) -> Result<Emitted> {
-        let plan = Plan::new(self, rows);
-        if let ([run], [(batch, _)]) = (plan.runs.as_slice(), plan.batches.as_slice()) {
-            let batch = batch.slice(run.from, run.len);
+        if let Some(run) = self.runs.first()
+            && run.len >= rows
+            && let Some(held) = &self.slots[run.slot]
+        {
+            let batch = held.batch.slice(run.from, rows);
             let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
             return Ok(Emitted { batch, is_slice: true });
         }
+        let plan = Plan::new(self, rows);
         let columns = (0..self.schema.fields().len()).map(|column| plan.column(column));
         let columns = columns.collect::<Result<_, ArrowError>>()?;
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
@@ -184,59 +194,54 @@ impl Output {
 
 /// How rows are put into columns: made once for a batch of the output.
 struct Plan<'a> {
-    /// The batches with rows, and the first of these.
-    batches: Vec<(&'a RecordBatch, usize)>,
-    /// The rows; `slot` is a place in `batches` here.
-    runs: Vec<Run>,
+    /// The batches by slot. A free slot has one of the others.
+    batches: Vec<&'a RecordBatch>,
+    runs: Cow<'a, [Run]>,
     rows: usize,
-    /// Where runs are short: the places of the rows, batch by batch, each of which has a count.
+    /// Where runs are short: the places of the rows, batch by batch.
     places: Vec<u32>,
-    counts: Vec<usize>,
+    /// The first row of each batch, and how many there are.
+    parts: Vec<(usize, usize)>,
 }
 
 impl<'a> Plan<'a> {
     fn new(output: &'a Output, rows: usize) -> Self {
-        let mut batches = Vec::new();
-        let mut counts = Vec::new();
-        let mut of_slot = vec![usize::MAX; output.slots.len()];
-        let mut runs = Vec::with_capacity(output.runs.len());
-        let mut left = rows;
-        for run in &output.runs {
-            if left == 0 {
-                break;
-            }
-            let len = run.len.min(left);
-            left -= len;
-            let place = &mut of_slot[run.slot];
-            if *place == usize::MAX {
-                let Some(Held { batch, .. }) = &output.slots[run.slot] else { continue };
-                *place = batches.len();
-                batches.push((batch, run.from));
-                counts.push(0);
-            }
-            counts[*place] += len;
-            runs.push(Run { slot: *place, from: run.from, len });
+        let any = output.slots.iter().flatten().next();
+        let batches = output.slots.iter().filter_map(|held| held.as_ref().or(any).map(|held| &held.batch));
+        let batches = batches.collect();
+        if rows < output.rows {
+            return Self {
+                batches,
+                runs: cut(&output.runs, rows).into(),
+                rows,
+                places: vec![],
+                parts: vec![],
+            };
         }
-        let mut plan = Self { batches, runs, rows, places: Vec::new(), counts };
+        let mut plan =
+            Self { batches, runs: (&output.runs).into(), rows, places: Vec::new(), parts: Vec::new() };
         if rows < LONG * plan.runs.len() && u32::try_from(rows).is_ok() {
+            let part = |held: &Held| (held.batch.num_rows() - held.left, held.pushed);
+            plan.parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
             plan.find_places();
         }
         plan
     }
 
     fn find_places(&mut self) {
-        let mut next = Vec::with_capacity(self.counts.len());
+        let mut next = Vec::with_capacity(self.parts.len());
         let mut begin = 0;
-        for count in &self.counts {
+        for (_, count) in &self.parts {
             next.push(begin);
             begin += count;
         }
         self.places = vec![0; self.rows];
-        let mut at = 0..;
-        for run in &self.runs {
+        let mut at = 0;
+        for run in self.runs.iter() {
             let next = &mut next[run.slot];
             for place in &mut self.places[*next..*next + run.len] {
-                *place = at.next().unwrap_or(0);
+                *place = at;
+                at += 1;
             }
             *next += run.len;
         }
@@ -244,7 +249,7 @@ impl<'a> Plan<'a> {
 
     fn column(&self, column: usize) -> Result<ArrayRef, ArrowError> {
         let arrays: Vec<&dyn Array> =
-            self.batches.iter().map(|(batch, _)| batch.column(column).as_ref()).collect();
+            self.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
         let Some(first) = arrays.first() else {
             return Err(ArrowError::ComputeError("no rows are put out".to_owned()));
         };
@@ -270,7 +275,7 @@ impl<'a> Plan<'a> {
             arrays.iter().map(|array| array.as_primitive::<T>().values().as_ref()).collect();
         let values = if self.places.is_empty() {
             let mut values = Vec::with_capacity(self.rows);
-            for Run { slot, from, len } in &self.runs {
+            for Run { slot, from, len } in self.runs.iter() {
                 match &columns[*slot][*from..*from + *len] {
                     [value] => values.push(*value),
                     several => values.extend_from_slice(several),
@@ -280,7 +285,7 @@ impl<'a> Plan<'a> {
         } else {
             let mut values = vec![T::Native::default(); self.rows];
             let mut places = self.places.as_slice();
-            for ((column, (_, first)), count) in columns.iter().zip(&self.batches).zip(&self.counts) {
+            for (column, (first, count)) in columns.iter().zip(&self.parts) {
                 let (here, rest) = places.split_at(*count);
                 places = rest;
                 for (place, value) in here.iter().zip(&column[*first..]) {
@@ -319,7 +324,7 @@ impl<'a> Plan<'a> {
         let mut offsets = Vec::with_capacity(self.rows + 1);
         offsets.push(O::usize_as(0));
         let mut end = 0;
-        for Run { slot, from, len } in &self.runs {
+        for Run { slot, from, len } in self.runs.iter() {
             let of_run = &columns[*slot].0[*from..=*from + *len];
             for pair in of_run.windows(2) {
                 end += pair[1].as_usize() - pair[0].as_usize();
@@ -331,7 +336,7 @@ impl<'a> Plan<'a> {
         }
         let mut data = Vec::with_capacity(end + 32);
         let mut end = 0;
-        for Run { slot, from, len } in &self.runs {
+        for Run { slot, from, len } in self.runs.iter() {
             let (offsets, bytes) = columns[*slot];
             let (from, to) = (offsets[*from].as_usize(), offsets[*from + *len].as_usize());
             end += to - from;
@@ -352,13 +357,11 @@ impl<'a> Plan<'a> {
     ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
         let of_batches = || {
             let mut places = self.places.as_slice();
-            columns.iter().zip(&self.batches).zip(&self.counts).map(
-                move |(((offsets, bytes), (_, first)), count)| {
-                    let (here, rest) = places.split_at(*count);
-                    places = rest;
-                    (here, &offsets[*first..=*first + *count], *bytes)
-                },
-            )
+            columns.iter().zip(&self.parts).map(move |((offsets, bytes), (first, count))| {
+                let (here, rest) = places.split_at(*count);
+                places = rest;
+                (here, &offsets[*first..=*first + *count], *bytes)
+            })
         };
         // The lengths first.
         let mut starts = vec![0; self.rows];
@@ -416,7 +419,7 @@ impl<'a> Plan<'a> {
         let mut bits = BooleanBufferBuilder::new(self.rows);
         // As many bits of a word as have come.
         let (mut word, mut count) = (0_u64, 0);
-        for Run { slot, from, len } in &self.runs {
+        for Run { slot, from, len } in self.runs.iter() {
             let column = columns[*slot];
             if *len < SHORT {
                 for row in *from..*from + *len {
@@ -439,6 +442,17 @@ impl<'a> Plan<'a> {
         bits.append_word(word, count);
         bits.finish()
     }
+}
+
+/// The first rows.
+fn cut(runs: &[Run], rows: usize) -> Vec<Run> {
+    let mut left = rows;
+    let cut = runs.iter().map_while(|run| {
+        let len = run.len.min(left);
+        left -= len;
+        (len > 0).then_some(Run { len, ..*run })
+    });
+    cut.collect()
 }
 
 /// Appends N bytes, which takes no call, if a value has no more than that, and as many are there. What is too much must be cut off.
