@@ -274,10 +274,7 @@ macro_rules! both_numbers {
     };
 }
 
-fn is_exact<T: Number>(_: &ScalarBuffer<T>) -> bool
-where
-    T: ArrowNativeType,
-{
+fn is_exact<T: Number + ArrowNativeType>(_: &ScalarBuffer<T>) -> bool {
     T::IS_EXACT
 }
 
@@ -568,7 +565,7 @@ fn codes_by_row(
                 batch.value(row).map_or(0, |value| first_bytes(value, shared))
             })),
             None => {
-                codes.extend(rows.clone().map(|row| if batch.is_null(row) { 0 } else { batch.code(row) }))
+                codes.extend(rows.clone().map(|row| if batch.is_null(row) { 0 } else { batch.code(row) }));
             }
         }
     }

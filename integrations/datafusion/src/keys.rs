@@ -88,24 +88,20 @@ impl SortKeys {
         let mut bytes = 0;
         let column = |key: &SortKey| {
             let array = key.expr.evaluate(batch)?.into_array(batch.num_rows())?;
-            let array = match &key.converter {
-                Some(converter) => {
-                    let rows: Arc<dyn Array> =
-                        Arc::new(converter.convert_columns(&[array])?.try_into_binary()?);
-                    bytes += rows.get_array_memory_size();
-                    rows
+            let array = if let Some(converter) = &key.converter {
+                let rows: Arc<dyn Array> = Arc::new(converter.convert_columns(&[array])?.try_into_binary()?);
+                bytes += rows.get_array_memory_size();
+                rows
+            } else {
+                if !key.is_column {
+                    bytes += array.get_array_memory_size();
                 }
-                None => {
-                    if !key.is_column {
-                        bytes += array.get_array_memory_size();
-                    }
-                    array
-                }
+                array
             };
-            match KeyColumn::new(&array) {
-                Some(column) => Ok(column),
-                None => not_impl_err!("a merge by a column of type {}", array.data_type()),
-            }
+            let Some(column) = KeyColumn::new(&array) else {
+                return not_impl_err!("a merge by a column of type {}", array.data_type());
+            };
+            Ok(column)
         };
         let columns = self.keys.iter().map(column).collect::<Result<_>>()?;
         Ok((columns, bytes))

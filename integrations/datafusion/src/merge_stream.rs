@@ -129,10 +129,8 @@ impl MergeStream {
                     Poll::Ready(Some(batch)) => {
                         let failed = batch.is_err();
                         if let Err(error) = batch.and_then(|batch| self.supply(index, batch)) {
-                            if let Some(input) = self.inputs[index].take() {
-                                if failed {
-                                    input.end(Ending::Failed);
-                                }
+                            if failed && let Some(input) = self.inputs[index].take() {
+                                input.end(Ending::Failed);
                             }
                             self.error = Some(error);
                             self.inputs.clear();

@@ -321,14 +321,16 @@ impl<'a> Plan<'a> {
         &self,
         columns: &[(&[O], &[u8])],
     ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
-        let mut offsets = Vec::with_capacity(self.rows + 1);
-        offsets.push(O::usize_as(0));
-        let mut end = 0;
+        let mut offsets = vec![O::usize_as(0); self.rows + 1];
+        let mut places = offsets.iter_mut().skip(1);
+        let mut end = 0_usize;
         for Run { slot, from, len } in self.runs.iter() {
             let of_run = &columns[*slot].0[*from..=*from + *len];
-            for pair in of_run.windows(2) {
-                end += pair[1].as_usize() - pair[0].as_usize();
-                offsets.push(O::usize_as(end));
+            // What one offset is behind that of the batch is the same for all of a run; it can be negative.
+            let shift = end.wrapping_sub(of_run[0].as_usize());
+            for (offset, place) in of_run[1..].iter().zip(&mut places) {
+                end = offset.as_usize().wrapping_add(shift);
+                *place = O::usize_as(end);
             }
         }
         if end > O::MAX_OFFSET {
