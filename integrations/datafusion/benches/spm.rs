@@ -173,7 +173,7 @@ fn main() {
         match arg.as_str() {
             "--quick" => is_quick = true,
             "--json" => {
-                json = Some(File::create(args.next().expect("--json FILE")).expect("a file to write to"))
+                json = Some(File::create(args.next().expect("--json FILE")).expect("a file to write to"));
             }
             _ => {}
         }

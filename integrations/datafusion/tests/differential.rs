@@ -153,7 +153,7 @@ fn column(
             let fields = vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Utf8, true)];
             let numbers: ArrayRef = Arc::new(Int32Array::from(drawn(rng, rows, nulls, spread, |v| v as i32)));
             let strings = strings(rng);
-            let valid = NullBuffer::from_iter((0..rows).map(|_| nulls == 0 || !rng.one_in(nulls)));
+            let valid: NullBuffer = (0..rows).map(|_| nulls == 0 || !rng.one_in(nulls)).collect();
             Arc::new(StructArray::new(Fields::from(fields), vec![numbers, strings], Some(valid)))
         }
         _ => {
@@ -253,9 +253,9 @@ fn case(seed: u64) -> Case {
             let array = sorted[0].as_any().downcast_ref::<Int64Array>().unwrap();
             sorted[0] = Arc::new(array.unary::<_, Int64Type>(i64::wrapping_neg));
         }
-        let converted = converter.convert_columns(&sorted).unwrap();
+        let order = converter.convert_columns(&sorted).unwrap();
         let mut indices: Vec<u32> = (0..rows as u32).collect();
-        indices.sort_by(|a, b| converted.row(*a as usize).cmp(&converted.row(*b as usize)));
+        indices.sort_by(|a, b| order.row(*a as usize).cmp(&order.row(*b as usize)));
         let indices = UInt32Array::from(indices);
         let arrays: Vec<_> = arrays.iter().map(|array| take(array, &indices, None).unwrap()).collect();
         let mut steps = Vec::new();

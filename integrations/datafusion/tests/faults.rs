@@ -282,3 +282,34 @@ async fn strings_that_offsets_have_no_room_for_are_split() {
     assert_eq!((sizes, keys(&batches)), (vec![1; 4], vec![1, 2, 3, 4]));
     assert!(batches.iter().all(|batch| batch.column(1).as_binary::<i32>().value(0).len() == 1_200_000_000));
 }
+
+/// The smallest pool that a plan has enough of.
+async fn needed(plan: impl Fn() -> Arc<dyn ExecutionPlan>) -> usize {
+    let (mut too_small, mut enough) = (0, 1 << 30);
+    while too_small + 1 < enough {
+        let bytes = usize::midpoint(too_small, enough);
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(bytes));
+        match run(plan().as_ref(), context(1_000, Some(pool))).await.1 {
+            Some(_) => too_small = bytes,
+            None => enough = bytes,
+        }
+    }
+    enough
+}
+
+#[tokio::test]
+async fn no_more_memory_is_reserved_than_datafusion_reserves() {
+    let partitions: Vec<Vec<_>> = (0..16)
+        .map(|partition| {
+            let batches = (0..8).map(|index| {
+                let begin = index * 1_000;
+                batch((begin..begin + 1_000).map(|row| row * 16 + partition))
+            });
+            batches.collect()
+        })
+        .collect();
+    let input: Arc<dyn ExecutionPlan> = Partitions::of_batches(schema(), &ordering(), partitions);
+    let their_need = needed(|| Arc::new(theirs(&ordering(), Arc::clone(&input), None))).await;
+    let our_need = needed(|| Arc::new(ours(&ordering(), Arc::clone(&input), None))).await;
+    assert!(our_need <= their_need, "{our_need} of {their_need}");
+}
