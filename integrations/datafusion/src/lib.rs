@@ -1,0 +1,21 @@
+//! DataFusion merges its ordered queries by windows of [`losertree`].
+//!
+//! [`enable`] is all that a session needs. Then [`LoserTreeMergeExec`] takes the place of DataFusion's `SortPreservingMergeExec` in
+//! its plans. The README has the limits.
+//!
+//! Without the feature `session`, there is no [`enable`], and only the crates of the physical layer are needed: use the
+//! rule [`MergeByWindows`] or the node.
+
+#[cfg(feature = "session")]
+mod enable;
+mod key_column;
+mod keys;
+mod merge_by_windows;
+mod merge_exec;
+mod merge_stream;
+mod output;
+
+#[cfg(feature = "session")]
+pub use enable::enable;
+pub use merge_by_windows::{LoserTreeOptions, MergeByWindows};
+pub use merge_exec::LoserTreeMergeExec;

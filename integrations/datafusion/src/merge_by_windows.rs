@@ -1,0 +1,78 @@
+use std::sync::Arc;
+
+use datafusion_common::Result;
+use datafusion_common::config::{ConfigExtension, ConfigOptions};
+use datafusion_common::extensions_options;
+use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion_physical_optimizer::PhysicalOptimizerRule;
+use datafusion_physical_plan::ExecutionPlan;
+use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use losertree::LeakLedger;
+
+use crate::LoserTreeMergeExec;
+
+extensions_options! {
+    /// The options of a session, which have the prefix `losertree`.
+    pub struct LoserTreeOptions {
+        /// Whether ordered queries are merged by windows: `SET losertree.enabled = false` has DataFusion merge them itself.
+        pub enabled: bool, default = true
+    }
+}
+
+impl ConfigExtension for LoserTreeOptions {
+    const PREFIX: &'static str = "losertree";
+}
+
+/// Has each [`SortPreservingMergeExec`] of a plan be a [`LoserTreeMergeExec`], unless a type of its columns has no order, or
+/// [`LoserTreeOptions::enabled`] is off.
+///
+/// It is idempotent. It can be the last of all rules: the nodes have the same requirements and properties.
+#[derive(Debug, Clone, Default)]
+pub struct MergeByWindows {
+    ledger: Option<LeakLedger>,
+}
+
+impl MergeByWindows {
+    /// Creates the rule.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has the merges book their inputs in a ledger. Default: in none.
+    #[must_use]
+    pub fn with_ledger(self, ledger: LeakLedger) -> Self {
+        Self { ledger: Some(ledger) }
+    }
+}
+
+impl PhysicalOptimizerRule for MergeByWindows {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if config.extensions.get::<LoserTreeOptions>().is_some_and(|options| !options.enabled) {
+            return Ok(plan);
+        }
+        let replace = |plan: Arc<dyn ExecutionPlan>| match plan.downcast_ref::<SortPreservingMergeExec>() {
+            Some(merge) if LoserTreeMergeExec::is_supported(merge) => {
+                let mut merge = LoserTreeMergeExec::from(merge);
+                if let Some(ledger) = &self.ledger {
+                    merge = merge.with_ledger(ledger.clone());
+                }
+                Ok(Transformed::yes(Arc::new(merge) as Arc<dyn ExecutionPlan>))
+            }
+            _ => Ok(Transformed::no(plan)),
+        };
+        plan.transform_up(replace).data()
+    }
+
+    fn name(&self) -> &'static str {
+        "merge_by_windows"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,498 @@
+use std::borrow::Cow;
+use std::mem;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, GenericByteArray,
+    OffsetSizeTrait, PrimitiveArray, RecordBatch, downcast_primitive,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow::compute::{concat, interleave};
+use arrow::datatypes::{
+    BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, SchemaRef, Utf8Type,
+};
+use arrow::error::ArrowError;
+use datafusion_common::utils::memory::get_record_batch_memory_size;
+use datafusion_common::{DataFusionError, Result};
+use datafusion_execution::memory_pool::MemoryReservation;
+
+/// From how many batches on strings in short runs are put into place batch by batch. Numbers always are.
+const MANY_BATCHES: usize = 32;
+
+/// How long runs are on average that are copied run by run.
+const LONG: usize = 4;
+
+/// How long runs are on average that are concatenated, in columns that are otherwise gathered row by row.
+const LONG_ROWS: usize = 16;
+
+/// From how many neighbouring bits on they are copied as such.
+const SHORT: usize = 8;
+
+/// The rows that come next, as parts of the batches that they are in, which it holds and accounts for.
+#[derive(Debug)]
+pub(crate) struct Output {
+    schema: SchemaRef,
+    /// What of the batches is held by whom: each slot until all of its rows have been put out.
+    slots: Vec<Option<Held>>,
+    free: Vec<usize>,
+    runs: Vec<Run>,
+    rows: usize,
+    reservation: MemoryReservation,
+}
+
+#[derive(Debug)]
+struct Held {
+    batch: RecordBatch,
+    /// What is reserved for it.
+    bytes: usize,
+    /// How many rows have not been put out.
+    left: usize,
+    /// How many of these have been pushed: the first ones.
+    pushed: usize,
+}
+
+/// Neighbouring rows of the batch in a slot.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    slot: usize,
+    from: usize,
+    len: usize,
+}
+
+/// A batch that was put out.
+pub(crate) struct Emitted {
+    pub(crate) batch: RecordBatch,
+    /// Whether it is a slice of a batch of a source.
+    pub(crate) is_slice: bool,
+}
+
+impl Output {
+    pub(crate) fn new(schema: SchemaRef, reservation: MemoryReservation) -> Self {
+        Self { schema, slots: Vec::new(), free: Vec::new(), runs: Vec::new(), rows: 0, reservation }
+    }
+
+    /// Holds a batch until all of its rows have been put out, and reserves memory for it and `more` bytes. Returns its slot.
+    ///
+    /// # Errors
+    ///
+    /// If the memory is refused.
+    pub(crate) fn hold(&mut self, batch: RecordBatch, more: usize) -> Result<usize> {
+        let bytes = get_record_batch_memory_size(&batch) + more;
+        self.reservation.try_grow(bytes)?;
+        let left = batch.num_rows();
+        let held = Some(Held { batch, bytes, left, pushed: 0 });
+        Ok(if let Some(slot) = self.free.pop() {
+            self.slots[slot] = held;
+            slot
+        } else {
+            self.slots.push(held);
+            self.slots.len() - 1
+        })
+    }
+
+    /// How many bytes are reserved.
+    pub(crate) fn reserved(&self) -> usize {
+        self.reservation.size()
+    }
+
+    /// How many rows have been pushed and not put out.
+    pub(crate) const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Has rows of a batch come next: those after its rows that came before.
+    #[inline]
+    pub(crate) fn push(&mut self, slot: usize, from: usize, len: usize) {
+        self.rows += len;
+        if let Some(held) = &mut self.slots[slot] {
+            held.pushed += len;
+        }
+        match self.runs.last_mut() {
+            Some(last) if last.slot == slot && last.from + last.len == from => last.len += len,
+            _ => self.runs.push(Run { slot, from, len }),
+        }
+    }
+
+    /// Puts out the rows that were pushed. Where strings have more bytes than offsets can tell, only the first of them, as often half of
+    /// what does not fit until it does.
+    ///
+    /// # Errors
+    ///
+    /// If one row does not fit, or the columns do not fit the schema.
+    pub(crate) fn emit(&mut self) -> Result<Emitted> {
+        let mut rows = self.rows;
+        let emitted = loop {
+            match self.gather(rows) {
+                Err(DataFusionError::ArrowError(error, _))
+                    if matches!(*error, ArrowError::OffsetOverflowError(_)) && rows > 1 =>
+                {
+                    rows /= 2;
+                }
+                emitted => break emitted?,
+            }
+        };
+        self.take(rows);
+        Ok(emitted)
+    }
+
+    /// Forgets all rows and batches.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.free.clear();
+        self.runs.clear();
+        self.rows = 0;
+        self.reservation.free();
+    }
+
+    /// Removes the first rows, and lets go of batches that are used up.
+    fn take(&mut self, rows: usize) {
+        self.rows -= rows;
+        let (mut wanted, mut taken) = (rows, 0);
+        for run in &mut self.runs {
+            let len = run.len.min(wanted);
+            wanted -= len;
+            let place = &mut self.slots[run.slot];
+            if let Some(held) = place {
+                held.left -= len;
+                held.pushed -= len;
+                if held.left == 0 {
+                    self.reservation.shrink(held.bytes);
+                    *place = None;
+                    self.free.push(run.slot);
+                }
+            }
+            if len < run.len {
+                run.from += len;
+                run.len -= len;
+                break;
+            }
+            taken += 1;
+            if wanted == 0 {
+                break;
+            }
+        }
+        self.runs.drain(..taken);
+    }
+
+    fn gather(&self, rows: usize) -> Result<Emitted> {
+        if let Some(run) = self.runs.first()
+            && run.len >= rows
+            && let Some(held) = &self.slots[run.slot]
+        {
+            let batch = held.batch.slice(run.from, rows);
+            let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
+            return Ok(Emitted { batch, is_slice: true });
+        }
+        let plan = Plan::new(self, rows);
+        let columns = (0..self.schema.fields().len()).map(|column| plan.column(column));
+        let columns = columns.collect::<Result<_, ArrowError>>()?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        Ok(Emitted { batch, is_slice: false })
+    }
+}
+
+/// How rows are put into columns: made once for a batch of the output.
+struct Plan<'a> {
+    /// The batches by slot. A free slot has one of the others.
+    batches: Vec<&'a RecordBatch>,
+    runs: Cow<'a, [Run]>,
+    rows: usize,
+    /// Where runs are short: the places of the rows, batch by batch.
+    places: Vec<u32>,
+    /// The first row of each batch, and how many there are.
+    parts: Vec<(usize, usize)>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(output: &'a Output, rows: usize) -> Self {
+        let any = output.slots.iter().flatten().next();
+        let batches = output.slots.iter().filter_map(|held| held.as_ref().or(any).map(|held| &held.batch));
+        let batches = batches.collect();
+        if rows < output.rows {
+            return Self {
+                batches,
+                runs: cut(&output.runs, rows).into(),
+                rows,
+                places: vec![],
+                parts: vec![],
+            };
+        }
+        let mut plan =
+            Self { batches, runs: (&output.runs).into(), rows, places: Vec::new(), parts: Vec::new() };
+        if rows < LONG * plan.runs.len() && u32::try_from(rows).is_ok() {
+            let part = |held: &Held| (held.batch.num_rows() - held.left, held.pushed);
+            plan.parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
+            plan.find_places();
+        }
+        plan
+    }
+
+    fn find_places(&mut self) {
+        let mut next = Vec::with_capacity(self.parts.len());
+        let mut begin = 0;
+        for (_, count) in &self.parts {
+            next.push(begin);
+            begin += count;
+        }
+        self.places = vec![0; self.rows];
+        let mut at = 0;
+        for run in self.runs.iter() {
+            let next = &mut next[run.slot];
+            for place in &mut self.places[*next..*next + run.len] {
+                *place = at;
+                at += 1;
+            }
+            *next += run.len;
+        }
+    }
+
+    fn column(&self, column: usize) -> Result<ArrayRef, ArrowError> {
+        let arrays: Vec<&dyn Array> =
+            self.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
+        let Some(first) = arrays.first() else {
+            return Err(ArrowError::ComputeError("no rows are put out".to_owned()));
+        };
+        let data_type = first.data_type();
+        macro_rules! primitive {
+            ($type:ty) => {
+                Arc::new(self.primitive::<$type>(&arrays).with_data_type(data_type.clone()))
+            };
+        }
+        Ok(downcast_primitive! {
+            data_type => (primitive),
+            DataType::Boolean => Arc::new(self.boolean(&arrays)),
+            DataType::Utf8 => self.bytes::<Utf8Type>(&arrays)?,
+            DataType::LargeUtf8 => self.bytes::<LargeUtf8Type>(&arrays)?,
+            DataType::Binary => self.bytes::<BinaryType>(&arrays)?,
+            DataType::LargeBinary => self.bytes::<LargeBinaryType>(&arrays)?,
+            _ => self.other(&arrays)?,
+        })
+    }
+
+    fn primitive<T: ArrowPrimitiveType>(&self, arrays: &[&dyn Array]) -> PrimitiveArray<T> {
+        let columns: Vec<&[T::Native]> =
+            arrays.iter().map(|array| array.as_primitive::<T>().values().as_ref()).collect();
+        let values = if self.places.is_empty() {
+            let mut values = Vec::with_capacity(self.rows);
+            for Run { slot, from, len } in self.runs.iter() {
+                match &columns[*slot][*from..*from + *len] {
+                    [value] => values.push(*value),
+                    several => values.extend_from_slice(several),
+                }
+            }
+            values
+        } else {
+            let mut values = vec![T::Native::default(); self.rows];
+            let mut places = self.places.as_slice();
+            for (column, (first, count)) in columns.iter().zip(&self.parts) {
+                let (here, rest) = places.split_at(*count);
+                places = rest;
+                for (place, value) in here.iter().zip(&column[*first..]) {
+                    values[*place as usize] = *value;
+                }
+            }
+            values
+        };
+        PrimitiveArray::new(values.into(), self.nulls(arrays))
+    }
+
+    fn boolean(&self, arrays: &[&dyn Array]) -> BooleanArray {
+        let columns: Vec<_> = arrays.iter().map(|array| Some(array.as_boolean().values())).collect();
+        BooleanArray::new(self.bits(&columns), self.nulls(arrays))
+    }
+
+    fn bytes<T: ByteArrayType>(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
+        let columns: Vec<(&[T::Offset], &[u8])> = arrays
+            .iter()
+            .map(|array| array.as_bytes::<T>())
+            .map(|array| (array.value_offsets(), array.value_data()))
+            .collect();
+        let (offsets, data) = if self.places.is_empty() || self.batches.len() < MANY_BATCHES {
+            self.bytes_by_run(&columns)?
+        } else {
+            self.bytes_by_batch(&columns)?
+        };
+        let offsets = OffsetBuffer::new(offsets.into());
+        Ok(Arc::new(GenericByteArray::<T>::try_new(offsets, data.into(), self.nulls(arrays))?))
+    }
+
+    fn bytes_by_run<O: OffsetSizeTrait>(
+        &self,
+        columns: &[(&[O], &[u8])],
+    ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
+        let mut offsets = vec![O::usize_as(0); self.rows + 1];
+        let mut places = offsets.iter_mut().skip(1);
+        let mut end = 0_usize;
+        for Run { slot, from, len } in self.runs.iter() {
+            let of_run = &columns[*slot].0[*from..=*from + *len];
+            // What one offset is behind that of the batch is the same for all of a run; it can be negative.
+            let shift = end.wrapping_sub(of_run[0].as_usize());
+            for (offset, place) in of_run[1..].iter().zip(&mut places) {
+                end = offset.as_usize().wrapping_add(shift);
+                *place = O::usize_as(end);
+            }
+        }
+        if end > O::MAX_OFFSET {
+            return Err(ArrowError::OffsetOverflowError(end));
+        }
+        let mut data = Vec::with_capacity(end + 32);
+        let mut end = 0;
+        for Run { slot, from, len } in self.runs.iter() {
+            let (offsets, bytes) = columns[*slot];
+            let (from, to) = (offsets[*from].as_usize(), offsets[*from + *len].as_usize());
+            end += to - from;
+            let value = &bytes[from..to];
+            let rest = &bytes[from..];
+            if !(append_at_once::<16>(&mut data, value, rest) || append_at_once::<64>(&mut data, value, rest))
+            {
+                data.extend_from_slice(value);
+            }
+            data.truncate(end);
+        }
+        Ok((offsets, data))
+    }
+
+    fn bytes_by_batch<O: OffsetSizeTrait>(
+        &self,
+        columns: &[(&[O], &[u8])],
+    ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
+        let of_batches = || {
+            let mut places = self.places.as_slice();
+            columns.iter().zip(&self.parts).map(move |((offsets, bytes), (first, count))| {
+                let (here, rest) = places.split_at(*count);
+                places = rest;
+                (here, &offsets[*first..=*first + *count], *bytes)
+            })
+        };
+        // The lengths first.
+        let mut starts = vec![0; self.rows];
+        for (places, offsets, _) in of_batches() {
+            for (place, pair) in places.iter().zip(offsets.windows(2)) {
+                starts[*place as usize] = pair[1].as_usize() - pair[0].as_usize();
+            }
+        }
+        let mut offsets = Vec::with_capacity(self.rows + 1);
+        offsets.push(O::usize_as(0));
+        let mut end = 0;
+        for start in &mut starts {
+            let len = mem::replace(start, end);
+            end += len;
+            offsets.push(O::usize_as(end));
+        }
+        if end > O::MAX_OFFSET {
+            return Err(ArrowError::OffsetOverflowError(end));
+        }
+        let mut data = vec![0; end];
+        for (places, offsets, bytes) in of_batches() {
+            for (place, pair) in places.iter().zip(offsets.windows(2)) {
+                let value = &bytes[pair[0].as_usize()..pair[1].as_usize()];
+                let start = starts[*place as usize];
+                copy(&mut data[start..start + value.len()], value);
+            }
+        }
+        Ok((offsets, data))
+    }
+
+    /// Columns of other types, by what Arrow has for all of them.
+    fn other(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
+        if self.rows >= LONG_ROWS * self.runs.len() {
+            let slices: Vec<_> =
+                self.runs.iter().map(|Run { slot, from, len }| arrays[*slot].slice(*from, *len)).collect();
+            // Dictionaries that have no room for all values have room for those that are in use.
+            if let Ok(array) = concat(&slices.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
+                return Ok(array);
+            }
+        }
+        let rows = self.runs.iter().flat_map(|run| (run.from..run.from + run.len).map(|row| (run.slot, row)));
+        interleave(arrays, &rows.collect::<Vec<_>>())
+    }
+
+    fn nulls(&self, arrays: &[&dyn Array]) -> Option<NullBuffer> {
+        let nulls: Vec<_> = arrays
+            .iter()
+            .map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0).map(NullBuffer::inner))
+            .collect();
+        nulls.iter().any(Option::is_some).then(|| NullBuffer::new(self.bits(&nulls)))
+    }
+
+    /// The bits of the rows; those of a batch without any are set.
+    fn bits(&self, columns: &[Option<&BooleanBuffer>]) -> BooleanBuffer {
+        let mut bits = BooleanBufferBuilder::new(self.rows);
+        // As many bits of a word as have come.
+        let (mut word, mut count) = (0_u64, 0);
+        for Run { slot, from, len } in self.runs.iter() {
+            let column = columns[*slot];
+            if *len < SHORT {
+                for row in *from..*from + *len {
+                    word |= u64::from(column.is_none_or(|column| column.value(row))) << count;
+                    count += 1;
+                    if count == 64 {
+                        bits.append_word(word, count);
+                        (word, count) = (0, 0);
+                    }
+                }
+                continue;
+            }
+            bits.append_word(word, count);
+            (word, count) = (0, 0);
+            match column {
+                Some(column) => bits.append_buffer(&column.slice(*from, *len)),
+                None => bits.append_n(*len, true),
+            }
+        }
+        bits.append_word(word, count);
+        bits.finish()
+    }
+}
+
+/// The first rows.
+fn cut(runs: &[Run], rows: usize) -> Vec<Run> {
+    let mut left = rows;
+    let cut = runs.iter().map_while(|run| {
+        let len = run.len.min(left);
+        left -= len;
+        (len > 0).then_some(Run { len, ..*run })
+    });
+    cut.collect()
+}
+
+/// Appends N bytes, which takes no call, if a value has no more than that, and as many are there. What is too much must be cut off.
+#[inline]
+fn append_at_once<const N: usize>(out: &mut Vec<u8>, value: &[u8], rest: &[u8]) -> bool {
+    match rest.first_chunk::<N>() {
+        Some(chunk) if value.len() <= N => {
+            out.extend_from_slice(chunk);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Copies a value, most of which are short, without a call.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    if !(copy_ends::<8>(to, from) || copy_ends::<4>(to, from) || copy_ends::<16>(to, from)) {
+        if from.len() < 4 {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from;
+            }
+        } else {
+            to.copy_from_slice(from);
+        }
+    }
+}
+
+/// Copies a value of N to 2 * N bytes as its first N and its last N.
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) -> bool {
+    let len = from.len();
+    match (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        (Some(first), Some(last)) if len <= 2 * N => {
+            to[..N].copy_from_slice(first);
+            to[len - N..].copy_from_slice(last);
+            true
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,336 @@
+//! Random merges, each compared with DataFusion's, row by row and batch by batch.
+//!
+//! `LOSERTREE_CASES` says how many; 20,000 take some minutes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap
+)]
+#![allow(clippy::cast_sign_loss, clippy::cast_precision_loss)]
+
+mod support;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, FixedSizeBinaryArray, Int32Array, Int64Array,
+    ListArray, NullArray, PrimitiveArray, RecordBatch, StringArray, StructArray, UInt32Array,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{SortOptions, cast, take};
+use arrow::datatypes::{
+    DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, DurationMillisecondType, Field, Fields,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTime,
+    IntervalDayTimeType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalYearMonthType, Schema,
+    SchemaRef, Time32SecondType, Time64NanosecondType, TimestampMicrosecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type, i256,
+};
+use arrow::row::{RowConverter, SortField};
+use datafusion_physical_expr::expressions::{Column, NegativeExpr};
+use datafusion_physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion_physical_plan::ExecutionPlan;
+use half::f16;
+use support::{Partitions, Rng, Step, context, joined, ours, run, theirs};
+
+/// How the values of a column are spread.
+#[derive(Clone, Copy, Debug)]
+enum Spread {
+    /// So many distinct ones.
+    Few(u64),
+    Any,
+}
+
+impl Spread {
+    fn draw(self, rng: &mut Rng) -> i64 {
+        match self {
+            Self::Few(distinct) => (rng.next() % distinct) as i64 - distinct as i64 / 2,
+            Self::Any => rng.next() as i64 >> rng.below(64),
+        }
+    }
+}
+
+const KINDS: usize = 34;
+
+fn drawn<T>(
+    rng: &mut Rng,
+    rows: usize,
+    nulls: usize,
+    spread: Spread,
+    value: impl Fn(i64) -> T,
+) -> Vec<Option<T>> {
+    let draw = |_| (nulls == 0 || !rng.one_in(nulls)).then(|| value(spread.draw(rng)));
+    (0..rows).map(draw).collect()
+}
+
+fn float(drawn: i64) -> f64 {
+    match drawn {
+        3 => f64::NAN,
+        -3 => -f64::NAN,
+        2 => f64::INFINITY,
+        -2 => -0.0,
+        1 => 0.0,
+        _ => drawn as f64 / 4.0,
+    }
+}
+
+fn string(drawn: i64) -> String {
+    match drawn.rem_euclid(5) {
+        0 => String::new(),
+        1 => format!("{drawn}"),
+        2 => format!("https://example.org/a/rather/long/prefix/{drawn}"),
+        3 => format!("https://example.org/ä/{}\0", drawn / 7),
+        _ => format!("{:x}", drawn.unsigned_abs()),
+    }
+}
+
+/// A random column of one of the kinds, and the type that its batches are cast to.
+#[allow(clippy::too_many_lines)]
+fn column(
+    rng: &mut Rng,
+    kind: usize,
+    rows: usize,
+    nulls: usize,
+    spread: Spread,
+) -> (ArrayRef, Option<DataType>) {
+    fn array<T: ArrowPrimitiveType>(values: Vec<Option<T::Native>>) -> ArrayRef {
+        Arc::new(values.into_iter().collect::<PrimitiveArray<T>>())
+    }
+    macro_rules! primitive {
+        ($type:ty, $value:expr) => {
+            array::<$type>(drawn(rng, rows, nulls, spread, $value))
+        };
+    }
+    let strings =
+        |rng: &mut Rng| -> ArrayRef { Arc::new(StringArray::from(drawn(rng, rows, nulls, spread, string))) };
+    let plain = match kind {
+        0 => primitive!(Int8Type, |v| v as i8),
+        1 => primitive!(Int16Type, |v| v as i16),
+        2 => primitive!(Int32Type, |v| v as i32),
+        3 | 31 => primitive!(Int64Type, |v| v),
+        4 => primitive!(UInt8Type, |v| v as u8),
+        5 => primitive!(UInt16Type, |v| v as u16),
+        6 => primitive!(UInt32Type, |v| v as u32),
+        7 => primitive!(UInt64Type, |v| v as u64),
+        8 => primitive!(Float16Type, |v| f16::from_f64(float(v))),
+        9 => primitive!(Float32Type, |v| float(v) as f32),
+        10 => primitive!(Float64Type, float),
+        11 => {
+            let values = drawn(rng, rows, nulls, spread, i128::from);
+            let array = values.into_iter().collect::<PrimitiveArray<Decimal128Type>>();
+            Arc::new(array.with_precision_and_scale(30, 3).unwrap())
+        }
+        12 => primitive!(Decimal128Type, |v| i128::from(v) << 60),
+        13 => primitive!(Decimal256Type, |v| i256::from_i128(i128::from(v))),
+        14 => primitive!(Decimal256Type, |v| i256::from_i128(i128::from(v) << 50)
+            .wrapping_mul(i256::from_i128(i128::from(v) << 40))),
+        15 => primitive!(Date32Type, |v| v as i32),
+        16 => primitive!(Date64Type, |v| v),
+        17 => primitive!(Time32SecondType, |v| v.rem_euclid(86_400) as i32),
+        18 => primitive!(Time64NanosecondType, |v| v.rem_euclid(86_400_000_000)),
+        19 => {
+            let values = drawn(rng, rows, nulls, spread, |v| v);
+            let array = values.into_iter().collect::<PrimitiveArray<TimestampMicrosecondType>>();
+            Arc::new(array.with_timezone("+01:00"))
+        }
+        20 => primitive!(DurationMillisecondType, |v| v),
+        21 => primitive!(IntervalYearMonthType, |v| v as i32),
+        22 => primitive!(IntervalDayTimeType, |v| IntervalDayTime::new(v as i32 / 3, v as i32)),
+        23 => {
+            primitive!(IntervalMonthDayNanoType, |v| IntervalMonthDayNano::new(v as i32 / 9, v as i32 / 3, v))
+        }
+        24 => Arc::new(BooleanArray::from(drawn(rng, rows, nulls, spread, |v| v & 1 == 0))),
+        25..=27 | 30 => strings(rng),
+        28 => {
+            let values = drawn(rng, rows, nulls, spread, |v| v.to_be_bytes()[4..].to_vec());
+            Arc::new(BinaryArray::from_iter(values))
+        }
+        29 => {
+            let values = drawn(rng, rows, nulls, spread, |v| v.to_be_bytes()[3..].to_vec());
+            Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.into_iter(), 5).unwrap())
+        }
+        32 => {
+            let fields = vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Utf8, true)];
+            let numbers: ArrayRef = Arc::new(Int32Array::from(drawn(rng, rows, nulls, spread, |v| v as i32)));
+            let strings = strings(rng);
+            let valid: NullBuffer = (0..rows).map(|_| nulls == 0 || !rng.one_in(nulls)).collect();
+            Arc::new(StructArray::new(Fields::from(fields), vec![numbers, strings], Some(valid)))
+        }
+        _ => {
+            let values = drawn(rng, rows, nulls, spread, |v| {
+                (0..v.rem_euclid(3)).map(|i| Some(v as i32 / 2 + i as i32)).collect::<Vec<_>>()
+            });
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(values))
+        }
+    };
+    let other = match kind {
+        26 => Some(DataType::LargeUtf8),
+        27 => Some(DataType::Utf8View),
+        28 if rng.one_in(3) => Some(DataType::BinaryView),
+        28 if rng.one_in(2) => Some(DataType::LargeBinary),
+        30 => Some(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
+        31 => Some(DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Int64))),
+        _ => None,
+    };
+    (plain, other)
+}
+
+struct Case {
+    schema: SchemaRef,
+    ordering: LexOrdering,
+    partitions: Vec<Vec<Step>>,
+    fetch: Option<usize>,
+    batch_size: usize,
+    what: String,
+}
+
+#[allow(clippy::too_many_lines)]
+fn case(seed: u64) -> Case {
+    let rng = &mut Rng::new(seed);
+    let k = match rng.below(10) {
+        0 => 1,
+        1..=4 => 2 + rng.below(4),
+        5..=7 => 2 + rng.below(30),
+        _ => 2 + rng.below(199),
+    };
+    let keys = if rng.one_in(2) { 1 } else { 1 + rng.below(6) };
+    let rows = [0, 1, 7, 60, 400, 3_000][rng.below(6)];
+    let per_partition = (rows / k).max(if k > 40 { 3 } else { rows / 4 });
+    let columns: Vec<_> = (0..keys)
+        .map(|_| {
+            let spread =
+                if rng.one_in(3) { Spread::Any } else { Spread::Few([1, 2, 16, 1_000][rng.below(4)]) };
+            (rng.below(KINDS), [0, 0, 2, 10][rng.below(4)], spread, rng.one_in(2), rng.one_in(2))
+        })
+        .collect();
+    // An expression that is no column.
+    let negated = columns[0].0 == 3 && rng.one_in(2);
+    // All batches of a column have one type: what is drawn for a type is drawn anew for each.
+    let kinds_seed = rng.next();
+    let mut partitions = Vec::new();
+    let mut schema = None;
+    let most = [1, 3, 50, 1_000][rng.below(4)];
+    let disjoint = rng.one_in(8) && columns[0].0 == 3 && !negated;
+    for partition in 0..k {
+        let rows = if rng.one_in(6) { 0 } else { rng.below(per_partition + 1) };
+        let mut arrays = Vec::new();
+        let mut casts = Vec::new();
+        for (index, (kind, nulls, spread, ..)) in columns.iter().enumerate() {
+            let mut kind_rng = Rng::new(kinds_seed.wrapping_add(index as u64));
+            let to = column(&mut kind_rng, *kind, 0, 0, Spread::Any).1;
+            let mut array = column(rng, *kind, rows, *nulls, *spread).0;
+            if disjoint && index == 0 {
+                let begin = (partition * 10_000) as i64;
+                array = Arc::new(Int64Array::from_iter_values((0..rows).map(|row| begin + row as i64)));
+            }
+            arrays.push(array);
+            casts.push(to);
+        }
+        let ids = (0..rows).map(|row| ((partition as i64) << 32) + row as i64);
+        arrays.push(Arc::new(Int64Array::from_iter_values(ids)));
+        casts.push(None);
+        for (kind, nulls) in [(25, 5), (27, 5), (24, 3), (33, 4), (30, 4)] {
+            let (array, to) = column(rng, kind, rows, nulls, Spread::Few(40));
+            arrays.push(array);
+            casts.push(to);
+        }
+        arrays.push(Arc::new(NullArray::new(rows)));
+        casts.push(None);
+        let fields = arrays.iter().zip(&casts).enumerate().map(|(index, (array, to))| {
+            let data_type = to.clone().unwrap_or_else(|| array.data_type().clone());
+            Field::new(format!("c{index}"), data_type, true)
+        });
+        let schema: &SchemaRef =
+            schema.get_or_insert_with(|| Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+        // Sorted by what DataFusion orders by, stably.
+        let sort = columns.iter().zip(&arrays).map(|((_, _, _, descending, nulls_first), array)| {
+            let options = SortOptions { descending: *descending, nulls_first: *nulls_first };
+            SortField::new_with_options(array.data_type().clone(), options)
+        });
+        let converter = RowConverter::new(sort.collect()).unwrap();
+        let mut sorted = arrays[..keys].to_vec();
+        if negated {
+            let array = sorted[0].as_any().downcast_ref::<Int64Array>().unwrap();
+            sorted[0] = Arc::new(array.unary::<_, Int64Type>(i64::wrapping_neg));
+        }
+        let order = converter.convert_columns(&sorted).unwrap();
+        let mut indices: Vec<u32> = (0..rows as u32).collect();
+        indices.sort_by(|a, b| order.row(*a as usize).cmp(&order.row(*b as usize)));
+        let indices = UInt32Array::from(indices);
+        let arrays: Vec<_> = arrays.iter().map(|array| take(array, &indices, None).unwrap()).collect();
+        let mut steps = Vec::new();
+        let mut at = 0;
+        while at < rows || rng.one_in(6) {
+            if rng.one_in(5) {
+                steps.push(Step::Pending);
+            }
+            let len = if rng.one_in(8) { 0 } else { (1 + rng.below(most)).min(rows - at) };
+            // Each batch has dictionaries of its own.
+            let slices = arrays.iter().zip(&casts).map(|(array, to)| {
+                let slice = array.slice(at, len);
+                match to {
+                    Some(to) => cast(&slice, to).unwrap(),
+                    None => slice,
+                }
+            });
+            steps.push(Step::Batch(RecordBatch::try_new(Arc::clone(schema), slices.collect()).unwrap()));
+            at += len;
+        }
+        partitions.push(steps);
+    }
+    let schema = schema.unwrap();
+    let sort = columns.iter().enumerate().map(|(index, (_, _, _, descending, nulls_first))| {
+        let mut expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(&format!("c{index}"), index));
+        if negated && index == 0 {
+            expr = Arc::new(NegativeExpr::new(expr));
+        }
+        PhysicalSortExpr::new(expr, SortOptions { descending: *descending, nulls_first: *nulls_first })
+    });
+    let ordering = LexOrdering::new(sort).unwrap();
+    let fetch = rng.one_in(3).then(|| rng.below(rows + 2));
+    let batch_size = [1, 2, 10, 100, 1_000, 8_192][rng.below(6)];
+    let what = format!(
+        "seed {seed}: {k} partitions by {ordering}, kinds {columns:?}, fetch {fetch:?}, batches of {batch_size}"
+    );
+    Case { schema, ordering, partitions, fetch, batch_size, what }
+}
+
+async fn check(seed: u64) {
+    let Case { schema, ordering, partitions, fetch, batch_size, what } = case(seed);
+    let input: Arc<dyn ExecutionPlan> = Partitions::new(Arc::clone(&schema), &ordering, partitions);
+    let (expected, error) =
+        run(&theirs(&ordering, Arc::clone(&input), fetch), context(batch_size, None)).await;
+    assert!(error.is_none(), "{what}: theirs fails: {error:?}");
+    let (actual, error) = run(&ours(&ordering, input, fetch), context(batch_size, None)).await;
+    assert!(error.is_none(), "{what}: ours fails: {error:?}");
+    let sizes = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>();
+    assert_eq!(sizes(&actual), sizes(&expected), "{what}");
+    let (actual, expected) = (joined(&schema, &actual), joined(&schema, &expected));
+    for (index, (a, b)) in actual.columns().iter().zip(expected.columns()).enumerate() {
+        assert_eq!(a, b, "{what}: column {index}");
+    }
+}
+
+fn cases() -> u64 {
+    std::env::var("LOSERTREE_CASES").map_or(400, |cases| cases.parse().expect("a number of cases"))
+}
+
+#[test]
+fn merges_as_datafusion_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for seed in 0..cases() {
+            check(seed).await;
+        }
+    });
+}
+
+#[test]
+fn merges_as_datafusion_does_where_inputs_run_in_parallel() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        for seed in 0..cases() / 8 {
+            check(1 << 40 | seed).await;
+        }
+    });
+}
