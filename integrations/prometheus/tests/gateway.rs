@@ -920,3 +920,151 @@ fn blocks_are_compacted_and_replaced_while_200_queries_run() {
     assert!(metrics.contains("losertree_gateway_blocks_held 0"), "{metrics}");
     gateway.assert_stops_balanced();
 }
+
+/// An exporter that lives: a counter that grows with the time, and a gauge.
+fn exporter() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let start = Instant::now();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            thread::spawn(move || {
+                let _ = client.read(&mut [0; 4096]);
+                let millis = start.elapsed().as_millis();
+                let body = format!("grows_total {millis}\nsteady 1\n");
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
+                let _ = std::io::Write::write_all(&mut client, &[head.as_bytes(), body.as_bytes()].concat());
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn replicas_that_scrape_one_of_which_is_restarted_have_no_gap_through_the_gateway() {
+    const SCRAPE_MS: i64 = 1_000;
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = exporter();
+    let replica = |name: &str| {
+        let data = dir.path().join(name);
+        let _ = fs::create_dir(&data);
+        let text = format!(
+            "global:\n  scrape_interval: 1s\n  scrape_timeout: 900ms\n  external_labels: {{replica: {name}}}\n\
+             scrape_configs:\n- job_name: live\n  static_configs:\n  - targets: ['{target}']\n"
+        );
+        Prometheus::configured(&data, &text)
+    };
+    let one = replica("a");
+    let two = replica("b");
+    thread::sleep(Duration::from_secs(8));
+    drop(one);
+    thread::sleep(Duration::from_secs(5));
+    let one = replica("a");
+    thread::sleep(Duration::from_secs(8));
+    let stores = [&one, &two].map(|replica| format!("http://{}", replica.address));
+    let ask = |arguments: &[&str], kind| {
+        let gateway = Gateway::start_with(arguments);
+        let matchers = [("__name__", 2, "grows_total|steady|up")];
+        let queries = vec![query(&matchers, Interval::new(0, i64::MAX / 2))];
+        let (status, body) = read(gateway.address, queries, kind).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        gateway.assert_stops_balanced();
+        if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0)
+    };
+    // The first one has the gap.
+    let alone = ask(&["--store", &stores[0], "--replica-label", "replica"], Samples);
+    let gap = |samples: &[(i64, u64)]| samples.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap();
+    assert!(alone.values().all(|samples| gap(samples) >= 4 * SCRAPE_MS), "the restart is a gap");
+    for kind in [StreamedXorChunks, Samples] {
+        let both = ask(&["--store", &stores[0], "--store", &stores[1], "--replica-label", "replica"], kind);
+        assert_eq!(both.len(), 3, "{:?}", both.keys());
+        for (labels, samples) in &both {
+            assert!(labels.get("replica").is_none());
+            assert!(samples.len() >= 14, "{labels}: {} samples", samples.len());
+            let distances: Vec<_> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+            // A change of replicas comes after two scrapes without a sample, and may wait for the other's next one. Scrapes are late
+            // on a machine that has other things to do.
+            assert!(
+                distances.iter().all(|distance| *distance <= 7 * SCRAPE_MS / 2),
+                "{labels}: {distances:?}"
+            );
+            // And no double: the two scrape less than a second apart, all the time.
+            let near = distances.iter().filter(|distance| **distance < SCRAPE_MS / 2).count();
+            assert!(near <= 1, "{labels}: {distances:?}");
+            if labels.get("__name__").is_some_and(|name| *name == *"grows_total") {
+                let values: Vec<_> = samples.iter().map(|sample| f64::from_bits(sample.1)).collect();
+                assert!(values.is_sorted(), "no step back: {values:?}");
+            }
+        }
+    }
+}
+
+/// A server of streamed chunks of one series, of an encoding.
+fn server_of_chunks(encoding: i32, chunks: &[(i64, i64, &'static [u8])]) -> String {
+    use losertree_prometheus::remote::proto::{Chunk, ChunkedReadResponse, ChunkedSeries, Label};
+    use prost::Message;
+    let chunk = |(min_time_ms, max_time_ms, data): &(i64, i64, &'static [u8])| Chunk {
+        min_time_ms: *min_time_ms,
+        max_time_ms: *max_time_ms,
+        r#type: encoding,
+        data: (*data).into(),
+    };
+    let series = ChunkedSeries {
+        labels: vec![Label { name: "__name__".into(), value: "h".into() }],
+        chunks: chunks.iter().map(chunk).collect(),
+    };
+    let message = ChunkedReadResponse { chunked_series: vec![series], query_index: 0 }.encode_to_vec();
+    let mut frame = Vec::new();
+    prost::encode_length_delimiter(message.len(), &mut frame).unwrap();
+    frame.extend(crc32c::crc32c(&message).to_be_bytes());
+    frame.extend(message);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-streamed-protobuf\r\n\r\n";
+    server([head.as_bytes(), &frame].concat(), false)
+}
+
+#[test]
+fn histograms_of_servers_pass_when_they_are_streamed_and_do_not_overlap() {
+    use losertree_prometheus::remote::proto::ChunkedReadResponse;
+    use prost::Message;
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, 1_000))];
+    for encoding in [2, 3] {
+        // Nobody decodes them here: any bytes do.
+        let chunks = [(0, 9, &b"one"[..]), (10, 19, b"two"), (30, 39, b"three")];
+        let whole = server_of_chunks(encoding, &chunks);
+        let copy = server_of_chunks(encoding, &chunks[1..]);
+        let other = server_of_chunks(encoding, &[(15, 25, b"other")]);
+        let gateway = Gateway::start_with(&["--store", &whole, "--store", &copy]);
+        let (status, mut body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+        assert_eq!(status, 200);
+        let len = {
+            let mut rest = body.as_slice();
+            let len = prost::decode_length_delimiter(&mut rest).unwrap();
+            body = rest[4..].to_vec();
+            len
+        };
+        assert_eq!(body.len(), len, "one frame");
+        let frame = ChunkedReadResponse::decode(body.as_slice()).unwrap();
+        let got = frame.chunked_series[0].chunks.iter();
+        let got: Vec<_> = got.map(|c| (c.min_time_ms, c.max_time_ms, c.r#type, &*c.data)).collect();
+        let wanted: Vec<_> = chunks.iter().map(|(min, max, data)| (*min, *max, encoding, *data)).collect();
+        assert_eq!(got, wanted);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(status == 500 && text.contains("only streamed"), "{status}: {text}");
+        gateway.assert_stops_balanced();
+        let gateway = Gateway::start_with(&["--store", &whole, "--store", &other]);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(status == 500 && text.contains("overlap") && text.contains("\"h\""), "{status}: {text}");
+        gateway.assert_stops_balanced();
+    }
+    let gateway = Gateway::start_with(&["--store", &server_of_chunks(0, &[(0, 9, b"none")])]);
+    let (status, body) = read(gateway.address, all(), Samples).unwrap();
+    let text = String::from_utf8_lossy(&body);
+    assert!(status == 500 && text.contains("encoding 0"), "{status}: {text}");
+    gateway.assert_stops_balanced();
+}
