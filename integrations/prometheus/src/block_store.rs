@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -111,32 +111,21 @@ impl BlockStore {
     ///
     /// If the directory cannot be listed; then nothing has changed. What is wrong with single blocks is in the report.
     pub fn sync(&self) -> io::Result<SyncReport> {
-        let mut report = SyncReport::default();
         let before = Arc::clone(&self.lock().current);
-        let mut next = BTreeMap::new();
-        let Some(dir) = &self.dir else { return Ok(report) };
-        for entry in fs::read_dir(dir)? {
-            let name = entry?.file_name();
-            let Some(name) = name.to_str().filter(|name| is_ulid(name)) else { continue };
-            let dir = dir.join(name);
-            let print = Print::of(&dir);
-            // Without its description it is not there yet, or not any more.
-            if print.0[0].is_none() {
-                continue;
+        let Some(dir) = &self.dir else { return Ok(SyncReport::default()) };
+        let mut names = names(dir)?;
+        let mut tries = 0;
+        let (mut next, mut report) = loop {
+            let opened = self.open(dir, &names, &before);
+            // A block that came for another one that went may have been in neither place when it was looked for. So a list is good only
+            // if it still is the same. Who changes it all the time is believed in the end.
+            let now = self::names(dir)?;
+            tries += 1;
+            if now == names || tries == TRIES {
+                break opened;
             }
-            let known = before.get(name);
-            if let Some(known) = known.filter(|known| known.print == print) {
-                next.insert(name.to_owned(), known.clone());
-                continue;
-            }
-            match Block::open(&dir, &self.external, &self.ledger) {
-                Ok(block) => drop(next.insert(name.to_owned(), Known { print, block: Arc::new(block) })),
-                Err(error) => {
-                    report.errors.push(error);
-                    next.extend(known.map(|known| (name.to_owned(), known.clone())));
-                }
-            }
-        }
+            names = now;
+        };
         let replaced_by_others: HashSet<String> =
             next.values().flat_map(|known| parents(&known.block)).collect();
         next.retain(|name, known| {
@@ -144,6 +133,34 @@ impl BlockStore {
         });
         self.install(&before, next, &mut report);
         Ok(report)
+    }
+
+    /// Opens the blocks of a list that are not open as they are.
+    fn open(
+        &self,
+        dir: &Path,
+        names: &BTreeSet<String>,
+        before: &BTreeMap<String, Known>,
+    ) -> (BTreeMap<String, Known>, SyncReport) {
+        let mut report = SyncReport::default();
+        let mut next = BTreeMap::new();
+        for name in names {
+            let dir = dir.join(name);
+            let print = Print::of(&dir);
+            let known = before.get(name);
+            if let Some(known) = known.filter(|known| known.print == print) {
+                next.insert(name.clone(), known.clone());
+                continue;
+            }
+            match Block::open(&dir, &self.external, &self.ledger) {
+                Ok(block) => drop(next.insert(name.clone(), Known { print, block: Arc::new(block) })),
+                Err(error) => {
+                    report.errors.push(error);
+                    next.extend(known.map(|known| (name.clone(), known.clone())));
+                }
+            }
+        }
+        (next, report)
     }
 
     /// Puts the blocks in place at one moment, and lets nobody into those that are not among them any more.
@@ -220,6 +237,22 @@ impl BlockStore {
         // Nothing in here panics between two changes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How often a directory is looked at that changes meanwhile.
+const TRIES: usize = 8;
+
+/// The names of the blocks of a directory. One without its description is not there yet, or not any more.
+fn names(dir: &Path) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(dir)? {
+        if let Some(name) = entry?.file_name().to_str().filter(|name| is_ulid(name))
+            && dir.join(name).join("meta.json").exists()
+        {
+            names.insert(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 fn parents(block: &Block) -> impl Iterator<Item = String> {

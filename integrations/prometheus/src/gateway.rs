@@ -9,11 +9,11 @@ use losertree::error::{Cause, CloseError, SourceError};
 use losertree::resource::{BytePool, PoolConfigError, PoolError, Reservation};
 use losertree::response::{PartialResponseStrategy, ProxyQuery, ResponseSetOptions};
 use losertree::stream::{CloseOnDrop, Closer};
-use losertree::{BoxSource, LeakLedger, Response, Series};
+use losertree::{BoxSource, Labels, LeakLedger, Response, Series};
 use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
-use crate::overlap::{Merging, OverlapError, resolve};
+use crate::overlap::{Merging, OverlapError, Place, Placed};
 use crate::remote::{RemoteError, RemoteStore};
 use crate::{BlockStore, SamplesError};
 
@@ -111,6 +111,14 @@ pub enum QueryError {
     /// There was no memory in time.
     #[error("too many queries are waiting for memory: {0}")]
     Memory(#[from] PoolError),
+    /// There was no memory in time to merge the chunks of a series.
+    #[error("there were not {bytes} bytes of memory to merge chunks that overlap within {patience:?}")]
+    NoMemory {
+        /// How many it takes.
+        bytes: usize,
+        /// For how long it has waited.
+        patience: Duration,
+    },
     /// Too many other queries were answered.
     #[error("the limit of {limit} concurrent queries was reached for {patience:?}")]
     Busy {
@@ -157,7 +165,7 @@ impl QueryError {
         match (self, self.pool_error()) {
             (Self::TooLarge { .. } | Self::Samples(SamplesError::Budget(_) | SamplesError::TooLong), _)
             | (_, Some(PoolError::TooLarge { .. })) => 413,
-            (Self::Busy { .. }, _) | (_, Some(_)) => 503,
+            (Self::Busy { .. } | Self::NoMemory { .. }, _) | (_, Some(_)) => 503,
             (Self::TooLong { .. }, _) => 504,
             _ => 500,
         }
@@ -236,10 +244,12 @@ impl Gateway {
         })
     }
 
-    /// Asks other servers, too, in this order and after the blocks.
+    /// Asks other servers, too, in this order and after the blocks. Of two samples of one moment, the first store's is taken.
     #[must_use]
     pub fn with_remotes(mut self, remotes: Vec<RemoteStore>) -> Self {
-        self.remotes = remotes;
+        let places = (1..=u16::MAX).chain(std::iter::repeat(u16::MAX));
+        self.remotes =
+            remotes.into_iter().zip(places).map(|(remote, place)| remote.at(Place(place))).collect();
         self
     }
 
@@ -337,6 +347,10 @@ impl Gateway {
             merging: if self.limits.replica_labels.is_empty() { Merging::All } else { Merging::Replicas },
             series: 0,
             chunk_bytes: 0,
+            waiting: None,
+            merged_bytes: 0,
+            merging_memory: self.memory.lists.reservation(),
+            patience: self.limits.patience,
             _admitted: admitted,
         })
     }
@@ -363,8 +377,21 @@ pub struct Query {
     merging: Merging,
     series: u64,
     chunk_bytes: u64,
+    /// A series with chunks to be merged, until there is memory for that; and for how long it waits.
+    waiting: Option<Waiting>,
+    /// What it takes to merge chunks of the last series.
+    merged_bytes: usize,
+    merging_memory: Reservation,
+    patience: Duration,
     /// The last one, so that nothing is taken by others that is still held.
     _admitted: Reservation,
+}
+
+struct Waiting {
+    labels: Labels,
+    chunks: Placed,
+    bytes: usize,
+    limit: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl Query {
@@ -375,6 +402,37 @@ impl Query {
     /// What went wrong in closing.
     pub async fn close(&mut self) -> Result<(), CloseError<StoreError>> {
         self.merged.close().await
+    }
+
+    /// Merges the chunks of a series.
+    fn merge(&mut self, labels: Labels, chunks: Placed) -> Result<Series, QueryError> {
+        let chunks = chunks
+            .resolve(self.merging)
+            .map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem })?;
+        let series = Series::new(labels, chunks);
+        self.check(&series).map(|()| series)
+    }
+
+    /// Merges the series that waits, when there is memory.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Series, QueryError>>> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Ready(None) };
+        let bytes = waiting.bytes;
+        match self.merging_memory.poll_grow(cx, bytes) {
+            Poll::Ready(Ok(())) => self.merged_bytes = bytes,
+            Poll::Ready(Err(error)) => {
+                self.waiting = None;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            Poll::Pending => {
+                ready!(waiting.limit.as_mut().poll(cx));
+                self.merging_memory.cancel_grow();
+                self.waiting = None;
+                let error = QueryError::NoMemory { bytes, patience: self.patience };
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+        let waiting = self.waiting.take();
+        Poll::Ready(waiting.map(|Waiting { labels, chunks, .. }| self.merge(labels, chunks)))
     }
 
     fn check(&mut self, series: &Series) -> Result<(), QueryError> {
@@ -399,18 +457,24 @@ impl Stream for Query {
             let (_, _, limit) = self.limits;
             return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
         }
+        // What was given before is sent.
+        let bytes = std::mem::take(&mut self.merged_bytes);
+        self.merging_memory.shrink(bytes);
         loop {
+            if let Some(merged) = ready!(self.poll_waiting(cx)) {
+                return Poll::Ready(Some(merged));
+            }
             match ready!(Pin::new(&mut self.merged).poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
-                    let resolved = resolve(chunks, self.merging)
-                        .map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem });
-                    let checked = resolved.and_then(|chunks| {
-                        let series = Series::new(labels, chunks);
-                        self.check(&series).map(|()| series)
-                    });
-                    return Poll::Ready(Some(checked));
+                    let chunks = Placed::new(chunks);
+                    let bytes = chunks.merging_bytes();
+                    if bytes == 0 {
+                        return Poll::Ready(Some(self.merge(labels, chunks)));
+                    }
+                    let limit = Box::pin(tokio::time::sleep(self.patience));
+                    self.waiting = Some(Waiting { labels, chunks, bytes, limit });
                 }
                 // There is no place for it in remote read.
                 Some(Ok(Response::Warning(warning))) => {

@@ -34,56 +34,136 @@ pub(crate) enum Merging {
     Replicas,
 }
 
-/// Merges chunks that overlap. Chunks come in the order of their times, as
-/// [`ProxyQuery`](losertree::response::ProxyQuery) gives them.
+/// What a chunk of a store has before its data: the place of the store among all, where it is not the first.
 ///
-/// Of samples of one moment, that of the chunk that comes first is kept.
-pub(crate) fn resolve(chunks: Vec<Chunk>, merging: Merging) -> Result<Vec<Chunk>, OverlapError> {
-    let is_apart = |one: &Chunk, next: &Chunk| one.max_time_ms < next.min_time_ms;
-    if chunks.is_sorted_by(is_apart) {
-        return Ok(chunks);
+/// Chunks do not keep their store when those of equal series are merged. So the chunk itself says which it is. The encoding of
+/// the chunk follows, which is never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(pub(crate) u16);
+
+const PLACED: u8 = 0;
+const PLACE_BYTES: usize = 3;
+
+impl Place {
+    /// The data of a chunk of a store at this place.
+    pub(crate) fn mark(self, encoding: u8, data: &[u8]) -> Bytes {
+        let [high, low] = self.0.to_be_bytes();
+        if self == Self(0) {
+            [&[encoding], data].concat()
+        } else {
+            [&[PLACED, high, low, encoding], data].concat()
+        }
+        .into()
     }
-    let mut resolved = Vec::with_capacity(chunks.len());
-    let mut rest = chunks.as_slice();
-    while let Some(first) = rest.first() {
+
+    /// Takes the place off the data of a chunk.
+    fn take(chunk: &mut Chunk) -> Self {
+        match *chunk.data {
+            [PLACED, high, low, ..] => {
+                chunk.data = chunk.data.slice(PLACE_BYTES..);
+                Self(u16::from_be_bytes([high, low]))
+            }
+            _ => Self(0),
+        }
+    }
+}
+
+/// The chunks of a series as stores have them, with their places.
+pub(crate) struct Placed {
+    chunks: Vec<(Place, Chunk)>,
+}
+
+impl Placed {
+    /// Takes chunks in the order of their times, as [`ProxyQuery`](losertree::response::ProxyQuery) gives them. Of identical ones,
+    /// that of the first store is kept.
+    pub(crate) fn new(chunks: Vec<Chunk>) -> Self {
+        let placed = chunks.into_iter().map(|mut chunk| (Place::take(&mut chunk), chunk));
+        let mut chunks: Vec<_> = placed.collect();
+        if !chunks.is_sorted_by(|(_, one), (_, next)| one.max_time_ms < next.min_time_ms) {
+            chunks.sort_by(|(place, one), (other, next)| one.cmp(next).then(place.cmp(other)));
+            chunks.dedup_by(|(_, next), (_, one)| next == one);
+        }
+        Self { chunks }
+    }
+
+    /// How many bytes it can take to merge those that overlap, at most: what they are decoded to, merged, and encoded to.
+    pub(crate) fn merging_bytes(&self) -> usize {
+        const SAMPLE_BYTES: usize = size_of::<Sample>();
+        let groups = Groups(&self.chunks).filter(|group| group.len() > 1);
+        let samples = groups.flatten().map(|(_, chunk)| xor::count(chunk.data.get(1..).unwrap_or_default()));
+        samples.sum::<usize>() * (2 * SAMPLE_BYTES + xor::LONGEST_SAMPLE_BYTES)
+    }
+
+    /// Merges chunks that overlap. Of samples of one moment, that of the first store is kept, and within a store that of the
+    /// chunk that comes first.
+    pub(crate) fn resolve(self, merging: Merging) -> Result<Vec<Chunk>, OverlapError> {
+        let mut resolved = Vec::with_capacity(self.chunks.len());
+        for group in Groups(&self.chunks) {
+            if let [(_, alone)] = group {
+                resolved.push(alone.clone());
+            } else {
+                merge(group, merging, &mut resolved)?;
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+/// Chunks that overlap, or one that overlaps no other.
+struct Groups<'a>(&'a [(Place, Chunk)]);
+
+impl<'a> Iterator for Groups<'a> {
+    type Item = &'a [(Place, Chunk)];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (_, first) = self.0.first()?;
         let mut end_ms = first.max_time_ms;
-        let overlapping = rest[1..].iter().take_while(|next| {
+        let overlapping = self.0[1..].iter().take_while(|(_, next)| {
             let overlaps = next.min_time_ms <= end_ms;
             end_ms = end_ms.max(next.max_time_ms);
             overlaps
         });
-        let (group, others) = rest.split_at(1 + overlapping.count());
-        if let [alone] = group {
-            resolved.push(alone.clone());
-        } else {
-            merge(group, merging, &mut resolved)?;
-        }
-        rest = others;
+        let (group, rest) = self.0.split_at(1 + overlapping.count());
+        self.0 = rest;
+        Some(group)
     }
-    Ok(resolved)
 }
 
-fn merge(group: &[Chunk], merging: Merging, resolved: &mut Vec<Chunk>) -> Result<(), OverlapError> {
-    // Of replicas, each is of chunks that follow one another: a chunk goes to the first that ends before it begins.
-    let mut chains: Vec<(i64, Vec<Sample>)> = Vec::new();
-    for chunk in group {
+/// The samples of chunks that follow one another.
+struct Chain {
+    place: Place,
+    end_ms: i64,
+    samples: Vec<Sample>,
+}
+
+fn merge(group: &[(Place, Chunk)], merging: Merging, resolved: &mut Vec<Chunk>) -> Result<(), OverlapError> {
+    // Of replicas, each is of chunks of one store that follow one another: a chunk goes to the first that ends before it begins.
+    let mut chains: Vec<Chain> = Vec::new();
+    for (place, chunk) in group {
         let (encoding, data) = chunk.data.split_first().unwrap_or((&0, &[]));
         if *encoding != XOR {
             return Err(OverlapError::Encoding { encoding: *encoding });
         }
-        let follows = |(end_ms, _): &(i64, _)| merging == Merging::Replicas && *end_ms < chunk.min_time_ms;
-        let at = chains.iter().position(follows);
-        let at = at.unwrap_or_else(|| {
-            chains.push((i64::MIN, Vec::new()));
+        let follows = |chain: &Chain| {
+            merging == Merging::Replicas && chain.place == *place && chain.end_ms < chunk.min_time_ms
+        };
+        let at = chains.iter().position(follows).unwrap_or_else(|| {
+            chains.push(Chain { place: *place, end_ms: i64::MIN, samples: Vec::new() });
             chains.len() - 1
         });
-        let (end_ms, samples) = &mut chains[at];
-        *end_ms = chunk.max_time_ms;
+        let chain = &mut chains[at];
+        chain.end_ms = chunk.max_time_ms;
         for sample in xor::decode(data)? {
-            samples.push(sample?);
+            let sample = sample?;
+            if chain.samples.last().is_some_and(|last| last.time_ms >= sample.time_ms) {
+                return Err(Problem::Invalid("samples of a chunk out of order, or out of its range").into());
+            }
+            chain.samples.push(sample);
         }
     }
-    let chains = chains.into_iter().map(|(_, samples)| samples);
+    // Where all else is equal, the first one is taken.
+    chains.sort_by_key(|chain| chain.place);
+    let chains = chains.into_iter().map(|chain| chain.samples);
     let samples = match merging {
         Merging::All => merge_by_key(chains, |sample: &Sample| sample.time_ms).collect(),
         Merging::Replicas => chains.reduce(|one, other| stay(&one, &other)).unwrap_or_default(),
@@ -165,6 +245,14 @@ mod tests {
         Chunk::new(times[0], times[times.len() - 1], [&[XOR], encoder.finish()].concat())
     }
 
+    fn resolve(chunks: Vec<Chunk>, merging: Merging) -> Result<Vec<Chunk>, OverlapError> {
+        Placed::new(chunks).resolve(merging)
+    }
+
+    fn at(place: u16, chunk: &Chunk) -> Chunk {
+        Chunk { data: Place(place).mark(chunk.data[0], &chunk.data[1..]), ..chunk.clone() }
+    }
+
     fn samples(chunks: &[Chunk]) -> Vec<(i64, f64)> {
         let samples = chunks.iter().flat_map(|chunk| xor::decode(&chunk.data[1..]).unwrap());
         samples.map(|sample| sample.map(|sample| (sample.time_ms, sample.value)).unwrap()).collect()
@@ -182,6 +270,63 @@ mod tests {
             .collect();
         assert_eq!(samples(&resolved), wanted);
         assert_eq!(resolved.len(), 3);
+    }
+
+    #[test]
+    fn of_one_moment_the_first_store_wins_whichever_chunk_begins_first() {
+        let (early, late) = (chunk(0..10, 1.0), chunk(5..20, 2.0));
+        for (places, from) in [([0, 1], 10), ([1, 0], 5), ([1, 2], 10), ([700, 300], 5)] {
+            let mut chunks = vec![at(places[0], &early), at(places[1], &late)];
+            chunks.sort();
+            for merging in [Merging::All, Merging::Replicas] {
+                // Of replicas that see the same at the same moments, one is followed.
+                let merged = samples(&resolve(chunks.clone(), merging).unwrap());
+                assert!(merged.is_sorted_by(|one, next| one.0 < next.0));
+                if merging == Merging::All {
+                    let wanted: Vec<_> =
+                        (0..20).map(|time| (time, if time < from { 1.0 } else { 2.0 })).collect();
+                    assert_eq!(merged, wanted, "{places:?}");
+                }
+            }
+        }
+        // Of two that begin and end together, too, whatever the order of their data.
+        for value in [1.0, 3.0] {
+            let chunks = vec![at(2, &chunk(0..10, value)), at(1, &chunk(0..10, 2.0))];
+            let merged = samples(&resolve(chunks, Merging::All).unwrap());
+            assert_eq!(merged, (0..10).map(|time| (time, 2.0)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn copies_of_several_stores_come_once_and_are_not_encoded_anew() {
+        let chunks = [chunk(0..150, 1.0), chunk(150..160, 2.0)];
+        let mut placed: Vec<_> =
+            [2, 0, 1].iter().flat_map(|place| chunks.iter().map(|chunk| at(*place, chunk))).collect();
+        placed.sort();
+        let placed = Placed::new(placed);
+        assert_eq!(placed.merging_bytes(), 0);
+        assert_eq!(placed.resolve(Merging::All).unwrap(), chunks);
+        // Histograms are copies of each other, too.
+        let histogram = Chunk::new(0, 9, vec![2, 0, 1]);
+        assert_eq!(resolve(vec![at(1, &histogram), histogram.clone()], Merging::All).unwrap(), [histogram]);
+    }
+
+    #[test]
+    fn what_merging_takes_is_known_before() {
+        let chunks = vec![chunk(0..100, 1.0), chunk(50..200, 2.0), chunk(300..400, 3.0)];
+        let bytes = Placed::new(chunks.clone()).merging_bytes();
+        assert!(bytes >= 250 * 2 * size_of::<Sample>(), "{bytes}");
+        let merged: usize = resolve(chunks, Merging::All).unwrap().iter().map(|chunk| chunk.data.len()).sum();
+        assert!(merged < bytes);
+    }
+
+    #[test]
+    fn samples_out_of_order_are_an_error() {
+        let wrong = chunk([5, 4, 3], 1.0);
+        assert!(matches!(
+            resolve(vec![Chunk { min_time_ms: 0, max_time_ms: 5, ..wrong }, chunk(4..9, 1.0)], Merging::All),
+            Err(OverlapError::Chunk(Problem::Invalid(_)))
+        ));
     }
 
     #[test]

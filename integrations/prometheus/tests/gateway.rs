@@ -440,6 +440,9 @@ fn wrong_arguments_are_explained() {
         (&["--blocks", "/tmp", "--store", "https://a"], "http://"),
         (&["--store", "http://user:secret@a"], "user's name"),
         (&["--config", "/nowhere"], "--config /nowhere"),
+        (&["--store", "http://a,cluster"], "http://a: expected NAME=VALUE"),
+        (&["--store", "http://a,0=b"], "http://a: \"0\" is no name of a label"),
+        (&["--store", "http://a,b=c,b=d"], "http://a: the label b is given twice"),
     ] {
         let (ok, text) = run(arguments);
         assert!(!ok && text.contains(part), "{arguments:?}: {text}");
@@ -455,6 +458,7 @@ fn wrong_arguments_are_explained() {
         ("blocks = '/nowhere'", "--blocks /nowhere"),
         ("blocks = '/tmp'\nbudget-mib = 1", "--budget-mib"),
         ("blocks = '/tmp'\nexternal-label = ['a=b', 'a=c']", "given twice"),
+        ("store = ['http://a,b=c,b=d']", "http://a: the label b is given twice"),
     ] {
         fs::write(&config, text).unwrap();
         let (ok, printed) = run(&["--config", path]);
@@ -776,5 +780,291 @@ fn clients_that_hardly_read_do_not_keep_others_from_their_answers() {
     for client in slow {
         assert!(client.join().unwrap().is_err(), "the answer of a client that hardly reads is broken off");
     }
+    gateway.assert_stops_balanced();
+}
+
+/// A server that sends one series of samples, whatever it is asked.
+fn server_of(name: &str, samples: &[(i64, f64)]) -> String {
+    use losertree_prometheus::remote::proto::{Label, QueryResult, ReadResponse, Sample, TimeSeries};
+    use prost::Message;
+    let series = TimeSeries {
+        labels: vec![Label { name: "__name__".into(), value: name.into() }],
+        samples: samples
+            .iter()
+            .map(|(timestamp, value)| Sample { timestamp: *timestamp, value: *value })
+            .collect(),
+    };
+    let message = ReadResponse { results: vec![QueryResult { timeseries: vec![series] }] }.encode_to_vec();
+    let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    server([head.as_bytes(), &body].concat(), false)
+}
+
+#[test]
+fn the_first_server_wins_and_has_its_labels() {
+    let minutes = |from: i64, to: i64, value: f64| -> Vec<_> {
+        (from..to).map(|minute| (START_MS + minute * MINUTE_MS, value)).collect()
+    };
+    let (early, late) = (server_of("a", &minutes(0, 100, 1.0)), server_of("a", &minutes(50, 150, 2.0)));
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
+    for (stores, from) in [([&early, &late], 100), ([&late, &early], 50)] {
+        let gateway = Gateway::start_with(&["--store", stores[0], "--store", stores[1]]);
+        let wanted: Vec<_> = [minutes(0, from, 1.0), minutes(from, 150, 2.0)].concat();
+        let wanted: Vec<_> = wanted.into_iter().map(|(time_ms, value)| (time_ms, bits(value))).collect();
+        for kind in [StreamedXorChunks, Samples] {
+            let (status, body) = read(gateway.address, all(), kind).unwrap();
+            assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+            let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
+            assert_eq!(answer.into_values().collect::<Vec<_>>(), [wanted.clone()]);
+        }
+        gateway.assert_stops_balanced();
+    }
+    // From the configuration, too.
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gateway.toml");
+    fs::write(&config, format!("store = ['{early},cluster=eu', '{late},cluster=us,zone=b']\n")).unwrap();
+    let gateway = Gateway::start_with(&["--config", config.to_str().unwrap()]);
+    let names = |matchers: &[_]| {
+        let query = query(matchers, Interval::new(0, START_MS * 2));
+        let (_, body) = read(gateway.address, vec![query], Samples).unwrap();
+        sampled(&body)[0].keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let [eu, us] = [r#"{__name__="a", cluster="eu"}"#, r#"{__name__="a", cluster="us", zone="b"}"#];
+    assert_eq!(names(&[("__name__", 0, "a")]), [eu, us]);
+    assert_eq!(names(&[("__name__", 0, "a"), ("cluster", 0, "eu")]), [eu]);
+    assert_eq!(names(&[("__name__", 0, "a"), ("zone", 0, "b"), ("cluster", 3, "e.*")]), [us]);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn blocks_are_compacted_and_replaced_while_200_queries_run() {
+    const CLIENTS: usize = 200;
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = open_metrics(&scraped(60), START_MS, MINUTES);
+    let served = make_blocks(dir.path(), &text);
+    let parents = block_dirs(&served);
+    assert_eq!(parents.len(), 2);
+    let wanted = dump(&served, "{__name__=~'.+'}", always());
+    // The same as one block, which says that it was made of them.
+    let output = std::process::Command::new("promtool")
+        .args(["tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=24h"])
+        .args([dir.path().join("metrics.txt"), dir.path().join("compacted")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let [compacted] = &block_dirs(&dir.path().join("compacted"))[..] else { panic!("one block") };
+    let meta = compacted.join("meta.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&meta).unwrap()).unwrap();
+    let parent = |dir: &std::path::PathBuf| serde_json::json!({"ulid": dir.file_name().unwrap().to_str()});
+    json["compaction"]["parents"] = parents.iter().map(parent).collect();
+    json["compaction"]["level"] = 2.into();
+    fs::write(&meta, json.to_string()).unwrap();
+
+    fs::create_dir(dir.path().join("kept")).unwrap();
+    let arguments = ["--sync-seconds", "1", "--budget-mib", "16", "--concurrency", "200"];
+    let gateway = Gateway::start(&served, &arguments);
+    let address = gateway.address;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let count: usize = thread::scope(|scope| {
+        let ask = |kind| {
+            let mut count = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let all = vec![query(&[("__name__", 2, ".+")], always())];
+                let (status, body) = read(address, all, kind).unwrap();
+                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+                let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
+                assert!(answer == wanted, "all of it at any moment");
+                count += 1;
+            }
+            count
+        };
+        let kinds = (0..CLIENTS).map(|number| if number % 2 == 0 { Samples } else { StreamedXorChunks });
+        let clients: Vec<_> = kinds.map(|kind| scope.spawn(move || ask(kind))).collect();
+        let pause = || thread::sleep(Duration::from_millis(1_300));
+        let (hidden, shown) = (dir.path().join("hidden"), served.join(compacted.file_name().unwrap()));
+        for _ in 0..2 {
+            // Compacted, and the parents go, at once or later.
+            copy_dir(compacted, &hidden);
+            fs::rename(&hidden, &shown).unwrap();
+            for parent in &parents {
+                copy_dir(parent, &dir.path().join("kept").join(parent.file_name().unwrap()));
+                fs::rename(parent.join("meta.json"), dir.path().join("gone")).unwrap();
+                fs::remove_dir_all(parent).unwrap();
+            }
+            pause();
+            // Replaced by the same, with other files.
+            fs::write(shown.join("meta.new"), fs::read(shown.join("meta.json")).unwrap()).unwrap();
+            fs::rename(shown.join("meta.new"), shown.join("meta.json")).unwrap();
+            pause();
+            // And back: the parents are hidden as long as it is there.
+            for parent in &parents {
+                fs::rename(dir.path().join("kept").join(parent.file_name().unwrap()), parent).unwrap();
+            }
+            pause();
+            fs::remove_dir_all(&shown).unwrap();
+            pause();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert!(count >= 2 * CLIENTS, "{count} queries");
+    let log = gateway.log().join("\n");
+    assert!(log.contains("1 added, 0 replaced, 2 removed") && log.contains("1 replaced"), "{log}");
+    let metrics = String::from_utf8(get(address, "/metrics").unwrap().1).unwrap();
+    assert!(metrics.contains("losertree_gateway_blocks_held 0"), "{metrics}");
+    gateway.assert_stops_balanced();
+}
+
+/// An exporter that lives: a counter that grows with the time, and a gauge.
+fn exporter() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let start = Instant::now();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            thread::spawn(move || {
+                let _ = client.read(&mut [0; 4096]);
+                let millis = start.elapsed().as_millis();
+                let body = format!("grows_total {millis}\nsteady 1\n");
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
+                let _ = std::io::Write::write_all(&mut client, &[head.as_bytes(), body.as_bytes()].concat());
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn replicas_that_scrape_one_of_which_is_restarted_have_no_gap_through_the_gateway() {
+    const SCRAPE_MS: i64 = 1_000;
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = exporter();
+    let replica = |name: &str| {
+        let data = dir.path().join(name);
+        let _ = fs::create_dir(&data);
+        let text = format!(
+            "global:\n  scrape_interval: 1s\n  scrape_timeout: 900ms\n  external_labels: {{replica: {name}}}\n\
+             scrape_configs:\n- job_name: live\n  static_configs:\n  - targets: ['{target}']\n"
+        );
+        Prometheus::configured(&data, &text)
+    };
+    let one = replica("a");
+    let two = replica("b");
+    thread::sleep(Duration::from_secs(8));
+    drop(one);
+    thread::sleep(Duration::from_secs(5));
+    let one = replica("a");
+    thread::sleep(Duration::from_secs(8));
+    let stores = [&one, &two].map(|replica| format!("http://{}", replica.address));
+    let ask = |arguments: &[&str], kind| {
+        let gateway = Gateway::start_with(arguments);
+        let matchers = [("__name__", 2, "grows_total|steady|up")];
+        let queries = vec![query(&matchers, Interval::new(0, i64::MAX / 2))];
+        let (status, body) = read(gateway.address, queries, kind).unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        gateway.assert_stops_balanced();
+        if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0)
+    };
+    // The first one has the gap.
+    let alone = ask(&["--store", &stores[0], "--replica-label", "replica"], Samples);
+    let gap = |samples: &[(i64, u64)]| samples.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap();
+    assert!(alone.values().all(|samples| gap(samples) >= 4 * SCRAPE_MS), "the restart is a gap");
+    for kind in [StreamedXorChunks, Samples] {
+        let both = ask(&["--store", &stores[0], "--store", &stores[1], "--replica-label", "replica"], kind);
+        assert_eq!(both.len(), 3, "{:?}", both.keys());
+        for (labels, samples) in &both {
+            assert!(labels.get("replica").is_none());
+            assert!(samples.len() >= 14, "{labels}: {} samples", samples.len());
+            let distances: Vec<_> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+            // A change of replicas comes after two scrapes without a sample, and may wait for the other's next one. Scrapes are late
+            // on a machine that has other things to do.
+            assert!(
+                distances.iter().all(|distance| *distance <= 7 * SCRAPE_MS / 2),
+                "{labels}: {distances:?}"
+            );
+            // And no double: the two scrape less than a second apart, all the time.
+            let near = distances.iter().filter(|distance| **distance < SCRAPE_MS / 2).count();
+            assert!(near <= 1, "{labels}: {distances:?}");
+            if labels.get("__name__").is_some_and(|name| *name == *"grows_total") {
+                let values: Vec<_> = samples.iter().map(|sample| f64::from_bits(sample.1)).collect();
+                assert!(values.is_sorted(), "no step back: {values:?}");
+            }
+        }
+    }
+}
+
+/// A server of streamed chunks of one series, of an encoding.
+fn server_of_chunks(encoding: i32, chunks: &[(i64, i64, &'static [u8])]) -> String {
+    use losertree_prometheus::remote::proto::{Chunk, ChunkedReadResponse, ChunkedSeries, Label};
+    use prost::Message;
+    let chunk = |(min_time_ms, max_time_ms, data): &(i64, i64, &'static [u8])| Chunk {
+        min_time_ms: *min_time_ms,
+        max_time_ms: *max_time_ms,
+        r#type: encoding,
+        data: (*data).into(),
+    };
+    let series = ChunkedSeries {
+        labels: vec![Label { name: "__name__".into(), value: "h".into() }],
+        chunks: chunks.iter().map(chunk).collect(),
+    };
+    let message = ChunkedReadResponse { chunked_series: vec![series], query_index: 0 }.encode_to_vec();
+    let mut frame = Vec::new();
+    prost::encode_length_delimiter(message.len(), &mut frame).unwrap();
+    frame.extend(crc32c::crc32c(&message).to_be_bytes());
+    frame.extend(message);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-streamed-protobuf\r\n\r\n";
+    server([head.as_bytes(), &frame].concat(), false)
+}
+
+#[test]
+fn histograms_of_servers_pass_when_they_are_streamed_and_do_not_overlap() {
+    use losertree_prometheus::remote::proto::ChunkedReadResponse;
+    use prost::Message;
+    let all = || vec![query(&[("__name__", 2, ".+")], Interval::new(0, 1_000))];
+    for encoding in [2, 3] {
+        // Nobody decodes them here: any bytes do.
+        let chunks = [(0, 9, &b"one"[..]), (10, 19, b"two"), (30, 39, b"three")];
+        let whole = server_of_chunks(encoding, &chunks);
+        let copy = server_of_chunks(encoding, &chunks[1..]);
+        let other = server_of_chunks(encoding, &[(15, 25, b"other")]);
+        let gateway = Gateway::start_with(&["--store", &whole, "--store", &copy]);
+        let (status, mut body) = read(gateway.address, all(), StreamedXorChunks).unwrap();
+        assert_eq!(status, 200);
+        let len = {
+            let mut rest = body.as_slice();
+            let len = prost::decode_length_delimiter(&mut rest).unwrap();
+            body = rest[4..].to_vec();
+            len
+        };
+        assert_eq!(body.len(), len, "one frame");
+        let frame = ChunkedReadResponse::decode(body.as_slice()).unwrap();
+        let got = frame.chunked_series[0].chunks.iter();
+        let got: Vec<_> = got.map(|c| (c.min_time_ms, c.max_time_ms, c.r#type, &*c.data)).collect();
+        let wanted: Vec<_> = chunks.iter().map(|(min, max, data)| (*min, *max, encoding, *data)).collect();
+        assert_eq!(got, wanted);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(status == 500 && text.contains("only streamed"), "{status}: {text}");
+        gateway.assert_stops_balanced();
+        let gateway = Gateway::start_with(&["--store", &whole, "--store", &other]);
+        let (status, body) = read(gateway.address, all(), Samples).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(status == 500 && text.contains("overlap") && text.contains("\"h\""), "{status}: {text}");
+        gateway.assert_stops_balanced();
+    }
+    let gateway = Gateway::start_with(&["--store", &server_of_chunks(0, &[(0, 9, b"none")])]);
+    let (status, body) = read(gateway.address, all(), Samples).unwrap();
+    let text = String::from_utf8_lossy(&body);
+    assert!(status == 500 && text.contains("encoding 0"), "{status}: {text}");
     gateway.assert_stops_balanced();
 }

@@ -108,7 +108,8 @@ pub(crate) const fn uvarint_len(number: u64) -> usize {
 /// Checks a checksum (CRC-32C).
 pub(crate) fn check_crc(bytes: &[u8], found: u32, what: &'static str) -> Result<(), Problem> {
     let computed = crc32c::crc32c(bytes);
-    if computed == found { Ok(()) } else { Err(Problem::Checksum { what, found, computed }) }
+    // Hardly any of the inputs that fuzzing makes has one that is right: what is behind them is to be reached.
+    if computed == found || cfg!(fuzzing) { Ok(()) } else { Err(Problem::Checksum { what, found, computed }) }
 }
 
 #[cfg(test)]

@@ -410,6 +410,9 @@ fn chunk_data(bytes: &[u8], start: usize) -> Result<Range<usize>, Problem> {
     let from = start + cursor.position();
     let data = cursor.take(len.saturating_add(1), "a chunk")?;
     check_crc(data, cursor.u32("a chunk")?, "a chunk")?;
+    if data.first() == Some(&0) {
+        return Err(Problem::Invalid("a chunk of no encoding"));
+    }
     Ok(from..from + data.len())
 }
 

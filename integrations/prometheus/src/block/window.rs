@@ -29,7 +29,11 @@ impl Window {
         end: u64,
     ) -> Result<&[u8], BlockError> {
         let end = end.min(file.len());
-        let len = end.saturating_sub(offset).min(len as u64) as usize;
+        // An offset comes from the file, and so may be any.
+        let Some(available) = end.checked_sub(offset) else {
+            return Err(file.error(offset, Problem::Invalid("beyond the end of the file")));
+        };
+        let len = available.min(len as u64) as usize;
         if !self.has(offset, len) {
             self.fill(file, offset, len, end)?;
         }
@@ -59,5 +63,28 @@ impl Window {
         self.lease.clear();
         self.start = offset;
         self.lease.read_from(file.reader(offset), wanted).map_err(|error| file.error(offset, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use losertree::resource::BytePool;
+
+    use super::*;
+
+    #[test]
+    fn what_is_beyond_the_end_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("index"), [7; 100]).unwrap();
+        let file = BlockFile::open(dir.path().join("index")).unwrap();
+        let pool = || BytePool::builder().largest_bytes(1 << 12).budget_bytes(1 << 14).build().unwrap();
+        let memory = Memory { buffers: pool(), lists: pool(), patience: std::time::Duration::ZERO };
+        let mut window = Window::new(&memory, 64).unwrap();
+        assert_eq!(window.get(&file, 90, 20, u64::MAX).unwrap(), [7; 10]);
+        for (offset, end) in [(101, u64::MAX), (u64::MAX, u64::MAX), (60, 50)] {
+            assert!(window.get(&file, offset, 8, end).is_err(), "{offset}");
+        }
+        assert!(window.get(&file, 100, 8, u64::MAX).unwrap().is_empty());
     }
 }

@@ -69,6 +69,14 @@ pub fn decode(data: &[u8]) -> Result<XorSamples<'_>, Problem> {
     })
 }
 
+/// The most bytes that a sample can take: the first one of a chunk, with the number of samples, takes as many.
+pub(crate) const LONGEST_SAMPLE_BYTES: usize = 20;
+
+/// How many samples a chunk says that it has.
+pub(crate) fn count(data: &[u8]) -> usize {
+    data.first_chunk().map_or(0, |count| u16::from_be_bytes(*count).into())
+}
+
 const fn truncated(len: usize) -> Problem {
     Problem::Truncated { what: "a sample", len: len as u64 + 1, available: len as u64 }
 }

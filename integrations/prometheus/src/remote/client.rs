@@ -27,6 +27,7 @@ use crate::block::xor::{Sample, XorEncoder};
 use crate::block::{Memory, Selector};
 use crate::gateway::StoreError;
 use crate::matcher::{MatchOp, Matcher};
+use crate::overlap::Place;
 
 /// How much a server may send, and how long it may take.
 #[derive(Debug, Clone)]
@@ -118,6 +119,9 @@ pub enum RemoteError {
     /// The chunks of a series are not in order, or of no range.
     #[error("the chunks of series {0} are not in order")]
     Chunks(String),
+    /// A chunk has an encoding that cannot be one.
+    #[error("a chunk has the encoding {0}, which is none")]
+    Encoding(i32),
     /// There is no memory in the budget.
     #[error("{0}")]
     Pool(#[from] PoolError),
@@ -134,6 +138,7 @@ pub struct RemoteStore {
     path: Arc<str>,
     external: Arc<BTreeMap<String, String>>,
     limits: RemoteLimits,
+    place: Place,
 }
 
 impl RemoteStore {
@@ -171,7 +176,13 @@ impl RemoteStore {
             path: path.into(),
             external: Arc::new(external),
             limits,
+            place: Place(0),
         })
+    }
+
+    /// At a place among all stores.
+    pub(crate) fn at(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     /// Returns the address.
@@ -409,12 +420,13 @@ impl Answer {
     fn series(&mut self, series: proto::ChunkedSeries) -> Result<Series, RemoteError> {
         let labels = self.named(&series.labels)?;
         let chunk = |chunk: proto::Chunk| {
-            // Numbers of encodings are small; what is none is refused by whoever decodes it.
-            let encoding = u8::try_from(chunk.r#type).unwrap_or(0);
-            let data = [&[encoding], &*chunk.data].concat();
-            Chunk::new(chunk.min_time_ms, chunk.max_time_ms, data)
+            // Numbers of encodings are small. One that is not known here may be to who asks.
+            let encoding = u8::try_from(chunk.r#type).ok().filter(|encoding| (1..0x80).contains(encoding));
+            let encoding = encoding.ok_or(RemoteError::Encoding(chunk.r#type))?;
+            let data = self.remote.place.mark(encoding, &chunk.data);
+            Ok(Chunk::new(chunk.min_time_ms, chunk.max_time_ms, data))
         };
-        let chunks: Vec<_> = series.chunks.into_iter().map(chunk).collect();
+        let chunks = series.chunks.into_iter().map(chunk).collect::<Result<Vec<_>, RemoteError>>()?;
         if chunks.iter().any(|chunk| chunk.min_time_ms > chunk.max_time_ms) {
             return Err(RemoteError::Chunks(labels.to_string()));
         }
@@ -459,7 +471,8 @@ impl Answer {
             if !series.samples.is_sorted_by(|one, next| one.timestamp < next.timestamp) {
                 return Err(RemoteError::Chunks(labels.to_string()));
             }
-            let chunks = series.samples.chunks(SAMPLES).map(chunk);
+            let place = self.remote.place;
+            let chunks = series.samples.chunks(SAMPLES).map(|samples| chunk(samples, place));
             all.push(Series::new(labels, chunks.collect()));
         }
         all.sort_by(|one, next| one.labels.cmp(&next.labels));
@@ -477,14 +490,14 @@ impl Answer {
 }
 
 /// A chunk of samples, of which there is one at least.
-fn chunk(samples: &[proto::Sample]) -> Chunk {
+fn chunk(samples: &[proto::Sample], place: Place) -> Chunk {
     let mut encoder = XorEncoder::new();
     for sample in samples {
         encoder.push(Sample { time_ms: sample.timestamp, value: sample.value });
     }
     let first = samples.first().map_or(0, |sample| sample.timestamp);
     let last = samples.last().map_or(0, |sample| sample.timestamp);
-    Chunk::new(first, last, [&[XOR], encoder.finish()].concat())
+    Chunk::new(first, last, place.mark(XOR, encoder.finish()))
 }
 
 impl fmt::Debug for Answer {

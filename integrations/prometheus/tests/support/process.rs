@@ -94,10 +94,15 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts it on a directory; with the address of what it is to read from, if any.
     pub fn start(data: &Path, remote_read: Option<SocketAddr>) -> Self {
-        let config = data.with_extension("yml");
         let text = remote_read.map_or_else(String::new, |address| {
             format!("remote_read:\n- url: http://{address}/api/v1/read\n  read_recent: true\n")
         });
+        Self::configured(data, &text)
+    }
+
+    /// Starts it with a configuration.
+    pub fn configured(data: &Path, text: &str) -> Self {
+        let config = data.with_extension("yml");
         fs::write(&config, text).unwrap();
         // Another program may take the port between the two lines. Not on a machine that runs tests.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -85,6 +85,37 @@ pub(crate) fn open_metrics(series: &[Scraped], start_ms: i64, minutes: i64) -> S
     text
 }
 
+const PREFIX: &str = "losertree-gateway-";
+
+/// The directory of the blocks that a process shows.
+#[allow(dead_code)] // Tests have their own.
+pub(crate) fn directory(process: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("{PREFIX}{process}"))
+}
+
+/// Removes the directories of processes that are not there any more: they were killed. Where that cannot be seen, none is.
+#[allow(dead_code)] // As above.
+pub(crate) fn remove_left() -> io::Result<()> {
+    if !Path::new("/proc/self").exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(std::env::temp_dir())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).map(str::parse::<u32>);
+        let Some(Ok(process)) = process else { continue };
+        if Path::new("/proc").join(process.to_string()).exists() || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        match fs::remove_dir_all(entry.path()) {
+            Ok(()) => eprintln!("removed {}, which was left behind", entry.path().display()),
+            // It may be another user's, or somebody else removes it.
+            Err(error) => eprintln!("{} was left behind: {error}", entry.path().display()),
+        }
+    }
+    Ok(())
+}
+
 /// Has promtool make blocks of such a text, in a directory `data` of `dir`.
 pub(crate) fn make_blocks(dir: &Path, open_metrics: &str) -> Result<PathBuf, Box<dyn Error>> {
     let (text, data) = (dir.join("metrics.txt"), dir.join("data"));

@@ -39,8 +39,10 @@ struct Args {
     /// The directory that has the blocks: the data directory of a Prometheus, say.
     #[arg(long, value_name = "DIR", required_unless_present = "stores")]
     blocks: Option<PathBuf>,
-    /// A server that is asked by remote read, too: http://HOST:PORT, with /api/v1/read unless another path is given. Can be repeated.
-    #[arg(long = "store", value_name = "ADDRESS")]
+    /// A server that is asked by remote read, too: http://HOST:PORT, with /api/v1/read unless another path is given. Labels that all
+    /// its series have can follow: http://HOST:PORT,cluster=eu,replica=a. Can be repeated; of two samples of one moment, that of the
+    /// blocks is taken, and then that of the first server.
+    #[arg(long = "store", value_name = "ADDRESS[,NAME=VALUE]...")]
     stores: Vec<String>,
     /// How long another server may take to connect, to begin its answer, and between two parts of it.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
@@ -98,6 +100,29 @@ fn label(text: &str) -> Result<(String, String), String> {
     } else {
         Err(format!("{name:?} is no name of a label"))
     }
+}
+
+/// A server, with the labels that all its series have.
+fn remote(text: &str, limits: &RemoteLimits) -> Result<RemoteStore, String> {
+    let mut parts = text.split(',');
+    let address = parts.next().unwrap_or_default();
+    // First, since the address may have to be kept from being printed.
+    RemoteStore::new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
+    let wrong = |problem: String| format!("{address}: {problem}");
+    let labels = parts.map(label).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    let labels = once_each(labels).map_err(|name| wrong(format!("the label {name} is given twice")))?;
+    RemoteStore::new(address, labels, limits.clone()).map_err(|error| error.to_string())
+}
+
+/// Labels as a set, or the name that is given twice.
+fn once_each(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, String> {
+    let mut set = BTreeMap::new();
+    for (name, value) in labels {
+        if set.insert(name.clone(), value).is_some() {
+            return Err(name);
+        }
+    }
+    Ok(set)
 }
 
 /// The arguments, with those of the configuration file before them.
@@ -170,7 +195,8 @@ fn main() -> ExitCode {
 fn demonstrate() -> Result<bool, Box<dyn Error>> {
     const SERIES: usize = 5_000;
     const MINUTES: i64 = 360;
-    let dir = std::env::temp_dir().join(format!("losertree-gateway-{}", std::process::id()));
+    demo::remove_left()?;
+    let dir = demo::directory(std::process::id());
     std::fs::create_dir(&dir)?;
     eprintln!("making blocks in {} (for others, say --blocks DIR)", dir.display());
     let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
@@ -199,12 +225,8 @@ fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         )
         .into());
     }
-    let mut external = BTreeMap::new();
-    for (name, value) in &args.external_labels {
-        if external.insert(name.clone(), value.clone()).is_some() {
-            return Err(format!("--external-label {name} is given twice").into());
-        }
-    }
+    let external = once_each(args.external_labels.clone())
+        .map_err(|name| format!("--external-label {name} is given twice"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(args, external))
 }
@@ -217,8 +239,7 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     let mut remote_limits = RemoteLimits::default();
     remote_limits.open_time = Duration::from_secs(args.store_seconds);
     remote_limits.frame_time = Duration::from_secs(args.store_seconds);
-    let remote = |address: &String| RemoteStore::new(address, BTreeMap::new(), remote_limits.clone());
-    let remotes = args.stores.iter().map(remote).collect::<Result<Vec<_>, _>>();
+    let remotes = args.stores.iter().map(|text| remote(text, &remote_limits)).collect::<Result<Vec<_>, _>>();
     let remotes = remotes.map_err(|error| format!("--store: {error}"))?;
     let store = Arc::new(BlockStore::new(args.blocks.clone(), external, &ledger));
     let mut limits = Limits::default();
