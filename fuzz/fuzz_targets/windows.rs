@@ -131,14 +131,14 @@ fn merge<K: Key, O: RowOrder<Vec<Item<K>>>>(
                 continue;
             }
             Some(Step::Limit(rows)) => {
-                merge.limit(usize::from(*rows));
+                merge.limit(u64::from(*rows));
                 let taken = unless_it_panics(|| {
                     let window = merge.next_window(usize::MAX);
                     window.append_to(&mut out);
                     window.rows()
                 });
                 assert!(taken.is_none_or(|taken| taken <= usize::from(*rows)));
-                merge.limit(usize::MAX);
+                merge.limit(u64::MAX);
                 continue;
             }
             Some(Step::Release) => {

@@ -292,7 +292,7 @@ impl<S: Source, O> BatchMergeBuilder<S, O> {
         let telemetry = MergeTelemetry::new(name.as_ref(), sources.len(), limit);
         let mut windows = WindowMerge::new(OfShared(order), sources.len());
         if let Some(limit) = limit {
-            windows.limit(usize::try_from(limit).unwrap_or(usize::MAX));
+            windows.limit(limit);
         }
         BatchMerge {
             windows,

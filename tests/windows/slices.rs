@@ -50,7 +50,7 @@ fn a_limit_counts_rows_whoever_takes_them() {
     expected.sort_unstable();
     for limit in [0, 1, 10, 100, 5000, 20_001, 60_000] {
         for sizes in [1, 100, 8192] {
-            let mut merge = merge_batches(keys.iter().map(|keys| keys.chunks(sizes))).limit(limit);
+            let mut merge = merge_batches(keys.iter().map(|keys| keys.chunks(sizes))).limit(limit as u64);
             let mut out = Vec::new();
             while merge.next_block(&mut out, 3000) > 0 {}
             assert_eq!(out, expected[..limit.min(expected.len())]);

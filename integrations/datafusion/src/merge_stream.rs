@@ -85,7 +85,7 @@ impl MergeStream {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { schema, keys, inputs, batch_size, fetch, reservation, ledger, metrics } = parts;
         let mut merge = WindowMerge::new(keys.order(), inputs.len());
-        merge.limit(fetch.unwrap_or(usize::MAX));
+        merge.limit(fetch.map_or(u64::MAX, |rows| rows as u64));
         let open = |(index, stream)| {
             let entry = ledger.open(format_args!("input {index} of LoserTreeMergeExec"));
             Some(Input { stream, entry })

@@ -50,7 +50,7 @@ pub(super) struct Engine<B, O> {
     /// How many sources have ended.
     pub(super) ended: usize,
     /// How many rows may still be decided.
-    pub(super) limit: usize,
+    pub(super) limit: u64,
     pub(super) pace: Pace,
 }
 
@@ -79,7 +79,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             bulk: Bulk::default(),
             lacking: Vec::new(),
             ended: 0,
-            limit: usize::MAX,
+            limit: u64::MAX,
             pace: Pace { by_heads: LOOK, is_long: false, patience: 1 },
         };
         engine.list_all();
@@ -120,6 +120,11 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         self.tree.sources() - self.ended
     }
 
+    /// How many of so many rows the limit allows.
+    pub(super) fn allowed(&self, rows: usize) -> usize {
+        usize::try_from(self.limit).map_or(rows, |limit| rows.min(limit))
+    }
+
     /// How many rows a window has that is worth it.
     const fn fewest_rows(open: usize) -> usize {
         let (fewest, of_each) = match O::CODES {
@@ -138,7 +143,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
     /// Decides rows by the tournament, until a source lacks a batch, and hands on runs. Returns how many rows.
     pub(super) fn decide_by_heads(&mut self, most: usize, mut put: impl FnMut(&Sources<B, O>, Run)) -> usize {
         let Pace { by_heads, is_long, .. } = self.pace;
-        let most = most.min(self.limit).min(if is_long { STRETCH } else { by_heads.max(LOOK) });
+        let most = self.allowed(most).min(if is_long { STRETCH } else { by_heads.max(LOOK) });
         self.refresh();
         // Should the order panic, the heads in the tree are not those of the sources.
         self.is_stale = true;
@@ -185,7 +190,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         let sources = self.tree.order_mut();
         put(sources, sources.progress[source].run(source, len));
         sources.progress[source].row += len;
-        self.limit -= len;
+        self.limit -= len as u64;
     }
 
     /// Has the heads of the sources play.
@@ -206,7 +211,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         most: usize,
         merge: impl FnOnce(&mut Sources<B, O>, &mut Bulk, &Cut),
     ) -> usize {
-        let step = (PORTION / open).max(PORTION_PER_SOURCE).min(most.min(self.limit) / open);
+        let step = (PORTION / open).max(PORTION_PER_SOURCE).min(self.allowed(most) / open);
         let sources = self.tree.order_mut();
         let Some(cut) = sources.cut(step) else { return 0 };
         // Should the order panic, nothing has been decided.
@@ -221,7 +226,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
                 self.list(piece.source);
             }
         }
-        self.limit -= rows;
+        self.limit -= rows as u64;
         let patience = self.pace.patience;
         let is_worth = rows >= Self::fewest_rows(open);
         self.pace.by_heads = if is_worth { 0 } else { open.max(LOOK) * patience };

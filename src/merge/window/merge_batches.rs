@@ -70,7 +70,7 @@ where
 
 impl<I: Iterator, O: RowOrder<I::Item>> MergeBatches<I, O> {
     /// Has only so many rows come, and merges no more.
-    pub fn limit(mut self, rows: usize) -> Self {
+    pub fn limit(mut self, rows: u64) -> Self {
         self.merge.limit(rows);
         self
     }

@@ -156,7 +156,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Has only so many more rows come.
     ///
     /// It bounds what is decided, so that where few are wanted few are merged.
-    pub fn limit(&mut self, rows: usize) {
+    pub fn limit(&mut self, rows: u64) {
         self.withdraw();
         self.engine.limit = rows;
     }
@@ -282,7 +282,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         let progress = &mut self.engine.tree.order_mut().progress;
         for run in self.decided.drain(self.next..).rev() {
             progress[run.source()].row = run.from();
-            self.engine.limit = self.engine.limit.saturating_add(run.len());
+            self.engine.limit = self.engine.limit.saturating_add(run.len() as u64);
         }
         self.engine.lacking.clear();
         for at in progress.iter_mut() {
@@ -300,7 +300,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Decides what comes next, where all sources that have not ended have rows: some rows at least.
     fn decide(&mut self) {
         let Self { engine, decided, .. } = self;
-        let (open, most) = (engine.open(), engine.limit);
+        let (open, most) = (engine.open(), engine.allowed(usize::MAX));
         let rows = if engine.is_worth_a_window(open, most) {
             // What was put out before a panic is not decided.
             let mut put_out = Truncate { out: decided, len: 0 };
@@ -363,7 +363,7 @@ impl<B, O> WindowMerge<B, O> {
         }
         let engine = &mut self.engine;
         let open = engine.open();
-        if !engine.is_worth_a_window(open, most.min(engine.limit)) {
+        if !engine.is_worth_a_window(open, engine.allowed(most)) {
             let mut stretches = 0;
             let mut put_out = Truncate { out, len: begin };
             let rows = engine.decide_by_heads(most, |sources, run| {
