@@ -818,7 +818,7 @@ fn the_first_server_wins_and_has_its_labels() {
             let (status, body) = read(gateway.address, all(), kind).unwrap();
             assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
             let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
-            assert_eq!(answer.into_values().collect::<Vec<_>>(), [wanted.clone()]);
+            assert_eq!(answer.into_values().collect::<Vec<_>>(), std::slice::from_ref(&wanted));
         }
         gateway.assert_stops_balanced();
     }
