@@ -550,10 +550,11 @@ where
         let index = self.children.index(place);
         let event = self.children.take(place, successor);
         let item = self.tree.set_head(place, None);
-        self.count();
         if let Some(event) = event {
             self.on(place, event);
         }
+        // Should the source have panicked while it was closed, the item is lost, and not counted.
+        self.count();
         self.children.leave();
         // The winner has a head, so this is an item.
         Poll::Ready(item.map(|item| Ok((index, item))))

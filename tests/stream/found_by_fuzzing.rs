@@ -1,11 +1,12 @@
 //! What the fuzz targets have found, each as small as it gets.
 
 use losertree::stream::{PollClose, PollNext};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use losertree::{ProxyResponseLoserTree, Source};
-use losertree_testkit::{Checked, Script, ScriptedSource, Stage, Step, Wake};
+use losertree_testkit::{Checked, Script, ScriptedSource, Stage, Step, Wake, silence_scripted_panics};
 
 /// `close` returns the errors that the merge has met and not yielded. With partial response they have become
 /// warnings, and those that still wait to be yielded must not be lost either. // F18, F40
@@ -24,6 +25,24 @@ fn close_returns_errors_whose_warnings_have_not_been_yielded() {
     assert_eq!(errors[0].path().index().unwrap(), 1);
     drop(merge);
     stage.log().assert_closed();
+}
+
+/// An item that goes with its source, since closing that panics, is not counted as yielded.
+#[test]
+fn an_item_that_is_lost_to_a_panic_is_not_counted() {
+    let stage = Stage::new();
+    let scripts = [Script::of([1_u64]).close_panics(), Script::of([2])];
+    let mut merge = ProxyResponseLoserTree::new(stage.sources(scripts));
+    let mut items = 0;
+    silence_scripted_panics();
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| stage.driver(0).run_up_to(&mut merge, 1).items.len())) {
+            Ok(0) => break,
+            Ok(taken) => items += taken as u64,
+            Err(_) => {}
+        }
+    }
+    assert_eq!(merge.stats().items, items);
 }
 
 /// A source that is pending is polled only after its waker has fired. A wake-up that came before the poll
