@@ -639,7 +639,8 @@ where
         }
     }
 
-    /// Takes the next rows, as far as they are decided, and lets go of the batches that they use up (P15). Nothing is decided while a child lacks a batch, or a report waits.
+    /// P15: takes the next rows, as far as they are decided, and lets go of the batches that they use up. Nothing is decided while a
+    /// child lacks a batch, or a report waits.
     fn take_window(&mut self) -> Option<BatchWindow<S::Item>> {
         let can_decide = self.children.is_complete() && self.reports.is_empty();
         if !can_decide && !self.windows.has_decided() {

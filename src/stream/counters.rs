@@ -1,7 +1,7 @@
 /// What a source counts of what it does, by name: requests, bytes, rows that a filter took away. The names are the source's own.
 ///
 /// A merge keeps the counters of each source in its [statistics](super::SourceStats::counters), and adds those of its sources up for a
-/// merge above. There are few, so finding one takes a look at each.
+/// merge above. Finding one is a binary search by its name.
 ///
 /// # Examples
 ///
