@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::run::{Run, push};
 use super::sources::gallop;
 use super::{Coding, RowOrder, Rows};
-use crate::key::By;
+use crate::key::{By, Natural};
 use crate::merge::runs::{Rooms, merge_slices};
 
 /// How many rows that have one code are put in order one by one.
@@ -38,7 +38,7 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(super) struct Bulk {
     codes: Vec<u64>,
-    rooms: Rooms,
+    rooms: Rooms<u64>,
 }
 
 impl Bulk {
@@ -159,7 +159,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             ends.iter().map(|end| &codes[std::mem::replace(&mut begin, *end)..*end]).collect();
         // Ties that get codes of their own need rooms of their own.
         let mut rooms = std::mem::take(&mut self.bulk.rooms);
-        let merged = rooms.merge(&runs);
+        let merged = rooms.merge(&runs, &mut Natural);
         if coding == Coding::Exact && dropped == 0 {
             decode(&pieces, merged, source_bits, self.out);
         } else {

@@ -58,6 +58,7 @@
 //! | `row_order`, `columns`, `column` | how rows are ordered, and their codes |
 //! | `gather` | from runs to columns |
 //! | `merge_batches` | the merge of iterators |
+//! | `one_by_one` | the same, item by item |
 
 mod bulk;
 mod column;
@@ -65,6 +66,7 @@ mod columns;
 mod engine;
 mod gather;
 mod merge_batches;
+mod one_by_one;
 mod row_order;
 mod run;
 mod sources;

@@ -1,0 +1,119 @@
+//! Merging by place.
+//!
+//! Where codes are spread evenly, a code tells nearly where its entry belongs, and nothing has to be asked for each level. The range of
+//! the codes is cut into about as many parts as there are entries. The entries are counted by part, put one after the other into
+//! the place of their part, and those of one part are put in order.
+//!
+//! ```text
+//! s0   3  18  21        parts of 8:   3 6 │ 10 12 │ 18 │ 25 21         in order:  3 6 10 12 18 21 25
+//! s1   6  12  25
+//! s2  10
+//! ```
+//!
+//! That takes the same time whatever the number of runs is.
+
+use super::entry::Entry;
+use crate::key::Order;
+
+/// From how many runs on it is tried. With 16 the cascade is as fast.
+const FEWEST_RUNS: usize = 17;
+
+/// How many entries share the part of an entry at most, on average, itself included. So there are at most half as many comparisons, and
+/// fewer than the cascade may take.
+const MOST_IN_A_PART: u64 = 8;
+
+/// How many merges are left to the cascade at most before it is tried again.
+const LONGEST_PATIENCE: u32 = 32;
+
+/// What merges by place, and when.
+#[derive(Debug, Default)]
+pub(super) struct Scatter {
+    /// By part: how many entries it has, and then where the next one goes.
+    parts: Vec<u32>,
+    /// By entry, run after run: its part.
+    part_of: Vec<u32>,
+    /// How many merges are left to the cascade before it is tried again, and after the next time that it is in vain.
+    waiting: u32,
+    patience: u32,
+}
+
+impl Scatter {
+    /// Merges runs, none of which is empty, into a room that is as long as all of them. Returns whether it has: not if they are few, have no
+    /// codes, or the codes are not spread evenly. Equal entries stay in the order of their runs.
+    pub(super) fn merge<'a, T, O, E>(&mut self, runs: &[&[E]], to: &mut [E], order: &mut O) -> bool
+    where
+        O: Order<T>,
+        E: Entry<'a, T, O>,
+    {
+        if !E::HAS_CODES || runs.len() < FEWEST_RUNS {
+            return false;
+        }
+        if self.waiting > 0 {
+            self.waiting -= 1;
+            return false;
+        }
+        let is_even = self.merge_if_even(runs, to, order);
+        self.patience = if is_even { 1 } else { (2 * self.patience).clamp(1, LONGEST_PATIENCE) };
+        self.waiting = if is_even { 0 } else { self.patience };
+        is_even
+    }
+
+    fn merge_if_even<'a, T, O, E>(&mut self, runs: &[&[E]], to: &mut [E], order: &mut O) -> bool
+    where
+        O: Order<T>,
+        E: Entry<'a, T, O>,
+    {
+        let (mut least, mut greatest) = (u64::MAX, 0);
+        for run in runs {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                least = least.min(first.code(order));
+                greatest = greatest.max(last.code(order));
+            }
+        }
+        let Some(range) = greatest.checked_sub(least) else { return false };
+        let shift = (u64::BITS - range.leading_zeros()).saturating_sub(to.len().ilog2());
+        // There are no more parts than entries.
+        #[allow(clippy::cast_possible_truncation)]
+        let last = (range >> shift) as u32;
+        self.parts.clear();
+        self.parts.resize(last as usize + 1, 0);
+        let parts = &mut self.parts[..=last as usize];
+        self.part_of.clear();
+        for run in runs {
+            self.part_of.extend(run.iter().map(|entry| {
+                // Runs that are not sorted have codes that are out of bounds.
+                #[allow(clippy::cast_possible_truncation)]
+                let part = (entry.code(order).saturating_sub(least) >> shift).min(u64::from(last)) as u32;
+                parts[part as usize] += 1;
+                part
+            }));
+        }
+        let (mut begin, mut pairs) = (0, 0);
+        for part in &mut *parts {
+            let entries = std::mem::replace(part, begin);
+            begin += entries;
+            pairs += u64::from(entries) * u64::from(entries);
+        }
+        if pairs > MOST_IN_A_PART * to.len() as u64 {
+            return false;
+        }
+        let mut part_of = &self.part_of[..];
+        for run in runs {
+            let parts_of_run;
+            (parts_of_run, part_of) = part_of.split_at(run.len());
+            for (entry, part) in run.iter().zip(parts_of_run) {
+                let place = &mut parts[*part as usize];
+                to[*place as usize] = entry.clone();
+                *place += 1;
+            }
+        }
+        for next in 1..to.len() {
+            let mut place = next;
+            while place > 0 && to[place].is_before(&to[place - 1], order) {
+                to.swap(place, place - 1);
+                place -= 1;
+            }
+        }
+        true
+    }
+}
