@@ -63,22 +63,19 @@ impl<E> Default for Rooms<E> {
 
 impl<E> Rooms<E> {
     /// Merges runs, all at once. None of them is empty.
-    pub(in crate::merge) fn merge<'a: 'r, 'r, T, O>(
-        &'r mut self,
-        runs: &[&'a [T]],
-        order: &mut O,
-    ) -> &'r [E]
+    pub(in crate::merge) fn merge<'a: 'r, 'r, T, O>(&'r mut self, runs: &[&'a [T]], order: &mut O) -> &'r [E]
     where
         O: Order<T>,
         E: Entry<'a, T, O> + 'a,
     {
         let entries = runs.iter().map(|run| run.len()).sum();
-        if let Some(first) = runs.first().and_then(|run| run.first())
-            && self.spare.len() < entries
-        {
-            let entry = E::of(first, order);
-            self.merged.resize(entries, entry.clone());
-            self.spare.resize(entries, entry);
+        for room in [&mut self.merged, &mut self.spare] {
+            if let Some(first) = runs.first().and_then(|run| run.first())
+                && room.len() < entries
+            {
+                // All at once, so that nothing is copied from a smaller room.
+                *room = vec![E::of(first, order); entries];
+            }
         }
         let (to, from) = (&mut self.merged[..entries], &mut self.spare[..entries]);
         cascade(runs, to, from, &mut self.scatter, order)

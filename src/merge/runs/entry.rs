@@ -47,7 +47,7 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for T {
     /// merge (`cargo bench --bench runs -- --filter concat_sort/uniform`).
     const PORTION_BYTES: usize = 1 << 18;
 
-    const HAS_CODES: bool = O::EXACT;
+    const HAS_CODES: bool = O::HAS_CODES;
 
     #[inline]
     fn code(&self, order: &mut O) -> u64 {

@@ -21,35 +21,44 @@ where
     T: Clone,
     O: Order<T>,
 {
-    let mut noted = Noted { merge, items: 0, stretches: 0 };
-    let Noted { merge, items: merged, stretches } = &mut noted;
+    let mut noted = Noted { begin: out.len(), merge, out, stretches: 0 };
+    let Noted { merge, out, .. } = &mut noted;
     let Sources { order, progress, batches, .. } = merge.sources_mut();
     let homes = progress.iter_mut().zip(batches).zip(sources);
     let cursors = homes.map(|((progress, batch), source)| Cursor::new(progress, batch, source));
     let mut tournament = Tournament(Engine::new(cursors, order));
-    let mut last = usize::MAX;
-    let put = |source, item| {
-        *stretches += usize::from(source != last);
+    let (mut last, mut stretches) = (usize::MAX, 0);
+    let end = out.len() + items;
+    while out.len() < end
+        && let Ok(Some((source, item))) = tournament.0.next(pull)
+    {
+        stretches += usize::from(source != last);
         last = source;
         out.push(item);
-        *merged += 1;
-    };
-    // It cannot fail.
-    let _ = tournament.0.put_out(items, put, pull);
+    }
     drop(tournament);
-    noted.items
+    noted.stretches = stretches;
+    noted.items()
 }
 
 /// Tells the merge what has been merged, also if the order panics.
-struct Noted<'m, B, O: RowOrder<B>> {
+struct Noted<'m, T, B, O: RowOrder<B>> {
     merge: &'m mut WindowMerge<B, O>,
-    items: usize,
+    out: &'m mut Vec<T>,
+    /// Where the items begin in it.
+    begin: usize,
     stretches: usize,
 }
 
-impl<B, O: RowOrder<B>> Drop for Noted<'_, B, O> {
+impl<T, B, O: RowOrder<B>> Noted<'_, T, B, O> {
+    const fn items(&self) -> usize {
+        self.out.len() - self.begin
+    }
+}
+
+impl<T, B, O: RowOrder<B>> Drop for Noted<'_, T, B, O> {
     fn drop(&mut self) {
-        self.merge.note_one_by_one(self.items, self.stretches);
+        self.merge.note_one_by_one(self.items(), self.stretches);
     }
 }
 

@@ -1,4 +1,4 @@
-use std::mem;
+use std::mem::{self, needs_drop};
 use std::ops::{Deref, Range};
 
 use smallvec::SmallVec;
@@ -35,7 +35,7 @@ use crate::merge::runs::{Rooms, is_moved, merge_slices_in};
 /// # Complexity
 ///
 /// For K sources, at most 2·⌈log2 K⌉ + 6 comparisons for each row and 2·⌈log2 K⌉ for each batch, and K when the merge begins. Where
-/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^14 rows or
+/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^13 rows or
 /// 64 for each source, besides such stretches, of at most 1,024, and takes `O(K)` time for that. Memory is `O(K)`, the batches, and the
 /// codes and the runs of those rows.
 ///
@@ -303,7 +303,9 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     pub(super) fn note_one_by_one(&mut self, items: usize, stretches: usize) {
         self.engine.note_one_by_one(items, stretches);
         self.engine.limit -= items as u64;
-        self.engine.list_anew();
+        if self.engine.limit > 0 {
+            self.engine.list_anew();
+        }
     }
 
     /// Decides what comes next, where all sources that have not ended have rows: some rows at least.
@@ -357,15 +359,14 @@ impl<B, O> WindowMerge<B, O> {
 /// How many rows at least are merged by the rooms of a portion, and not right away.
 const LARGE: usize = 1 << 10;
 
-/// Up to how many sources of byte keys a merge item by item is as fast as by windows.
-const FEW_SOURCES: usize = 4;
+/// Of how many sources items that are not just copied are merged one by one.
+const FEW_SOURCES: usize = 2;
 
 /// What a merge of slices needs.
 impl<B, O> WindowMerge<B, O> {
     /// Appends clones of the next items, at most `most`, as far as they are decided, and returns how many.
     ///
-    /// Codes that are made for a window tell more than those of items alone only where keys are strings of bytes. Other items are merged
-    /// themselves.
+    /// The items of a window are merged as [runs in memory](crate::merge::runs), without a thought to rows.
     pub(super) fn fill<T: Clone>(&mut self, out: &mut Vec<T>, most: usize, rooms: &mut Rooms<T>) -> usize
     where
         B: Deref<Target = [T]>,
@@ -385,15 +386,13 @@ impl<B, O> WindowMerge<B, O> {
                 put_out.len = put_out.out.len();
             });
         }
-        if O::PARTS > 0 {
-            self.next_window(most).append_to(out);
-            return out.len() - begin;
-        }
         let mut put_out = Truncate { out, len: begin };
         let rows = engine.decide_window(open, most, Worth::OF_ITEMS, |sources, _, cut| {
             let batches = &sources.batches;
-            let slices =
-                cut.pieces.iter().filter_map(|piece| batches.get(piece.source)?.as_ref()?.get(piece.rows.clone()));
+            let slices = cut
+                .pieces
+                .iter()
+                .filter_map(|piece| batches.get(piece.source)?.as_ref()?.get(piece.rows.clone()));
             if is_moved::<T, O>() && cut.rows < LARGE {
                 let slices: SmallVec<[_; 16]> = slices.collect();
                 put_out.out.extend_from_slice(rooms.merge(&slices, &mut sources.order));
@@ -416,15 +415,16 @@ impl<B, O> WindowMerge<B, O> {
         if self.has_decided() || engine.is_long() {
             return None;
         }
-        let items = if O::PARTS > 0 && open <= FEW_SOURCES {
+        let items = if needs_drop::<T>() && open <= FEW_SOURCES {
             engine.allowed(most).min(PORTION)
         } else if engine.is_worth_a_window(open, engine.allowed(most), Worth::OF_ITEMS) {
             return None;
         } else {
             engine.one_by_one(most)
         };
-        // All heads are taken for it.
-        (items >= 2 * open).then_some(items)
+        // All heads are cloned for it, and again with the next call, unless there is none.
+        let is_last = is_moved::<T, O>() && usize::try_from(engine.limit).is_ok_and(|limit| limit <= items);
+        (items >= 2 * open || is_last).then_some(items)
     }
 }
 
