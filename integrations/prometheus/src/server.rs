@@ -292,7 +292,13 @@ impl Server {
         }
     }
 
-    fn parse(&self, compressed: &[u8]) -> Result<(Vec<Selector>, ResponseType), RequestError> {
+    /// Reads the body of a request: what its queries select, and the type of the answer, which is the first one it accepts of those
+    /// that there are.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] if it is no request of remote read, or beyond the limits.
+    pub fn parse(&self, compressed: &[u8]) -> Result<(Vec<Selector>, ResponseType), RequestError> {
         let ServerLimits { decompressed_bytes: limit, queries, matchers, .. } = self.limits;
         // What it says of its length is looked at before memory is allocated for it.
         if snap::raw::decompress_len(compressed)? > limit {

@@ -475,6 +475,65 @@ fn wrong_arguments_are_explained() {
 }
 
 #[test]
+fn what_is_shown_without_arguments_is_removed_in_the_end_and_what_was_left_behind_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let name = |process: u32| format!("losertree-gateway-{process}");
+    let (left, alive) = (dir.path().join(name(ended.id())), dir.path().join(name(std::process::id())));
+    let others = ["losertree-gateway-", "losertree-gateway-1x", "losertree-gateway--1"]
+        .map(|name| dir.path().join(name));
+    let set_up = || {
+        for dir in [&left, &alive].into_iter().chain(&others) {
+            fs::create_dir_all(dir.join("data")).unwrap();
+            fs::write(dir.join("data/metrics.txt"), "a 1").unwrap();
+        }
+    };
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    set_up();
+    let mut wanted = vec![alive.clone()];
+    wanted.extend(others.iter().cloned());
+    wanted.sort();
+    let start = |path: &std::ffi::OsStr| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_losertree-gateway"))
+            .env("TMPDIR", dir.path())
+            .env("PATH", path)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    // There is no promtool: nothing can be shown, and nothing is left behind.
+    let output = start(std::ffi::OsStr::new("/nowhere")).wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("error: promtool: "), "{text}");
+    assert!(text.contains(&format!("removed {}, which was left behind", left.display())), "{text}");
+    assert_eq!(names(), wanted);
+    if !has_prometheus() {
+        return;
+    }
+    set_up();
+    let mut shown = start(&std::env::var_os("PATH").unwrap());
+    let mut log = std::io::BufRead::lines(std::io::BufReader::new(shown.stderr.take().unwrap()));
+    // It serves, or somebody else has its port.
+    let serves = "remote read on http://127.0.0.1:9095/";
+    let has_begun = |line: &String| line.starts_with(serves) || line.contains("--listen 127.0.0.1:9095");
+    let line = log.by_ref().map_while(Result::ok).find(has_begun).expect("it serves, or says why not");
+    if line.starts_with(serves) {
+        assert_eq!(names().len(), wanted.len() + 1);
+    }
+    let _ = std::process::Command::new("kill").args(["-TERM", &shown.id().to_string()]).status();
+    let rest: Vec<_> = log.map_while(Result::ok).collect();
+    assert_eq!(shown.wait().unwrap().success(), line.starts_with(serves), "{line}, {rest:?}");
+    assert_eq!(names(), wanted);
+}
+
+#[test]
 fn other_servers_are_asked_and_are_one_with_blocks() {
     if !has_prometheus() {
         return;

@@ -11,6 +11,7 @@
 
 #[path = "../../src/bin/losertree-gateway/demo.rs"]
 mod demo;
+pub mod native;
 pub mod process;
 
 use std::collections::BTreeMap;

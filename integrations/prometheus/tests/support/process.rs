@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -102,6 +103,11 @@ impl Prometheus {
 
     /// Starts it with a configuration.
     pub fn configured(data: &Path, text: &str) -> Self {
+        Self::with_flags(data, text, &[])
+    }
+
+    /// Starts it with a configuration, and more flags than all have.
+    pub fn with_flags(data: &Path, text: &str, flags: &[&str]) -> Self {
         let config = data.with_extension("yml");
         fs::write(&config, text).unwrap();
         // Another program may take the port between the two lines. Not on a machine that runs tests.
@@ -112,6 +118,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
             .args(["--storage.tsdb.retention.time=100y", "--web.enable-admin-api"])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -135,6 +142,14 @@ impl Prometheus {
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(status, 200, "{path}: {body}");
         body["data"].clone()
+    }
+
+    /// Writes all that it has into blocks, and returns their directory.
+    pub fn snapshot(&self, data: &Path) -> PathBuf {
+        let (status, body) = send(self.address, "POST", "/api/v1/admin/tsdb/snapshot", &[], b"").unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        data.join("snapshots").join(body["data"]["name"].as_str().unwrap())
     }
 
     /// Deletes series in a range.
@@ -300,6 +315,30 @@ fn labels(labels: &[losertree_prometheus::remote::proto::Label]) -> losertree::L
     assert!(labels.is_sorted_by(|one, next| one.name < next.name), "labels are sorted");
     assert!(labels.iter().all(|label| !label.value.is_empty()));
     losertree::Labels::from_pairs(labels.iter().map(|label| (&label.name, &label.value))).unwrap()
+}
+
+/// A chunk as it is streamed: its range, the number of its encoding, its data.
+pub type StreamedChunk = (i64, i64, i32, Vec<u8>);
+
+/// The chunks of a streamed answer to one query, of whatever encoding. Checks that they do not overlap.
+pub fn streamed_chunks(mut body: &[u8]) -> BTreeMap<losertree::Labels, Vec<StreamedChunk>> {
+    let mut all = BTreeMap::<_, Vec<StreamedChunk>>::new();
+    while !body.is_empty() {
+        let len = prost::decode_length_delimiter(&mut body).unwrap();
+        let (message, rest) = body[4..].split_at(len);
+        body = rest;
+        for series in ChunkedReadResponse::decode(message).unwrap().chunked_series {
+            let chunks = series.chunks.into_iter();
+            let chunks =
+                chunks.map(|chunk| (chunk.min_time_ms, chunk.max_time_ms, chunk.r#type, chunk.data.to_vec()));
+            all.entry(labels(&series.labels)).or_default().extend(chunks);
+        }
+    }
+    assert!(
+        all.values().all(|chunks| chunks.is_sorted_by(|one, next| one.1 < next.0)),
+        "chunks do not overlap"
+    );
+    all
 }
 
 /// The answers to the queries of a streamed answer. Checks frames, order and chunks.
