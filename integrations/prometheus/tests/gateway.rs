@@ -138,13 +138,20 @@ fn promql(prometheus: &Prometheus, path: &str) -> (String, Vec<String>) {
     (data["resultType"].to_string(), result)
 }
 
+/// So many series are asked for by `PromQL`: 2,000, unless the variable `PROMQL_SERIES` says otherwise. 50,000 take some minutes.
+fn promql_series() -> usize {
+    std::env::var("PROMQL_SERIES").map_or(2_000, |number| number.parse().expect("a number of series"))
+}
+
 #[test]
 fn promql_through_the_gateway_gives_the_same_answers() {
+    const MINUTES: i64 = 6 * 60;
     if !has_prometheus() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let data = blocks(dir.path(), 2000);
+    let series = replicated(promql_series());
+    let data = make_blocks(dir.path(), &open_metrics(&series, START_MS, MINUTES));
     // Some is deleted, so that there are tombstones: whole series, and a part of others.
     let first = Prometheus::start(&copy_dir(&data, &dir.path().join("one")), None);
     first.delete("{__name__=~'go_memstats_m.*'}", Interval::new(START_MS, START_MS + 500 * MINUTE_MS));
@@ -153,20 +160,27 @@ fn promql_through_the_gateway_gives_the_same_answers() {
         .delete("{from='prometheus'}", Interval::new(START_MS + 130 * MINUTE_MS, START_MS + 131 * MINUTE_MS));
     // As Prometheus has it on its disk.
     let served = copy_dir(&dir.path().join("one"), &dir.path().join("served"));
-    let gateway = Gateway::start(&served, &[]);
+    // What is sent as samples is kept, compressed, until it is sent: a quarter of the budget has room for about ten bytes a sample.
+    let budget = (64 + series.len() / 50).to_string();
+    let gateway = Gateway::start(&served, &["--budget-mib", &budget]);
     fs::create_dir(dir.path().join("empty")).unwrap();
     let second = Prometheus::start(&dir.path().join("empty"), Some(gateway.address));
     let end = START_MS + MINUTES * MINUTE_MS;
     let mut answered = 0;
     let mut different = Vec::new();
+    let mut times = [Duration::ZERO; 2];
     for text in PROMQL {
         let instant = format!("/api/v1/query?query={}&time={}", escape(text), (end - 30 * MINUTE_MS) / 1000);
         let (start, end) = (START_MS / 1000 + 601, end / 1000);
         let range = format!("/api/v1/query_range?query={}&start={start}&end={end}&step=157", escape(text));
         for path in [instant, range] {
-            let wanted = promql(&first, &path);
+            let [wanted, answer] = [(&first, 0), (&second, 1)].map(|(prometheus, number)| {
+                let start = Instant::now();
+                let answer = promql(prometheus, &path);
+                times[number] += start.elapsed();
+                answer
+            });
             answered += usize::from(!wanted.1.is_empty());
-            let answer = promql(&second, &path);
             if answer != wanted {
                 different.push(format!(
                     "{text}: {} of {} results\n{answer:?}\n{wanted:?}",
@@ -176,6 +190,13 @@ fn promql_through_the_gateway_gives_the_same_answers() {
             }
         }
     }
+    eprintln!(
+        "{} series, {} queries with {answered} answers: {:.1?} by Prometheus alone, {:.1?} through the gateway",
+        series.len(),
+        2 * PROMQL.len(),
+        times[0],
+        times[1],
+    );
     assert!(different.is_empty(), "{}", different.join("\n"));
     assert!(answered > PROMQL.len(), "most queries have an answer: {answered}");
 

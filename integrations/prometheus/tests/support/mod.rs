@@ -54,6 +54,18 @@ pub fn scraped(limit: usize) -> Vec<(String, String, f64)> {
     series.map(|series| (series.name, series.labels, series.value)).collect()
 }
 
+/// So many series: those of the shipped scrapes, and if there are not enough, more of the same with another label.
+pub fn replicated(count: usize) -> Vec<(String, String, f64)> {
+    let all = scraped(count);
+    let copies = (0..count.div_ceil(all.len().max(1))).flat_map(|copy| {
+        all.iter().map(move |(name, labels, value)| {
+            let labels = if copy == 0 { labels.clone() } else { format!("{labels}copy=\"{copy}\",") };
+            (name.clone(), labels, *value)
+        })
+    });
+    copies.take(count).collect()
+}
+
 /// Text for promtool, of one sample a minute.
 pub fn open_metrics(series: &[(String, String, f64)], start_ms: i64, minutes: i64) -> String {
     let series = series.iter().cloned();

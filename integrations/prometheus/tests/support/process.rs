@@ -21,6 +21,8 @@ use prost::Message;
 use super::{Answer, bits, samples};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For how long an answer may say nothing: longer than Prometheus takes for a query, which is two minutes at most.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(150);
 
 /// A gateway that runs.
 pub struct Gateway {
@@ -226,7 +228,7 @@ pub fn begin(
     body: &[u8],
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     let mut head = format!(
         "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
