@@ -13,7 +13,7 @@ use losertree::{BoxSource, Labels, LeakLedger, Response, Series};
 use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
-use crate::overlap::{Merging, OverlapError, Place, Placed};
+use crate::overlap::{Merging, OverlapError, Overlapping, Place};
 use crate::remote::{RemoteError, RemoteStore};
 use crate::{BlockStore, SamplesError};
 
@@ -389,7 +389,7 @@ pub struct Query {
 
 struct Waiting {
     labels: Labels,
-    chunks: Placed,
+    chunks: Overlapping,
     bytes: usize,
     limit: Pin<Box<tokio::time::Sleep>>,
 }
@@ -405,9 +405,9 @@ impl Query {
     }
 
     /// Merges the chunks of a series.
-    fn merge(&mut self, labels: Labels, chunks: Placed) -> Result<Series, QueryError> {
+    fn merge(&mut self, labels: Labels, chunks: Overlapping) -> Result<Series, QueryError> {
         let chunks = chunks
-            .resolve(self.merging)
+            .resolve()
             .map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem })?;
         let series = Series::new(labels, chunks);
         self.check(&series).map(|()| series)
@@ -468,7 +468,7 @@ impl Stream for Query {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
-                    let chunks = Placed::new(chunks);
+                    let chunks = Overlapping::new(chunks, self.merging);
                     let bytes = chunks.merging_bytes();
                     if bytes == 0 {
                         return Poll::Ready(Some(self.merge(labels, chunks)));

@@ -51,10 +51,7 @@ fn request(selectors: &[Selector], kind: ResponseType) -> ReadRequest {
             })
             .collect(),
     };
-    ReadRequest {
-        queries: selectors.iter().map(query).collect(),
-        accepted_response_types: vec![kind.into()],
-    }
+    ReadRequest { queries: selectors.iter().map(query).collect(), accepted_response_types: vec![kind.into()] }
 }
 
 fuzz_target!(|data: &[u8]| {
