@@ -328,16 +328,9 @@ impl Server {
 
     /// Answers all queries by one message.
     async fn samples(&self, turn: Turn, client: &str, selectors: &[Selector]) -> Result<Body, QueryError> {
-        let mut writer = SamplesWriter::new(self.gateway.memory());
-        for selector in selectors {
-            let mut query = self.gateway.query(client, selector, turn.deadline).await?;
-            writer.begin();
-            while let Some(series) = query.next().await {
-                writer.put(&series?, selector.range)?;
-                writer.charge().await?;
-            }
-            writer.end()?;
-            writer.charge().await?;
+        let mut writer = SamplesWriter::new(self.gateway.answers());
+        while !self.write(&mut writer, &turn, client, selectors).await? {
+            writer = writer.again().await?;
         }
         let (pieces, held) = writer.finish();
         // They are charged, and it is its turn, until they are sent.
@@ -346,6 +339,35 @@ impl Server {
             Ok(Frame::data(piece))
         });
         Ok(StreamBody::new(stream::iter(sent)).boxed_unsync())
+    }
+}
+
+impl Server {
+    /// Writes the answers to all queries. Returns `false` if that has to be done anew.
+    async fn write(
+        &self,
+        writer: &mut SamplesWriter,
+        turn: &Turn,
+        client: &str,
+        selectors: &[Selector],
+    ) -> Result<bool, QueryError> {
+        for selector in selectors {
+            let mut query = self.gateway.query(client, selector, turn.deadline).await?;
+            writer.begin();
+            while let Some(series) = query.next().await {
+                writer.put(&series?, selector.range)?;
+                if !writer.charge().await? {
+                    // What goes wrong in closing is of no interest: it is asked again.
+                    let _ = query.close().await;
+                    return Ok(false);
+                }
+            }
+            writer.end()?;
+            if !writer.charge().await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
