@@ -266,7 +266,7 @@ impl<'a> Stay<'a> {
         }
         if let ([alone], [(origin, ..)]) = (group, &chains[..])
             && (!alone.is_xor()
-                || self.from_ms(*origin)?.is_none_or(|from_ms| from_ms < alone.chunk.min_time_ms))
+                || self.begins_after(*origin)?.is_none_or(|from_ms| from_ms < alone.chunk.min_time_ms))
         {
             let time_ms = alone.chunk.max_time_ms;
             let distance = match &self.last {
@@ -304,7 +304,7 @@ impl<'a> Stay<'a> {
     }
 
     /// The time after which a sample has to be to be taken.
-    fn from_ms(&self, origin: Origin) -> Result<Option<i64>, OverlapError> {
+    fn begins_after(&self, origin: Origin) -> Result<Option<i64>, OverlapError> {
         let Some(last) = &self.last else { return Ok(None) };
         let penalty_ms = if last.origin == origin { 0 } else { last.penalty_ms()? };
         Ok(Some(last.time_ms.saturating_add(penalty_ms)))
@@ -319,7 +319,7 @@ impl<'a> Stay<'a> {
             for (origin, rest) in &mut rest {
                 // Whatever it is put back by now, it may be less next time.
                 *rest = after(rest, self.last.as_ref().map(|last| last.time_ms));
-                let from = after(rest, self.from_ms(*origin)?);
+                let from = after(rest, self.begins_after(*origin)?);
                 let is_first =
                     |sample: &Sample| first.is_none_or(|(_, from)| sample.time_ms < from[0].time_ms);
                 if from.first().is_some_and(is_first) {
@@ -347,7 +347,6 @@ impl Last<'_> {
     /// What samples of other replicas are put back by.
     fn penalty_ms(&self) -> Result<i64, OverlapError> {
         let distance_ms = match self.distance {
-            Distance::Unknown => None,
             Distance::Known(distance_ms) => Some(distance_ms),
             Distance::In(placed, before_ms) if placed.is_xor() => {
                 let (mut last_ms, mut distance_ms) = (before_ms, None);
@@ -358,7 +357,7 @@ impl Last<'_> {
                 }
                 distance_ms
             }
-            Distance::In(..) => None,
+            Distance::Unknown | Distance::In(..) => None,
         };
         Ok(distance_ms.map_or(FIRST_PENALTY_MS, |distance_ms| distance_ms.saturating_mul(2)))
     }
@@ -386,7 +385,7 @@ fn encode(samples: &[Sample], resolved: &mut Vec<Chunk>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
     use super::*;
 
     fn chunk(times: impl IntoIterator<Item = i64>, value: f64) -> Chunk {

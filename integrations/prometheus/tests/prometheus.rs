@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,10 +56,10 @@ fn native_histograms_pass_as_they_are_in_the_block() {
     let (target, scrapes) = native::exporter();
     let flags = ["--enable-feature=native-histograms"];
     let scraping = Prometheus::with_flags(&data, &configuration(target, 300), &flags);
-    let scraped = |count| move |scrapes: &AtomicU64| scrapes.load(Ordering::Relaxed) >= count;
-    wait_for("scrapes", || scraped(12)(&scrapes));
+    let has_asked = |count: u64| scrapes.load(Ordering::Relaxed) >= count;
+    wait_for("scrapes", || has_asked(12));
     let first = scraping.snapshot(&data);
-    wait_for("scrapes", || scraped(16)(&scrapes));
+    wait_for("scrapes", || has_asked(16));
     let second = scraping.snapshot(&data);
     drop(scraping);
 

@@ -261,12 +261,11 @@ impl BlockReader {
         if chunks.is_empty() {
             return Ok(None);
         }
-        let (labels, replica) = match known {
-            Some(known) => known,
-            None => {
-                let built = self.labels.build();
-                (built.map_err(|problem| index.file.error(u64::from(series), problem))?, None)
-            }
+        let (labels, replica) = if let Some(known) = known {
+            known
+        } else {
+            let built = self.labels.build();
+            (built.map_err(|problem| index.file.error(u64::from(series), problem))?, None)
         };
         Ok(Some(Planned { labels, replica, series, chunks }))
     }

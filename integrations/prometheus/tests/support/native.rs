@@ -10,7 +10,7 @@ use std::thread;
 
 use prost::Message;
 
-/// All metrics of a name. Those fields of `io/prometheus/client/metrics.proto` of prometheus/client_model that are written here.
+/// All metrics of a name. Those fields of `io/prometheus/client/metrics.proto` of `prometheus/client_model` that are written here.
 #[derive(Clone, PartialEq, Message)]
 struct MetricFamily {
     #[prost(string, tag = "1")]
