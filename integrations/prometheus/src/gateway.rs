@@ -13,7 +13,8 @@ use losertree::{BoxSource, Labels, LeakLedger, Response, Series};
 use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
-use crate::overlap::{Merging, OverlapError, Place, Placed};
+use crate::overlap::{Merging, OverlapError, Overlapping, Place};
+use crate::remote::samples::Answers;
 use crate::remote::{RemoteError, RemoteStore};
 use crate::{BlockStore, SamplesError};
 
@@ -147,9 +148,9 @@ impl QueryError {
     /// Whether the block, the memory or the time failed it, and not the query itself.
     fn pool_error(&self) -> Option<&PoolError> {
         match self {
-            Self::Memory(error) | Self::Block(BlockError { problem: Problem::Pool(error), .. }) => {
-                Some(error)
-            }
+            Self::Memory(error)
+            | Self::Block(BlockError { problem: Problem::Pool(error), .. })
+            | Self::Samples(SamplesError::Budget(error)) => Some(error),
             Self::Store(error) => match error.cause() {
                 Cause::Source(error) => error.pool_error(),
                 Cause::Pool(error) => Some(error),
@@ -163,9 +164,10 @@ impl QueryError {
     #[must_use]
     pub fn status(&self) -> u16 {
         match (self, self.pool_error()) {
-            (Self::TooLarge { .. } | Self::Samples(SamplesError::Budget(_) | SamplesError::TooLong), _)
+            (Self::TooLarge { .. } | Self::Samples(SamplesError::TooLong), _)
             | (_, Some(PoolError::TooLarge { .. })) => 413,
-            (Self::Busy { .. } | Self::NoMemory { .. }, _) | (_, Some(_)) => 503,
+            (Self::Busy { .. } | Self::NoMemory { .. } | Self::Samples(SamplesError::Turn { .. }), _)
+            | (_, Some(_)) => 503,
             (Self::TooLong { .. }, _) => 504,
             _ => 500,
         }
@@ -176,7 +178,8 @@ impl QueryError {
 ///
 /// # Memory
 ///
-/// Three quarters of the budget are buffers for chunks and parts of indexes, one is what queries hold besides. A query reserves what
+/// Half of the budget is buffers for chunks and parts of indexes, a quarter is what queries hold besides, and a quarter is answers of
+/// samples, which are kept until they are sent. A query reserves what
 /// buffers it can need before it takes the first, and waits until others have given theirs back. So none that was begun
 /// waits for buffers of one that waits too.
 #[derive(Debug)]
@@ -187,6 +190,7 @@ pub struct Gateway {
     /// In which queries reserve buffers before they take them.
     admission: BytePool,
     turns: Arc<tokio::sync::Semaphore>,
+    answers: Answers,
     ledger: LeakLedger,
     closer: Closer,
     limits: Limits,
@@ -218,7 +222,8 @@ impl Gateway {
         if budget < MIN_BUDGET_BYTES {
             return Err(PoolConfigError::Budget { budget, largest: MIN_BUDGET_BYTES });
         }
-        let buffers = budget / 4 * 3;
+        let buffers = budget / 2;
+        let rest = budget / 4;
         let largest = (buffers / LARGEST_PART + 1).next_power_of_two() / 2;
         let pool = |budget| {
             BytePool::builder()
@@ -228,7 +233,7 @@ impl Gateway {
         };
         let memory = Memory {
             buffers: pool(buffers).ledger(ledger).build()?,
-            lists: pool((budget - buffers).max(largest)).ledger(ledger).build()?,
+            lists: pool(rest.max(largest)).ledger(ledger).build()?,
             patience: limits.patience,
         };
         Ok(Self {
@@ -237,6 +242,7 @@ impl Gateway {
             memory,
             admission: pool(buffers).build()?,
             turns: Arc::new(tokio::sync::Semaphore::new(limits.concurrent_queries)),
+            answers: Answers::new(pool(rest).ledger(ledger).build()?, limits.patience),
             ledger: ledger.clone(),
             closer: closer.clone(),
             limits,
@@ -269,6 +275,16 @@ impl Gateway {
     #[must_use]
     pub const fn admission(&self) -> &BytePool {
         &self.admission
+    }
+
+    /// Returns the pool that answers are charged to which are kept until they are sent: those of samples.
+    #[must_use]
+    pub const fn answer_pool(&self) -> &BytePool {
+        &self.answers.pool
+    }
+
+    pub(crate) const fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Returns the limits.
@@ -389,7 +405,7 @@ pub struct Query {
 
 struct Waiting {
     labels: Labels,
-    chunks: Placed,
+    chunks: Overlapping,
     bytes: usize,
     limit: Pin<Box<tokio::time::Sleep>>,
 }
@@ -405,9 +421,9 @@ impl Query {
     }
 
     /// Merges the chunks of a series.
-    fn merge(&mut self, labels: Labels, chunks: Placed) -> Result<Series, QueryError> {
+    fn merge(&mut self, labels: Labels, chunks: Overlapping) -> Result<Series, QueryError> {
         let chunks = chunks
-            .resolve(self.merging)
+            .resolve()
             .map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem })?;
         let series = Series::new(labels, chunks);
         self.check(&series).map(|()| series)
@@ -468,7 +484,7 @@ impl Stream for Query {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
-                    let chunks = Placed::new(chunks);
+                    let chunks = Overlapping::new(chunks, self.merging);
                     let bytes = chunks.merging_bytes();
                     if bytes == 0 {
                         return Poll::Ready(Some(self.merge(labels, chunks)));
