@@ -16,6 +16,7 @@
 
 pub mod block;
 mod block_store;
+mod fair_queue;
 mod gateway;
 mod go_regex;
 mod matcher;

@@ -3,8 +3,6 @@
 //! A message of snappy is its length and then pieces of up to 64 KiB that do not refer to each other. So the pieces can be made before
 //! the length is known, and so can the results before their lengths are, which are pieces of their own.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use losertree::Series;
 use losertree::resource::{PoolError, Reservation};
@@ -44,7 +42,7 @@ pub enum SamplesError {
 /// Makes an answer of samples.
 #[derive(Debug)]
 pub(crate) struct SamplesWriter {
-    patience: Duration,
+    memory: Memory,
     held: Reservation,
     /// How much was compressed and not charged yet.
     uncharged: usize,
@@ -67,7 +65,7 @@ impl SamplesWriter {
     pub(crate) fn new(memory: &Memory) -> Self {
         Self {
             held: memory.lists.reservation(),
-            patience: memory.patience,
+            memory: memory.clone(),
             uncharged: 0,
             encoder: snap::raw::Encoder::new(),
             pieces: Vec::new(),
@@ -146,7 +144,7 @@ impl SamplesWriter {
         if bytes == 0 {
             return Ok(());
         }
-        Ok(self.held.grow_timeout(bytes, self.patience).await?)
+        Ok(self.memory.grow(&mut self.held, bytes).await?)
     }
 
     /// Compresses what comes first of what is written.
