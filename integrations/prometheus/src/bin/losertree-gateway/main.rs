@@ -294,6 +294,7 @@ async fn serve(
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
     args.bounds.limit_server(&mut server_limits);
+    limit_by_files(&mut server_limits);
     let server =
         Server::new(Arc::clone(&gateway), server_limits, render).with_security(Arc::clone(&security));
     let pause = Duration::from_secs(args.sync_seconds);
@@ -401,6 +402,19 @@ async fn keep_synced(store: Arc<BlockStore>, pause: Duration) {
         for held in store.held().iter().filter(|held| held.closing_for >= PATIENCE) {
             report_held(held);
         }
+    }
+}
+
+/// Each connection takes a file descriptor, and so do files of blocks and other servers: a quarter of them is left for these.
+fn limit_by_files(limits: &mut ServerLimits) {
+    // As many as the system allows.
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
+    let most = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX);
+    if most < limits.connections {
+        eprintln!(
+            "warning: not more than {most} connections: the system allows {files} open files (ulimit -n)"
+        );
+        limits.connections = most;
     }
 }
 
