@@ -268,8 +268,14 @@ impl Server {
             tokio::select! {
                 accepted = listener.accept(), if arrived.is_none() => match accepted {
                     Ok(client) => arrived = Some(client),
-                    // Out of file descriptors, most likely: some will be free again.
-                    Err(_) => sleep(Duration::from_millis(100)).await,
+                    // Out of file descriptors, most likely.
+                    Err(error) => {
+                        if server.connections.make_room() {
+                            let text = format!("no other one could be accepted: {error}");
+                            server.connections.closed("connections", &text);
+                        }
+                        sleep(PAUSE).await;
+                    }
                 },
                 permit = Arc::clone(&permits).acquire_owned(), if arrived.is_some() => {
                     if let Some((client, address)) = arrived.take() {
@@ -322,14 +328,11 @@ impl Server {
                 .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
             response
         };
-        let count = |status: StatusCode| {
-            let code = status.as_u16().to_string();
-            metrics::counter!("losertree_gateway_requests_total", "code" => code).increment(1);
-        };
         let client = match self.admit(&request).await {
             Ok(client) => client,
             Err(error) => {
-                count(error.status());
+                let code = error.status().as_u16().to_string();
+                metrics::counter!("losertree_gateway_refused_total", "code" => code).increment(1);
                 let mut response = text(error.status(), format!("{error}\n"));
                 if error.status() == StatusCode::UNAUTHORIZED {
                     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
@@ -343,7 +346,8 @@ impl Server {
             ("/api/v1/read", _) if request.method() == Method::POST => {
                 let answered = Arc::clone(&self).read(request, client).await;
                 let status = answered.as_ref().map_or_else(RequestError::status, Response::status);
-                count(status);
+                metrics::counter!("losertree_gateway_requests_total", "code" => status.as_u16().to_string())
+                    .increment(1);
                 answered.unwrap_or_else(|error| text(status, format!("{error}\n")))
             }
             ("/metrics", true) => {

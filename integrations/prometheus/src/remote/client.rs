@@ -30,7 +30,7 @@ use crate::block::{Memory, Selector};
 use crate::gateway::StoreError;
 use crate::matcher::{MatchOp, Matcher};
 use crate::overlap::Place;
-use crate::security::{DialerConfig, DialerSecurity, Protocol};
+use crate::security::{DialerConfig, DialerSecurity, MAX_SECRET_BYTES, Protocol};
 
 /// How much a server may send, and how long it may take.
 #[derive(Debug, Clone)]
@@ -322,7 +322,7 @@ impl RemoteStore {
         let response = sender.send_request(posted).await?;
         let status = response.status();
         let kind = response.headers().get(CONTENT_TYPE).map_or_else(String::new, |kind| {
-            String::from_utf8_lossy(kind.as_bytes()).chars().take(128).collect()
+            self.security.redact(&String::from_utf8_lossy(kind.as_bytes())).chars().take(128).collect()
         });
         let mut answer = Answer {
             body: response.into_body(),
@@ -337,8 +337,10 @@ impl RemoteStore {
             connection,
         };
         if status != StatusCode::OK {
-            let text = answer.whole(256, true).await.unwrap_or_default();
-            return Err(RemoteError::Status { status, text: String::from_utf8_lossy(&text).trim().into() });
+            // More than is said, so that a secret in it is seen as a whole.
+            let text = answer.whole(TEXT_BYTES + MAX_SECRET_BYTES, true).await.unwrap_or_default();
+            let text = self.security.redact(&String::from_utf8_lossy(&text));
+            return Err(RemoteError::Status { status, text: text.trim().chars().take(TEXT_BYTES).collect() });
         }
         if kind.starts_with("application/x-streamed-protobuf") {
             return Ok(answer);
@@ -410,6 +412,8 @@ struct Answer {
     connection: Connection,
 }
 
+/// How much is said of what a server says when it refuses.
+const TEXT_BYTES: usize = 256;
 /// How many samples a chunk has: as many as Prometheus puts into one.
 const SAMPLES: usize = 120;
 const XOR: u8 = 1;

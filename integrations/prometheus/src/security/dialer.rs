@@ -67,8 +67,8 @@ struct TlsFields {
     skips_verify: bool,
 }
 
-/// The most that a file with a secret may have.
-const SECRET_BYTES: usize = 16 << 10;
+/// The longest secret, as it is sent.
+pub(crate) const MAX_SECRET_BYTES: usize = 16 << 10;
 
 impl DialerConfig {
     /// Reads the fields of a table, and leaves no other. Paths are taken from a directory. Reads no files.
@@ -132,7 +132,8 @@ impl DialerConfig {
         Ok(config)
     }
 
-    fn authorization(&self, files: &mut Files) -> Result<Option<HeaderValue>, ConfigError> {
+    /// What is sent, and the secret in it.
+    fn authorization(&self, files: &mut Files) -> Result<Option<(HeaderValue, Secret)>, ConfigError> {
         let Some((scheme, given)) = &self.auth else { return Ok(None) };
         let Given { field, secret } = given;
         let secret = match secret {
@@ -148,13 +149,13 @@ impl DialerConfig {
             }
             Scheme::Other { name } => format!("{name} {}", secret.expose()),
         };
-        let value = HeaderValue::from_str(&text).ok().filter(|value| value.len() <= SECRET_BYTES);
+        let value = HeaderValue::from_str(&text).ok().filter(|value| value.len() <= MAX_SECRET_BYTES);
         let mut value = value.ok_or_else(|| {
-            let wrong = format!("a line of text, of {SECRET_BYTES} bytes at most");
+            let wrong = format!("a line of text, of {MAX_SECRET_BYTES} bytes at most");
             ConfigError::new(field, ConfigProblem::Value(wrong))
         })?;
         value.set_sensitive(true);
-        Ok(Some(value))
+        Ok(Some((value, secret)))
     }
 }
 
@@ -261,7 +262,7 @@ pub struct DialerSecurity {
 #[derive(Default)]
 struct State {
     tls: Option<Arc<ClientConfig>>,
-    authorization: Option<HeaderValue>,
+    authorization: Option<(HeaderValue, Secret)>,
 }
 
 /// How long a server has to agree on TLS.
@@ -353,7 +354,23 @@ impl DialerSecurity {
     /// Returns what says who asks, the value of the header `Authorization`. It is marked as sensitive, so that nobody prints it.
     #[must_use]
     pub fn authorization(&self) -> Option<HeaderValue> {
-        self.state.get().authorization.clone()
+        self.state.get().authorization.as_ref().map(|(value, _)| value.clone())
+    }
+
+    /// Returns what a server says as it can be printed: without the secret that it was sent, and without what would be more than text.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut text = text.replace(char::is_control, " ");
+        let state = self.state.get();
+        if let Some((value, secret)) = &state.authorization {
+            let sent = value.to_str().unwrap_or_default();
+            let encoded = sent.split_once(' ').map_or(sent, |(_, encoded)| encoded);
+            for secret in [encoded, secret.expose()] {
+                if !secret.is_empty() {
+                    text = text.replace(secret, "<secret>");
+                }
+            }
+        }
+        text
     }
 }
 

@@ -21,6 +21,7 @@ mod secret;
 mod stream;
 mod tls;
 
+pub(crate) use dialer::MAX_SECRET_BYTES;
 pub use dialer::{DialerConfig, DialerSecurity};
 pub use fields::{ConfigError, ConfigProblem};
 pub use listener::{ListenerSecurity, Protocol};

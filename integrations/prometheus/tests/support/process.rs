@@ -36,7 +36,18 @@ impl Gateway {
     }
 
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_losertree-gateway"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_losertree-gateway")), arguments)
+    }
+
+    /// Starts it by another program.
+    pub fn start_by(program: &[&str], blocks: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_losertree-gateway"));
+        Self::spawn(command, &[&["--blocks", blocks.to_str().unwrap()], arguments].concat())
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
