@@ -1,3 +1,4 @@
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use losertree::{BoxSource, Labels, LeakLedger, Response, Series};
 use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
+use crate::fair_queue::FairQueue;
 use crate::overlap::{Merging, OverlapError, Overlapping, Place};
 use crate::remote::samples::Answers;
 use crate::remote::{RemoteError, RemoteStore};
@@ -149,8 +151,8 @@ impl QueryError {
     fn pool_error(&self) -> Option<&PoolError> {
         match self {
             Self::Memory(error)
-            | Self::Block(BlockError { problem: Problem::Pool(error), .. })
-            | Self::Samples(SamplesError::Budget(error)) => Some(error),
+            | Self::Samples(SamplesError::Budget(error))
+            | Self::Block(BlockError { problem: Problem::Pool(error), .. }) => Some(error),
             Self::Store(error) => match error.cause() {
                 Cause::Source(error) => error.pool_error(),
                 Cause::Pool(error) => Some(error),
@@ -189,7 +191,7 @@ pub struct Gateway {
     memory: Memory,
     /// In which queries reserve buffers before they take them.
     admission: BytePool,
-    turns: Arc<tokio::sync::Semaphore>,
+    turns: FairQueue,
     answers: Answers,
     ledger: LeakLedger,
     closer: Closer,
@@ -231,17 +233,17 @@ impl Gateway {
                 .budget_bytes(budget)
                 .long_held_after(limits.query_time * 2)
         };
-        let memory = Memory {
-            buffers: pool(buffers).ledger(ledger).build()?,
-            lists: pool(rest.max(largest)).ledger(ledger).build()?,
-            patience: limits.patience,
-        };
+        let memory = Memory::new(
+            pool(buffers).ledger(ledger).build()?,
+            pool(rest.max(largest)).ledger(ledger).build()?,
+            limits.patience,
+        );
         Ok(Self {
             store,
             remotes: Vec::new(),
             memory,
             admission: pool(buffers).build()?,
-            turns: Arc::new(tokio::sync::Semaphore::new(limits.concurrent_queries)),
+            turns: FairQueue::new(limits.concurrent_queries),
             answers: Answers::new(pool(rest).ledger(ledger).build()?, limits.patience),
             ledger: ledger.clone(),
             closer: closer.clone(),
@@ -299,18 +301,36 @@ impl Gateway {
         &self.ledger
     }
 
-    /// Waits for a turn: one for each request, in the order in which they came.
+    /// Waits for a turn, for somebody of whom no address is known. As [`turn_of`](Self::turn_of).
     ///
     /// # Errors
     ///
     /// [`QueryError::Busy`] if it has no turn in time.
     pub async fn turn(&self) -> Result<Turn, QueryError> {
+        self.turn_of(Ipv4Addr::UNSPECIFIED.into()).await
+    }
+
+    /// Waits for a turn: one for each request. The addresses of those who ask take turns, so that one that asks for much does not keep
+    /// others waiting; those of one have theirs in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Busy`] if it has no turn in time.
+    pub async fn turn_of(&self, address: IpAddr) -> Result<Turn, QueryError> {
         let Limits { patience, concurrent_queries: limit, .. } = self.limits;
-        match tokio::time::timeout(patience, Arc::clone(&self.turns).acquire_owned()).await {
-            // The semaphore is never closed.
-            Ok(Ok(permit)) => Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time }),
+        match tokio::time::timeout(patience, self.turns.turn(address)).await {
+            Ok(Some(permit)) => {
+                Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time })
+            }
             _ => Err(QueryError::Busy { limit, patience }),
         }
+    }
+
+    /// Whether somebody waits for a turn or for memory. Who does not take what there is for it has less time then.
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        let pools = [&self.memory.buffers, &self.memory.lists, &self.admission];
+        self.turns.waiting() > 0 || pools.iter().any(|pool| pool.snapshot().waiting > 0)
     }
 
     /// Asks all blocks that can have something for a query. The reader is what the ledger and those who wait for a block call it.

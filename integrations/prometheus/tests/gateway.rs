@@ -461,7 +461,7 @@ fn wrong_arguments_are_explained() {
         (&["--blocks", "/tmp", "--external-label", "a=b", "--external-label", "a=c"], "given twice"),
         (&["--blocks", "/tmp", "--budget-mib", "1"], "4.."),
         (&["--blcks", "/tmp"], "--blocks"),
-        (&["--blocks", "/tmp", "--store", "https://a"], "http://"),
+        (&["--blocks", "/tmp", "--store", "ftp://a"], "http://"),
         (&["--store", "http://user:secret@a"], "user's name"),
         (&["--config", "/nowhere"], "--config /nowhere"),
         (&["--store", "http://a,cluster"], "http://a: expected NAME=VALUE"),

@@ -38,7 +38,7 @@ fn read(dir: &Path, external: &BTreeMap<String, String>, without: &[String]) {
     let Ok(block) = Block::open(dir, external, &LeakLedger::off()) else { return };
     let block = Arc::new(block);
     let pool = || BytePool::builder().largest_bytes(1 << 20).budget_bytes(8 << 20).build().expect("a pool");
-    let memory = Memory { buffers: pool(), lists: pool(), patience: Duration::ZERO };
+    let memory = Memory::new(pool(), pool(), Duration::ZERO);
     for (op, value) in [(MatchOp::NotEqual, ""), (MatchOp::Regex, ".*"), (MatchOp::Equal, "up")] {
         let matcher = Matcher::new("__name__", op, value).expect("a matcher");
         let selector = Selector {

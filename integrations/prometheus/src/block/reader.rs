@@ -3,6 +3,7 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::vec;
 
 use losertree::resource::{ByteLease, ReaderGuard, Reservation};
@@ -53,6 +54,7 @@ pub struct BlockReader {
     encoder: XorEncoder,
     planned: Option<Planned>,
     stage: Stage,
+    stop: Arc<AtomicBool>,
     block: Arc<Block>,
     // The last one: who has left the gate holds nothing.
     _guard: ReaderGuard,
@@ -159,9 +161,15 @@ impl BlockReader {
             encoder,
             planned: None,
             stage: Stage::New,
+            stop: Arc::default(),
             block,
             _guard: guard,
         }
+    }
+
+    /// Returns what stops it, from another thread: it is an error then, as soon as it is seen.
+    pub(super) fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     /// Reads the next series; `None` is the end.
@@ -196,8 +204,13 @@ impl BlockReader {
         let mut window = window.map_err(|error| index.file.error(0, error))?;
         let mut held = self.memory.lists.reservation();
         let series = if self.block.can_match(&self.selector) {
-            let mut selection =
-                Selection { index, window: &mut window, memory: &self.memory, held: &mut held };
+            let mut selection = Selection {
+                index,
+                window: &mut window,
+                memory: &self.memory,
+                held: &mut held,
+                stop: &self.stop,
+            };
             selection.select(&self.selector.matchers, &self.block.external)?
         } else {
             Vec::new()
@@ -225,6 +238,10 @@ impl BlockReader {
     /// The next series, in the order of final labels, that has chunks in the range.
     fn next_planned(&mut self, progress: &mut Progress) -> Result<Option<Planned>, BlockError> {
         loop {
+            // Many may have nothing in the range.
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(self.block.index.file.error(0, Problem::Stopped));
+            }
             let next = if self.block.external.is_empty() && self.selector.without.is_empty() {
                 let Some(series) = progress.series.next() else { return Ok(None) };
                 self.decode(progress, series, None)?
@@ -275,7 +292,7 @@ impl BlockReader {
     /// A series whose first label comes, by its name, before all that are added or taken off keeps it as its first one. So those stay in order
     /// that differ in it, and before all others.
     fn next_group(&mut self, progress: &mut Progress) -> Result<(), BlockError> {
-        let Self { block, memory, labels, selector, .. } = self;
+        let Self { block, memory, labels, selector, stop, .. } = self;
         let Progress { held, window, series, group, group_bytes } = progress;
         held.shrink(mem::take(group_bytes));
         let external = &block.external;
@@ -283,6 +300,9 @@ impl BlockReader {
         let least = changed.map(String::as_str).min();
         let mut first: Option<Option<(&str, &str)>> = None;
         while let Some(next) = series.as_slice().first() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(block.index.file.error(0, Problem::Stopped));
+            }
             let entry = SeriesEntry::read(&block.index, window, *next)?;
             let own = entry.first_label()?.filter(|(name, _)| least.is_none_or(|least| *name < least));
             if *first.get_or_insert(own) != own {

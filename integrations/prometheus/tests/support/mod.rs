@@ -103,7 +103,7 @@ pub fn bits(value: f64) -> u64 {
 
 pub fn memory() -> Memory {
     let pool = |largest| BytePool::builder().largest_bytes(largest).budget_bytes(64 << 20).build().unwrap();
-    Memory { buffers: pool(16 << 20), lists: pool(1 << 20), patience: std::time::Duration::from_secs(10) }
+    Memory::new(pool(16 << 20), pool(1 << 20), std::time::Duration::from_secs(10))
 }
 
 pub fn selector(matchers: &[(&str, MatchOp, &str)], range: Interval) -> Selector {

@@ -29,6 +29,8 @@ pub struct Gateway {
     child: Child,
     pub address: SocketAddr,
     log: mpsc::Receiver<String>,
+    /// What it has written before it listened.
+    first: std::cell::RefCell<Vec<String>>,
 }
 
 impl Gateway {
@@ -37,7 +39,18 @@ impl Gateway {
     }
 
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_losertree-gateway"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_losertree-gateway")), arguments)
+    }
+
+    /// Starts it by another program.
+    pub fn start_by(program: &[&str], blocks: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_losertree-gateway"));
+        Self::spawn(command, &[&["--blocks", blocks.to_str().unwrap()], arguments].concat())
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
@@ -47,18 +60,37 @@ impl Gateway {
         let (sender, log) = mpsc::channel();
         let errors = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || errors.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        let mut first = Vec::new();
         let address = loop {
             let line = log.recv_timeout(PATIENCE).expect("the gateway starts");
-            if let Some(rest) = line.strip_prefix("remote read on http://") {
-                break rest.split('/').next().unwrap().parse().unwrap();
+            first.push(line.clone());
+            if let Some(rest) = line.strip_prefix("remote read on http") {
+                break rest.trim_start_matches('s').split('/').nth(2).unwrap().parse().unwrap();
             }
         };
-        Self { child, address, log }
+        Self { child, address, log, first: first.into() }
     }
 
     /// What it has written to standard error since this was asked before.
     pub fn log(&self) -> Vec<String> {
-        self.log.try_iter().collect()
+        self.first.take().into_iter().chain(self.log.try_iter()).collect()
+    }
+
+    /// Waits until it has written that, and returns what it has written until then.
+    pub fn wait_for(&self, part: &str) -> String {
+        let mut log = String::new();
+        let start = Instant::now();
+        loop {
+            for line in self.log() {
+                log += &line;
+                log.push('\n');
+            }
+            if log.contains(part) {
+                return log;
+            }
+            assert!(start.elapsed() < PATIENCE, "it says {part:?}: {log}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -110,6 +142,18 @@ impl Prometheus {
 
     /// Starts it with a configuration, and more flags than all have.
     pub fn with_flags(data: &Path, text: &str, flags: &[&str]) -> Self {
+        Self::started(data, text, flags, |address| {
+            get(address, "/-/ready").is_some_and(|(status, _)| status == 200)
+        })
+    }
+
+    /// Starts it with a configuration and arguments, and waits until it is ready.
+    pub fn started(
+        data: &Path,
+        text: &str,
+        arguments: &[&str],
+        is_ready: impl Fn(SocketAddr) -> bool,
+    ) -> Self {
         let config = data.with_extension("yml");
         fs::write(&config, text).unwrap();
         // Another program may take the port between the two lines. Not on a machine that runs tests.
@@ -120,14 +164,14 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
             .args(["--storage.tsdb.retention.time=100y", "--web.enable-admin-api"])
-            .args(flags)
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
         let prometheus = Self { child, address };
         let start = Instant::now();
-        while get(address, "/-/ready").is_none_or(|(status, _)| status != 200) {
+        while !is_ready(address) {
             assert!(start.elapsed() < PATIENCE, "Prometheus is ready");
             thread::sleep(Duration::from_millis(50));
         }
@@ -228,6 +272,12 @@ pub fn begin(
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
+    stream.write_all(&message(method, path, headers, body))?;
+    Ok(stream)
+}
+
+/// A request as it is sent.
+pub fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!(
         "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
@@ -236,17 +286,22 @@ pub fn begin(
         head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
-    stream.write_all(&[head.as_bytes(), body].concat())?;
-    Ok(stream)
+    [head.as_bytes(), body].concat()
 }
 
-pub fn receive(stream: TcpStream) -> std::io::Result<(u16, Vec<u8>)> {
+pub fn receive(stream: impl Read) -> std::io::Result<(u16, Vec<u8>)> {
+    receive_all(stream).map(|(status, _, body)| (status, body))
+}
+
+/// The status, the head as text in lower case, and the body.
+pub fn receive_all(stream: impl Read) -> std::io::Result<(u16, String, Vec<u8>)> {
     let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;
     let (mut len, mut is_chunked) = (None, false);
+    let mut head = String::new();
     loop {
         line.clear();
         if reader.read_line(&mut line)? == 0 {
@@ -256,6 +311,8 @@ pub fn receive(stream: TcpStream) -> std::io::Result<(u16, Vec<u8>)> {
         if header.is_empty() {
             break;
         }
+        head += &header;
+        head.push('\n');
         if let Some(value) = header.strip_prefix("content-length:") {
             len = value.trim().parse::<usize>().ok();
         }
@@ -281,7 +338,7 @@ pub fn receive(stream: TcpStream) -> std::io::Result<(u16, Vec<u8>)> {
     } else {
         reader.read_to_end(&mut body)?;
     }
-    Ok((status, body))
+    Ok((status, head, body))
 }
 
 /// A query by remote read: types of matchers are 0 to 3 for `=`, `!=`, `=~`, `!~`.

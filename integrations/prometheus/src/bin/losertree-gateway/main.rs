@@ -1,6 +1,8 @@
 //! Serves blocks of Prometheus by remote read.
 
+mod bounds;
 mod demo;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,12 +19,16 @@ use losertree::observe::Publisher;
 use losertree::response::PartialResponseStrategy;
 use losertree::stream::Closer;
 use losertree_prometheus::remote::{RemoteLimits, RemoteStore};
+use losertree_prometheus::security::{DialerSecurity, ListenerSecurity, Protocol};
 use losertree_prometheus::server::{Render, Server, ServerLimits};
 use losertree_prometheus::{BlockStore, Gateway, Limits};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
+
+use bounds::Bounds;
+use stores::{Configured, label, once_each};
 
 /// Serves blocks of Prometheus by remote read.
 ///
@@ -37,11 +43,12 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The directory that has the blocks: the data directory of a Prometheus, say.
-    #[arg(long, value_name = "DIR", required_unless_present = "stores")]
+    #[arg(long, value_name = "DIR")]
     blocks: Option<PathBuf>,
-    /// A server that is asked by remote read, too: http://HOST:PORT, with /api/v1/read unless another path is given. Labels that all
-    /// its series have can follow: http://HOST:PORT,cluster=eu,replica=a. Can be repeated; of two samples of one moment, that of the
-    /// blocks is taken, and then that of the first server.
+    /// A server that is asked by remote read, too: http://HOST:PORT or https://HOST:PORT, with /api/v1/read unless another path is
+    /// given. Labels that all its series have can follow: http://HOST:PORT,cluster=eu,replica=a. Can be repeated; of two samples of one
+    /// moment, that of the blocks is taken, and then that of the first server. In the configuration file it can be a table with
+    /// address, labels, and `basic_auth`, `authorization` and `tls_config` by the names of Prometheus; no secret is given here.
     #[arg(long = "store", value_name = "ADDRESS[,NAME=VALUE]...")]
     stores: Vec<String>,
     /// How long another server may take to connect, to begin its answer, and between two parts of it.
@@ -53,12 +60,15 @@ struct Args {
     /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning.
     #[arg(long, value_name = "STRATEGY", value_parser = ["abort", "warn"], default_value = "abort")]
     partial_response: String,
-    /// The address to listen on. One beyond the machine itself takes --allow-remote, since nobody is asked who they are.
+    /// The address to listen on. One beyond the machine itself takes --allow-remote.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9095")]
     listen: SocketAddr,
-    /// Listens beyond the machine itself, without any authentication.
+    /// Listens beyond the machine itself. Everybody there can ask, unless --web-config-file says otherwise.
     #[arg(long)]
     allow_remote: bool,
+    /// A file in the format of Prometheus' web configuration: TLS, certificates of clients, users and hashes of their passwords.
+    #[arg(long, value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     /// A label that all series have; overrides `thanos.labels` of meta.json and what series have of their own. Can be repeated.
     #[arg(long = "external-label", value_name = "NAME=VALUE", value_parser = label)]
     external_labels: Vec<(String, String)>,
@@ -77,56 +87,18 @@ struct Args {
     /// How long a request waits for its turn and for memory.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     patience_seconds: u64,
-    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    stall_seconds: u64,
-    /// How often the directory is looked at.
+    /// How often the directory is looked at, and whether certificates and files with secrets are others.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     sync_seconds: u64,
     /// How long running queries have when it is stopped.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let is_name = |name: &str| {
-        !name.is_empty()
-            && !name.starts_with(|first: char| first.is_ascii_digit())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    if is_name(name) {
-        Ok((name.into(), value.into()))
-    } else {
-        Err(format!("{name:?} is no name of a label"))
-    }
-}
-
-/// A server, with the labels that all its series have.
-fn remote(text: &str, limits: &RemoteLimits) -> Result<RemoteStore, String> {
-    let mut parts = text.split(',');
-    let address = parts.next().unwrap_or_default();
-    // First, since the address may have to be kept from being printed.
-    RemoteStore::new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
-    let wrong = |problem: String| format!("{address}: {problem}");
-    let labels = parts.map(label).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    let labels = once_each(labels).map_err(|name| wrong(format!("the label {name} is given twice")))?;
-    RemoteStore::new(address, labels, limits.clone()).map_err(|error| error.to_string())
-}
-
-/// Labels as a set, or the name that is given twice.
-fn once_each(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, String> {
-    let mut set = BTreeMap::new();
-    for (name, value) in labels {
-        if set.insert(name.clone(), value).is_some() {
-            return Err(name);
-        }
-    }
-    Ok(set)
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 /// The arguments, with those of the configuration file before them.
-fn arguments() -> Result<Vec<OsString>, String> {
+fn arguments() -> Result<(Vec<OsString>, Vec<Configured>), String> {
     let mut given = std::env::args_os();
     let mut all: Vec<_> = given.next().into_iter().collect();
     let given: Vec<_> = given.collect();
@@ -134,17 +106,28 @@ fn arguments() -> Result<Vec<OsString>, String> {
         "--config" => given.get(at + 1).map(PathBuf::from),
         other => other.strip_prefix("--config=").map(PathBuf::from),
     });
+    let mut stores = Vec::new();
     if let Some(path) = path {
-        all.extend(configured(&path).map_err(|problem| format!("--config {}: {problem}", path.display()))?);
+        let wrong = |problem| format!("--config {}: {problem}", path.display());
+        let (arguments, configured) = configured(&path).map_err(wrong)?;
+        all.extend(arguments);
+        stores = configured;
     }
     all.extend(given);
-    Ok(all)
+    Ok((all, stores))
 }
 
-fn configured(path: &Path) -> Result<Vec<OsString>, String> {
+/// The options of a configuration file as arguments, and the servers that it names, which may have secrets.
+fn configured(path: &Path) -> Result<(Vec<OsString>, Vec<Configured>), String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
-    let mut arguments = Vec::new();
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        // Not the line itself, which may have a secret.
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        format!("line {line}: {}", error.message())
+    })?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let (mut arguments, mut stores) = (Vec::new(), Vec::new());
     for (name, value) in table {
         let command = Args::command();
         let is_option = |option: &clap::Arg| option.get_long() == Some(&name);
@@ -156,6 +139,15 @@ fn configured(path: &Path) -> Result<Vec<OsString>, String> {
             single => vec![single],
         };
         for value in values {
+            if name == "store" {
+                let store = match &value {
+                    toml::Value::String(text) => Configured::read(text),
+                    toml::Value::Table(table) => Configured::read_table(table, dir),
+                    _ => Err("it is neither text nor a table".into()),
+                };
+                stores.push(store.map_err(|problem| format!("store {}: {problem}", stores.len() + 1))?);
+                continue;
+            }
             arguments.extend(match value {
                 toml::Value::String(text) => Some(format!("--{name}={text}").into()),
                 toml::Value::Integer(number) => Some(format!("--{name}={number}").into()),
@@ -169,18 +161,18 @@ fn configured(path: &Path) -> Result<Vec<OsString>, String> {
             });
         }
     }
-    Ok(arguments)
+    Ok((arguments, stores))
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
+    let (arguments, stores) = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(2);
         }
     };
-    let ended = if arguments.len() > 1 { run(Args::parse_from(arguments)) } else { demonstrate() };
+    let ended = if arguments.len() > 1 { run(Args::parse_from(arguments), stores) } else { demonstrate() };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -210,14 +202,20 @@ fn demonstrate() -> Result<bool, Box<dyn Error>> {
             eprintln!("  remote_read:\n  - url: http://127.0.0.1:9095/api/v1/read\n    read_recent: true\n");
             eprintln!("  count by (from) ({{from!=\"\"}})");
             eprintln!("  sum by (from) (rate(process_cpu_seconds_total[10m]))\n");
-            run(Args::parse_from([OsString::from("losertree-gateway"), "--blocks".into(), data.into()]))
+            run(
+                Args::parse_from([OsString::from("losertree-gateway"), "--blocks".into(), data.into()]),
+                Vec::new(),
+            )
         });
     std::fs::remove_dir_all(&dir)?;
     served
 }
 
 /// Whether all is closed in the end.
-fn run(args: Args) -> Result<bool, Box<dyn Error>> {
+fn run(args: Args, configured: Vec<Configured>) -> Result<bool, Box<dyn Error>> {
+    if args.blocks.is_none() && args.stores.is_empty() && configured.is_empty() {
+        return Err("there is nothing to serve: say --blocks, or --store".into());
+    }
     if !args.listen.ip().to_canonical().is_loopback() && !args.allow_remote {
         return Err(format!(
             "{} can be reached from other machines: say --allow-remote if that is wanted",
@@ -227,20 +225,33 @@ fn run(args: Args) -> Result<bool, Box<dyn Error>> {
     }
     let external = once_each(args.external_labels.clone())
         .map_err(|name| format!("--external-label {name} is given twice"))?;
+    let security = match &args.web_config_file {
+        None => ListenerSecurity::none(),
+        Some(path) => ListenerSecurity::load(path, Protocol::Http1)
+            .map_err(|error| format!("--web-config-file {}: {error}", path.display()))?,
+    };
+    let mut remote_limits = RemoteLimits::default();
+    remote_limits.open_time = Duration::from_secs(args.store_seconds);
+    remote_limits.frame_time = Duration::from_secs(args.store_seconds);
+    args.bounds.limit_remotes(&mut remote_limits);
+    let given = args.stores.iter().map(|text| Configured::read(text));
+    let stores = configured.into_iter().map(Ok).chain(given);
+    let remotes = stores.map(|store| store.and_then(|store| store.open(&remote_limits)));
+    let remotes = remotes.collect::<Result<Vec<_>, _>>().map_err(|error| format!("--store: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(args, external))
+    runtime.block_on(serve(args, external, security, remotes))
 }
 
-async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, Box<dyn Error>> {
+async fn serve(
+    args: Args,
+    external: BTreeMap<String, String>,
+    security: ListenerSecurity,
+    remotes: Vec<RemoteStore>,
+) -> Result<bool, Box<dyn Error>> {
     // Before anybody is told that it serves: whoever stops it then wants it to end in order.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ledger = LeakLedger::sites();
     let closer = Closer::current()?;
-    let mut remote_limits = RemoteLimits::default();
-    remote_limits.open_time = Duration::from_secs(args.store_seconds);
-    remote_limits.frame_time = Duration::from_secs(args.store_seconds);
-    let remotes = args.stores.iter().map(|text| remote(text, &remote_limits)).collect::<Result<Vec<_>, _>>();
-    let remotes = remotes.map_err(|error| format!("--store: {error}"))?;
     let store = Arc::new(BlockStore::new(args.blocks.clone(), external, &ledger));
     let mut limits = Limits::default();
     limits.budget_bytes = usize::try_from(args.budget_mib << 20)?;
@@ -249,9 +260,13 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     limits.query_time = Duration::from_secs(args.query_seconds);
     limits.patience = Duration::from_secs(args.patience_seconds);
     limits.replica_labels.clone_from(&args.replica_labels);
+    args.bounds.limit_answers(&mut limits);
     if args.partial_response == "warn" {
         limits.partial_response = PartialResponseStrategy::Warn;
     }
+    let security = Arc::new(security);
+    let dialers: Vec<_> =
+        remotes.iter().map(|remote| (remote.name().to_owned(), Arc::clone(remote.security()))).collect();
     let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?.with_remotes(remotes);
     let gateway = Arc::new(gateway);
     let render = render(&gateway)?;
@@ -267,13 +282,24 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
     let address = listener.local_addr()?;
-    eprintln!("remote read on http://{}:{}/api/v1/read", host(address.ip()), address.port());
+    if !address.ip().to_canonical().is_loopback() && !security.asks_who() {
+        eprintln!("warning: whoever reaches {address} can ask: there is --web-config-file");
+    }
+    if !address.ip().to_canonical().is_loopback() && security.has_users() && !security.is_encrypted() {
+        eprintln!("warning: passwords come to {address} in the clear: there is tls_server_config");
+    }
+    let scheme = if security.is_encrypted() { "https" } else { "http" };
+    eprintln!("remote read on {scheme}://{}:{}/api/v1/read", host(address.ip()), address.port());
 
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
-    server_limits.stall_time = Duration::from_secs(args.stall_seconds);
-    let server = Server::new(Arc::clone(&gateway), server_limits, render);
-    let syncing = tokio::spawn(keep_synced(Arc::clone(&store), Duration::from_secs(args.sync_seconds)));
+    args.bounds.limit_server(&mut server_limits);
+    limit_by_files(&mut server_limits);
+    let server =
+        Server::new(Arc::clone(&gateway), server_limits, render).with_security(Arc::clone(&security));
+    let pause = Duration::from_secs(args.sync_seconds);
+    let syncing = tokio::spawn(keep_synced(Arc::clone(&store), pause));
+    let refreshing = tokio::spawn(keep_fresh(security, dialers, pause));
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -282,8 +308,10 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
         eprintln!("stopping");
     };
     server.serve(listener, stop).await;
-    syncing.abort();
-    let _ = syncing.await;
+    for task in [syncing, refreshing] {
+        task.abort();
+        let _ = task.await;
+    }
 
     // What was broken off is closed now, within the time limit of the closer.
     closer.idle().await;
@@ -376,6 +404,44 @@ async fn keep_synced(store: Arc<BlockStore>, pause: Duration) {
         for held in store.held().iter().filter(|held| held.closing_for >= PATIENCE) {
             report_held(held);
         }
+    }
+}
+
+/// Each connection takes a file descriptor, and so do files of blocks and other servers: a quarter of them is left for these.
+fn limit_by_files(limits: &mut ServerLimits) {
+    // As many as the system allows.
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
+    let most = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX);
+    if most < limits.connections {
+        eprintln!(
+            "warning: not more than {most} connections: the system allows {files} open files (ulimit -n)"
+        );
+        limits.connections = most;
+    }
+}
+
+/// Reads certificates and secrets again that are in files which have changed. Where that fails, what there was stays.
+async fn keep_fresh(
+    listener: Arc<ListenerSecurity>,
+    dialers: Vec<(String, Arc<DialerSecurity>)>,
+    pause: Duration,
+) {
+    loop {
+        sleep(pause).await;
+        let (listener, dialers) = (Arc::clone(&listener), dialers.clone());
+        let refreshing = tokio::task::spawn_blocking(move || {
+            let own = std::iter::once(("--web-config-file", listener.refresh()));
+            let others = dialers.iter().map(|(name, dialer)| (name.as_str(), dialer.refresh()));
+            for (name, refreshed) in own.chain(others) {
+                match refreshed {
+                    Ok(false) => {}
+                    Ok(true) => eprintln!("{name}: read again, since a file has changed"),
+                    Err(error) => eprintln!("error: {name} stays as it was: {error}"),
+                }
+            }
+        });
+        // Nothing in it panics.
+        let _ = refreshing.await;
     }
 }
 
