@@ -386,7 +386,7 @@ async fn waiting(pool: &BytePool, count: usize) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waited).await.expect("they wait");
+    tokio::time::timeout(Duration::from_secs(60), waited).await.unwrap();
 }
 
 /// Takes all that is left of a budget, and waits for a byte more: the query that gives something back is behind it.
