@@ -5,6 +5,7 @@
 //! | [`block`] | the format of blocks, and reading one of them for a query |
 //! | [`remote`] | remote read: its messages |
 //! | [`server`] | serving it by HTTP |
+//! | [`store_api`] | the StoreAPI of Thanos: serving it, and asking other servers |
 //!
 //! [`BlockStore`] is the blocks of a directory, as they come and go; [`Gateway`] answers queries from them.
 //!
@@ -22,6 +23,7 @@ mod matcher;
 mod overlap;
 pub mod remote;
 pub mod server;
+pub mod store_api;
 
 pub use block_store::{BlockStore, Held, SyncReport};
 pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreError, Turn};
@@ -29,3 +31,4 @@ pub use go_regex::{MAX_PATTERN_BYTES, PatternError};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use overlap::OverlapError;
 pub use remote::{RemoteStore, SamplesError};
+pub use store_api::{StoreApiError, StoreApiServer, StoreApiStore};

@@ -94,6 +94,11 @@ impl Placed {
         samples.sum::<usize>() * (2 * SAMPLE_BYTES + xor::LONGEST_SAMPLE_BYTES)
     }
 
+    /// The chunks, of which some may overlap.
+    pub(crate) fn take(self) -> Vec<Chunk> {
+        self.chunks.into_iter().map(|(_, chunk)| chunk).collect()
+    }
+
     /// Merges chunks that overlap. Of samples of one moment, that of the first store is kept, and within a store that of the
     /// chunk that comes first.
     pub(crate) fn resolve(self, merging: Merging) -> Result<Vec<Chunk>, OverlapError> {

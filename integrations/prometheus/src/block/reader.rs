@@ -51,6 +51,7 @@ pub struct BlockReader {
     labels: LabelsBuilder,
     encoder: XorEncoder,
     planned: Option<Planned>,
+    skips_chunks: bool,
     stage: Stage,
     block: Arc<Block>,
     // The last one: who has left the gate holds nothing.
@@ -140,6 +141,12 @@ impl Batch {
     }
 }
 
+impl Batch {
+    fn without_chunks(self) -> Vec<Series> {
+        self.series.into_iter().map(|(planned, _)| Series::new(planned.labels, Vec::new())).collect()
+    }
+}
+
 impl BlockReader {
     pub(super) fn new(
         block: Arc<Block>,
@@ -156,10 +163,19 @@ impl BlockReader {
             labels,
             encoder,
             planned: None,
+            skips_chunks: false,
             stage: Stage::New,
             block,
             _guard: guard,
         }
+    }
+
+    /// Leaves the chunks unread: gives series with labels alone. Those that have no chunk in the range are left out, and so are those all
+    /// of whose chunks were deleted as a whole; one of which all samples were deleted that chunks have is not.
+    #[must_use]
+    pub const fn without_chunks(mut self) -> Self {
+        self.skips_chunks = true;
+        self
     }
 
     /// Reads the next series; `None` is the end.
@@ -179,7 +195,7 @@ impl BlockReader {
             if batch.series.is_empty() {
                 return Ok(None);
             }
-            let batch = self.read(batch)?;
+            let batch = if self.skips_chunks { batch.without_chunks() } else { self.read(batch)? };
             if !batch.is_empty() {
                 self.stage = Stage::Reading(progress);
                 return Ok(Some(batch));
