@@ -1,11 +1,11 @@
-//! Serves blocks of Prometheus by remote read.
+//! Serves blocks of Prometheus by remote read and by the StoreAPI.
 
 mod demo;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,15 +16,16 @@ use losertree::LeakLedger;
 use losertree::observe::Publisher;
 use losertree::response::PartialResponseStrategy;
 use losertree::stream::Closer;
-use losertree_prometheus::remote::{RemoteLimits, RemoteStore};
+use losertree_prometheus::remote::{AddressError, RemoteLimits, RemoteStore};
 use losertree_prometheus::server::{Render, Server, ServerLimits};
-use losertree_prometheus::{BlockStore, Gateway, Limits};
+use losertree_prometheus::{BlockStore, Gateway, Limits, StoreApiServer, StoreApiStore};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Serves blocks of Prometheus by remote read.
+/// Serves blocks of Prometheus by remote read, and by the StoreAPI of Thanos if --grpc-listen is given.
 ///
 /// Without arguments, it has promtool make blocks of the scrapes that the repository ships, and serves them until it is stopped.
 ///
@@ -37,13 +38,17 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The directory that has the blocks: the data directory of a Prometheus, say.
-    #[arg(long, value_name = "DIR", required_unless_present = "stores")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["stores", "store_apis"])]
     blocks: Option<PathBuf>,
     /// A server that is asked by remote read, too: http://HOST:PORT, with /api/v1/read unless another path is given. Labels that all
     /// its series have can follow: http://HOST:PORT,cluster=eu,replica=a. Can be repeated; of two samples of one moment, that of the
     /// blocks is taken, and then that of the first server.
     #[arg(long = "store", value_name = "ADDRESS[,NAME=VALUE]...")]
     stores: Vec<String>,
+    /// A server that is asked by the StoreAPI of Thanos, by gRPC, too: http://HOST:PORT of another gateway, or of a part of Thanos
+    /// that has one. Labels can follow as for --store. Can be repeated; these servers come after those of --store.
+    #[arg(long = "store-api", value_name = "ADDRESS[,NAME=VALUE]...")]
+    store_apis: Vec<String>,
     /// How long another server may take to connect, to begin its answer, and between two parts of it.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     store_seconds: u64,
@@ -56,6 +61,9 @@ struct Args {
     /// The address to listen on. One beyond the machine itself takes --allow-remote, since nobody is asked who they are.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9095")]
     listen: SocketAddr,
+    /// The address to serve the StoreAPI on, by gRPC. Not served without. For one beyond the machine itself as for --listen.
+    #[arg(long, value_name = "ADDRESS")]
+    grpc_listen: Option<SocketAddr>,
     /// Listens beyond the machine itself, without any authentication.
     #[arg(long)]
     allow_remote: bool,
@@ -102,16 +110,25 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// How a server is made, of its address and the labels that all its series have.
+type New<S> = fn(&str, BTreeMap<String, String>, RemoteLimits) -> Result<S, AddressError>;
+
+/// The servers of an option.
+fn servers<S>(option: &str, texts: &[String], limits: &RemoteLimits, new: New<S>) -> Result<Vec<S>, String> {
+    let servers = texts.iter().map(|text| server(text, limits, new));
+    servers.collect::<Result<_, _>>().map_err(|error| format!("{option}: {error}"))
+}
+
 /// A server, with the labels that all its series have.
-fn remote(text: &str, limits: &RemoteLimits) -> Result<RemoteStore, String> {
+fn server<S>(text: &str, limits: &RemoteLimits, new: New<S>) -> Result<S, String> {
     let mut parts = text.split(',');
     let address = parts.next().unwrap_or_default();
     // First, since the address may have to be kept from being printed.
-    RemoteStore::new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
+    new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
     let wrong = |problem: String| format!("{address}: {problem}");
     let labels = parts.map(label).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let labels = once_each(labels).map_err(|name| wrong(format!("the label {name} is given twice")))?;
-    RemoteStore::new(address, labels, limits.clone()).map_err(|error| error.to_string())
+    new(address, labels, limits.clone()).map_err(|error| error.to_string())
 }
 
 /// Labels as a set, or the name that is given twice.
@@ -218,12 +235,11 @@ fn demonstrate() -> Result<bool, Box<dyn Error>> {
 
 /// Whether all is closed in the end.
 fn run(args: Args) -> Result<bool, Box<dyn Error>> {
-    if !args.listen.ip().to_canonical().is_loopback() && !args.allow_remote {
-        return Err(format!(
-            "{} can be reached from other machines: say --allow-remote if that is wanted",
-            args.listen
-        )
-        .into());
+    for address in [Some(args.listen), args.grpc_listen].into_iter().flatten() {
+        if !address.ip().to_canonical().is_loopback() && !args.allow_remote {
+            let problem = "can be reached from other machines: say --allow-remote if that is wanted";
+            return Err(format!("{address} {problem}").into());
+        }
     }
     let external = once_each(args.external_labels.clone())
         .map_err(|name| format!("--external-label {name} is given twice"))?;
@@ -239,8 +255,8 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     let mut remote_limits = RemoteLimits::default();
     remote_limits.open_time = Duration::from_secs(args.store_seconds);
     remote_limits.frame_time = Duration::from_secs(args.store_seconds);
-    let remotes = args.stores.iter().map(|text| remote(text, &remote_limits)).collect::<Result<Vec<_>, _>>();
-    let remotes = remotes.map_err(|error| format!("--store: {error}"))?;
+    let remotes = servers("--store", &args.stores, &remote_limits, RemoteStore::new)?;
+    let store_apis = servers("--store-api", &args.store_apis, &remote_limits, StoreApiStore::new)?;
     let store = Arc::new(BlockStore::new(args.blocks.clone(), external, &ledger));
     let mut limits = Limits::default();
     limits.budget_bytes = usize::try_from(args.budget_mib << 20)?;
@@ -252,8 +268,8 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     if args.partial_response == "warn" {
         limits.partial_response = PartialResponseStrategy::Warn;
     }
-    let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?.with_remotes(remotes);
-    let gateway = Arc::new(gateway);
+    let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?;
+    let gateway = Arc::new(gateway.with_remotes(remotes).with_store_apis(store_apis));
     let render = render(&gateway)?;
 
     let synced = sync(&store).await;
@@ -264,24 +280,40 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     eprintln!("{} blocks, {series} series in them, {headers} bytes of headers in memory", blocks.len());
     drop(blocks);
 
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
-    let address = listener.local_addr()?;
-    eprintln!("remote read on http://{}:{}/api/v1/read", host(address.ip()), address.port());
+    // Those who wait for the last line can ask both.
+    let grpc_listener = match args.grpc_listen {
+        Some(address) => {
+            let listener = bind("--grpc-listen", address).await?;
+            eprintln!("StoreAPI on http://{}", listener.local_addr()?);
+            Some(listener)
+        }
+        None => None,
+    };
+    let listener = bind("--listen", args.listen).await?;
+    eprintln!("remote read on http://{}/api/v1/read", listener.local_addr()?);
 
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
     server_limits.stall_time = Duration::from_secs(args.stall_seconds);
+    let store_api = StoreApiServer::new(Arc::clone(&gateway), server_limits.clone());
     let server = Server::new(Arc::clone(&gateway), server_limits, render);
     let syncing = tokio::spawn(keep_synced(Arc::clone(&store), Duration::from_secs(args.sync_seconds)));
-    let stop = async {
+    let (stop, mut stopped) = watch::channel(false);
+    let mut grpc_stopped = stopped.clone();
+    let signalled = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         eprintln!("stopping");
+        stop.send_replace(true);
     };
-    server.serve(listener, stop).await;
+    let by_grpc = async {
+        if let Some(listener) = grpc_listener {
+            store_api.serve(listener, grpc_stopped.wait_for(|is_stopped| *is_stopped)).await;
+        }
+    };
+    tokio::join!(signalled, server.serve(listener, stopped.wait_for(|is_stopped| *is_stopped)), by_grpc);
     syncing.abort();
     let _ = syncing.await;
 
@@ -303,11 +335,8 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     Ok(record.is_all_closed() && buffers == 0 && lists == 0)
 }
 
-fn host(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        IpAddr::V4(ip) => ip.to_string(),
-    }
+async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("{option} {address}: {error}"))
 }
 
 fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
