@@ -11,7 +11,10 @@
 
 #[path = "../../src/bin/losertree-gateway/demo.rs"]
 mod demo;
+pub mod grpc;
 pub mod process;
+pub mod promql;
+pub mod python;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Gateway {
     child: Child,
     pub address: SocketAddr,
+    /// Where it serves the StoreAPI, if it does.
+    pub store_api: Option<SocketAddr>,
     log: mpsc::Receiver<String>,
 }
 
@@ -44,13 +46,17 @@ impl Gateway {
         let (sender, log) = mpsc::channel();
         let errors = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || errors.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        let mut store_api = None;
         let address = loop {
             let line = log.recv_timeout(PATIENCE).expect("the gateway starts");
+            if let Some(rest) = line.strip_prefix("StoreAPI on http://") {
+                store_api = Some(rest.parse().unwrap());
+            }
             if let Some(rest) = line.strip_prefix("remote read on http://") {
                 break rest.split('/').next().unwrap().parse().unwrap();
             }
         };
-        Self { child, address, log }
+        Self { child, address, store_api, log }
     }
 
     /// What it has written to standard error since this was asked before.
@@ -68,6 +74,31 @@ impl Gateway {
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         (self.child.wait().unwrap().success(), printed)
+    }
+
+    /// The address by which another one asks it for series.
+    pub fn store_api_url(&self) -> String {
+        format!("http://{}", self.store_api.unwrap())
+    }
+
+    /// Waits until nothing is open in it: soon, since nobody asks any more.
+    pub fn assert_nothing_open(&self) {
+        let start = Instant::now();
+        loop {
+            let metrics = String::from_utf8(get(self.address, "/metrics").unwrap().1).unwrap();
+            let open = metrics.lines().find(|line| line.starts_with("losertree_ledger_open_entries"));
+            if open.is_some_and(|line| line.ends_with(" 0")) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{open:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills it as a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn assert_stops_balanced(self) {
@@ -224,7 +255,11 @@ pub fn begin(
     Ok(stream)
 }
 
-pub fn receive(stream: TcpStream) -> std::io::Result<(u16, Vec<u8>)> {
+pub fn receive(mut stream: TcpStream) -> std::io::Result<(u16, Vec<u8>)> {
+    receive_from(&mut stream)
+}
+
+pub fn receive_from(stream: &mut dyn Read) -> std::io::Result<(u16, Vec<u8>)> {
     let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
