@@ -1,6 +1,6 @@
 //! The StoreAPI, both ways: served, asked, and through several levels.
 
-#![allow(clippy::unwrap_used, clippy::format_push_string)]
+#![allow(clippy::unwrap_used, clippy::format_push_string, clippy::cast_possible_wrap)]
 
 mod support;
 
@@ -10,18 +10,25 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use futures::{TryStreamExt, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use losertree::Labels;
-use losertree_prometheus::Limits;
 use losertree_prometheus::block::Interval;
+use losertree_prometheus::block::xor::{Sample, XorEncoder};
 use losertree_prometheus::server::ServerLimits;
+use losertree_prometheus::store_api::channel::Channel;
 use losertree_prometheus::store_api::proto::info::InfoRequest;
 use losertree_prometheus::store_api::proto::{
     AggrChunk, LabelNamesRequest, LabelValuesRequest, SeriesRequest, SeriesResponse, ShardInfo,
 };
+use losertree_prometheus::{Limits, MatchOp};
 use support::grpc::{
     Config, Fake, Step, ask, chunk, client, info_client, matchers, request, series, series_of, serve, warning,
 };
 use support::*;
+use tonic::body::Body;
+use tonic::codegen::Service;
 use tonic::{Code, Status};
 
 const MINUTES: i64 = 200;
@@ -448,10 +455,7 @@ async fn requests_that_cannot_be_answered_are_refused_by_name() {
     let value = "x".repeat(2 << 20);
     refused(request(&[("a", 0, &value)], always()), Code::ResourceExhausted, "1048576 bytes").await;
     // There are other services, and other methods.
-    let (channel, connection) =
-        losertree_prometheus::store_api::channel::Channel::connect(&gateway.address.to_string())
-            .await
-            .unwrap();
+    let (channel, connection) = Channel::connect(&gateway.address.to_string()).await.unwrap();
     let origin = format!("http://{}", gateway.address).parse().unwrap();
     let mut writes =
         losertree_prometheus::store_api::proto::writeable_store_client::WriteableStoreClient::with_origin(
@@ -600,6 +604,148 @@ async fn who_says_nothing_or_nonsense_is_disconnected() {
     });
     assert!(said.await.unwrap() < Duration::from_secs(25), "nobody is waited for longer than is said");
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_one_moment_the_first_server_wins() {
+    let of = |values: &[f64]| {
+        let (mut encoder, last) = (XorEncoder::new(), values.len() as i64 - 1);
+        for (time_ms, value) in (0..).zip(values) {
+            encoder.push(Sample { time_ms, value: *value });
+        }
+        vec![Step::Send(series_of(&name("a"), vec![chunk(0, last, 0, encoder.finish().to_vec())]))]
+    };
+    let (one, _) = Fake::start(of(&[1.0; 10])).await;
+    let (two, _) = Fake::start(of(&[2.0; 20])).await;
+    for (store_apis, from) in [(vec![one.clone(), two.clone()], 10), (vec![two, one], 0)] {
+        let gateway = serve(Config { store_apis, ..Config::default() }).await;
+        let selector = selector(&[("__name__", MatchOp::Equal, "a")], always());
+        let turn = gateway.gateway.turn().await.unwrap();
+        let mut query = gateway.gateway.query("a test", &selector, turn.deadline).await.unwrap();
+        let series = query.try_next().await.unwrap().unwrap();
+        assert!(query.try_next().await.unwrap().is_none());
+        let samples = series.chunks.iter().flat_map(|chunk| samples(&chunk.data));
+        let values: Vec<_> = samples.map(|sample| sample.value.to_bits()).collect();
+        let wanted: Vec<_> = (0..20).map(|at| if at < from { 1_f64 } else { 2.0 }.to_bits()).collect();
+        assert_eq!(values, wanted);
+        // By the StoreAPI, who asks decides: it has both.
+        let got = ask(gateway.address, request(ALL, always())).await;
+        assert_eq!(got.series[0].1.len(), 2);
+        drop((query, turn));
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_counts_series_and_neither_warnings_nor_replicas() {
+    // F13
+    let send = |value, replica| Step::Send(series(&[("__name__", value), ("replica", replica)], 0, 1.0));
+    let missing = || Step::Send(warning("something is missing"));
+    let steps =
+        vec![missing(), missing(), missing(), send("a", "1"), send("a", "2"), send("b", "1"), send("c", "1")];
+    let (address, _) = Fake::start(steps).await;
+    let gateway = serve(Config { store_apis: vec![address], ..Config::default() }).await;
+    let asked = SeriesRequest {
+        limit: 2,
+        without_replica_labels: vec!["replica".into()],
+        partial_response_disabled: false,
+        ..request(ALL, always())
+    };
+    let got = ask(gateway.address, asked).await;
+    assert!(got.status.is_none() && got.warnings.len() == 3, "{got:?}");
+    let names: Vec<_> = got.names().into_iter().map(ToString::to_string).collect();
+    assert_eq!(names, [r#"{__name__="a"}"#, r#"{__name__="b"}"#]);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histograms_pass_and_chunks_need_not_be_in_order() {
+    let chunks = vec![chunk(20, 29, 2, vec![3]), chunk(0, 9, 1, vec![1]), chunk(10, 19, 0, vec![0, 0])];
+    let mut parts = chunks.clone().into_iter();
+    // A series in two messages.
+    let (first, second) = (parts.by_ref().take(2).collect(), parts.collect());
+    let steps = vec![Step::Send(series_of(&name("h"), first)), Step::Send(series_of(&name("h"), second))];
+    let (address, fake) = Fake::start(steps).await;
+    let gateway = serve(Config { store_apis: vec![address], ..Config::default() }).await;
+    let got = ask(gateway.address, request(&[("__name__", 0, "h")], some())).await;
+    assert!(got.status.is_none() && got.series.len() == 1, "{got:?}");
+    let mut wanted = chunks;
+    wanted.sort_by_key(|chunk| chunk.min_time);
+    assert_eq!(got.series[0].1, wanted);
+    // What was asked is what is asked.
+    let asked = fake.asked.lock().unwrap().take().unwrap();
+    assert_eq!((asked.min_time, asked.max_time), (some().min_ms, some().max_ms));
+    assert_eq!(asked.matchers, matchers(&[("__name__", 0, "h")]));
+    assert!(asked.partial_response_disabled && asked.partial_response_strategy == 1);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_too_many_or_too_slow_are_refused() {
+    let (address, _) = Fake::start(vec![Step::Hang]).await;
+    let mut server_limits = ServerLimits::default();
+    server_limits.connections = 2;
+    server_limits.body_time = Duration::from_secs(1);
+    let gateway = serve(Config { store_apis: vec![address], server_limits, ..Config::default() }).await;
+    let (mut client, connection) = client(gateway.address).await;
+    let warn = || SeriesRequest { partial_response_disabled: false, ..request(ALL, always()) };
+    let hanging = [client.series(warn()).await.unwrap(), client.series(warn()).await.unwrap()];
+    let status = client.series(warn()).await.unwrap_err();
+    assert!(status.code() == Code::ResourceExhausted && status.message().contains("2 calls"), "{status}");
+    // There is room again when they have ended.
+    for call in hanging {
+        assert!(call.into_inner().message().await.unwrap().is_some());
+    }
+    let start = Instant::now();
+    while client
+        .label_names(LabelNamesRequest { limit: -1, ..LabelNamesRequest::default() })
+        .await
+        .unwrap_err()
+        .code()
+        != Code::InvalidArgument
+    {
+        assert!(start.elapsed() < Duration::from_secs(30), "calls that have ended make room");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    connection.close().await;
+    // A request that does not come.
+    let (mut channel, connection) = Channel::connect(&gateway.address.to_string()).await.unwrap();
+    let body = Body::new(StreamBody::new(stream::pending::<Result<Frame<bytes::Bytes>, Status>>()));
+    let uri = format!("http://{}/thanos.Store/Series", gateway.address);
+    let request = hyper::Request::post(uri).header("content-type", "application/grpc").body(body).unwrap();
+    let answer = channel.call(request).await.unwrap();
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert!(status.code() == Code::DeadlineExceeded && status.message().contains("1s"), "{status}");
+    connection.close().await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_for_labels_that_waits_is_given_up_with_its_client_and_when_it_is_stopped() {
+    // It takes requests, and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let remotes = vec![format!("http://{}", silent.local_addr().unwrap())];
+    let mut server_limits = ServerLimits::default();
+    server_limits.grace_time = Duration::from_secs(1);
+    let gateway = serve(Config { remotes, server_limits, ..Config::default() }).await;
+    let call = async || {
+        let (mut client, connection) = client(gateway.address).await;
+        let call = tokio::spawn(async move { client.label_names(LabelNamesRequest::default()).await });
+        let start = Instant::now();
+        while gateway.ledger.snapshot().is_all_closed() {
+            assert!(start.elapsed() < Duration::from_secs(30), "the server is asked");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        (call, connection)
+    };
+    let (given_up, connection) = call().await;
+    connection.close().await;
+    gateway.assert_all_closed("the client has gone").await;
+    assert!(given_up.await.unwrap().is_err());
+    let (stopped, connection) = call().await;
+    gateway.stop().await;
+    assert!(stopped.await.unwrap().is_err());
+    connection.close().await;
 }
 
 #[test]

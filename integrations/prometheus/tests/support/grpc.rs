@@ -30,7 +30,7 @@ use losertree_prometheus::store_api::proto::{
     self, AggrChunk, Label, LabelMatcher, LabelNamesRequest, LabelNamesResponse, LabelValuesRequest,
     LabelValuesResponse, SeriesRequest, SeriesResponse,
 };
-use losertree_prometheus::{BlockStore, Gateway, Limits, StoreApiServer, StoreApiStore};
+use losertree_prometheus::{BlockStore, Gateway, Limits, RemoteStore, StoreApiServer, StoreApiStore};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -57,6 +57,8 @@ pub struct Config<'a> {
     pub external: &'a [(&'a str, &'a str)],
     /// Servers that it asks.
     pub store_apis: Vec<String>,
+    /// Servers that it asks by remote read.
+    pub remotes: Vec<String>,
     pub limits: Limits,
     pub server_limits: ServerLimits,
 }
@@ -78,7 +80,10 @@ pub async fn serve(config: Config<'_>) -> Served {
     let store = Arc::new(BlockStore::new(config.blocks.map(Into::into), external.collect(), &ledger));
     store.sync().unwrap();
     let stores = config.store_apis.iter().map(|address| store_api(address)).collect();
-    let gateway = Gateway::new(store, config.limits, &ledger, &closer).unwrap().with_store_apis(stores);
+    let remote =
+        |address: &String| RemoteStore::new(address, BTreeMap::new(), RemoteLimits::default()).unwrap();
+    let gateway = Gateway::new(store, config.limits, &ledger, &closer).unwrap();
+    let gateway = gateway.with_remotes(config.remotes.iter().map(remote).collect()).with_store_apis(stores);
     let gateway = Arc::new(gateway);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

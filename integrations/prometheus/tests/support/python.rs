@@ -24,7 +24,7 @@ pub fn python() -> Option<&'static (PathBuf, PathBuf)> {
             );
             return None;
         };
-        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("grpc-{}", std::process::id()));
+        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpc");
         std::fs::create_dir_all(&made).unwrap();
         let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
         let files = [
