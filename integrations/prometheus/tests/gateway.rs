@@ -548,8 +548,7 @@ fn servers_that_misbehave_fail_a_query_or_are_left_out() {
             dumped.iter().all(|(labels, samples)| answer.get(labels) == Some(samples)),
             "{what}: all that the blocks have"
         );
-        let log = gateway.log();
-        assert!(log.iter().any(|line| line.contains("partial") && line.contains(part)), "{what}: {log:?}");
+        gateway.assert_logs(what, &["partial", part]);
         gateway.assert_stops_balanced();
     }
 }

@@ -245,8 +245,7 @@ fn a_server_in_python_that_misbehaves_fails_a_query_or_is_left_out() {
         let gateway = Gateway::start(&data, &[&stores[..], &["--partial-response", "warn"]].concat());
         let (status, body) = read(gateway.address, all(), Samples).unwrap();
         assert!(status == 200 && has_all(&sampled(&body)[0]), "{mode}: {}", String::from_utf8_lossy(&body));
-        let log = gateway.log();
-        assert!(log.iter().any(|line| line.contains("partial") && line.contains(part)), "{mode}: {log:?}");
+        gateway.assert_logs(mode, &["partial", part, &server.url]);
         gateway.assert_stops_balanced();
     }
 }
@@ -351,8 +350,7 @@ fn a_gateway_that_is_killed_half_way_is_an_error_or_a_warning() {
     assert!(answers.iter().all(has_left), "what the other one has is in each");
     assert!(answers[0] == wanted, "the first one was whole before");
     assert!(answers[QUERIES - 1] == left, "the last one has nothing but that");
-    let log = warning.log();
-    assert!(log.iter().any(|line| line.contains("partial") && line.contains(&killed)), "{log:?}");
+    warning.assert_logs("one was killed", &["partial", &killed]);
     // New queries are refused with its name, or are partial.
     let (status, body) = read(aborting.address, vec![all()], Samples).unwrap();
     let text = String::from_utf8_lossy(&body);

@@ -1,6 +1,7 @@
 //! Asking other servers.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,7 +34,10 @@ pub enum StoreApiError {
     /// There is no connection.
     #[error("cannot connect: {0}")]
     Connect(#[from] ConnectError),
-    /// The server has ended the answer with a status, or the connection has broken, which is a status, too.
+    /// The connection has broken.
+    #[error("the connection has broken: {0}")]
+    Connection(String),
+    /// The server has ended the answer with a status.
     #[error("the server answers {}: {text}", name_of(*code))]
     Status {
         /// The status.
@@ -72,8 +76,27 @@ pub enum StoreApiError {
 
 impl From<Status> for StoreApiError {
     fn from(status: Status) -> Self {
+        // What no server has sent has another error behind it.
+        let mut behind = status.source();
+        while let Some(error) = behind {
+            if error.is::<hyper::Error>() {
+                return Self::Connection(report(error));
+            }
+            behind = error.source();
+        }
         Self::Status { code: status.code(), text: cut_text(status.message()).into() }
     }
+}
+
+/// An error and its causes.
+fn report(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// How much of a text that a server sends is repeated.

@@ -64,6 +64,18 @@ impl Gateway {
         self.log.try_iter().collect()
     }
 
+    /// Waits for a line of its log that has all these parts.
+    pub fn assert_logs(&self, what: &str, parts: &[&str]) {
+        let mut others = Vec::new();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if parts.iter().all(|part| line.contains(part)) => return,
+                Ok(line) => others.push(line),
+                Err(late) => panic!("{what}: {late}: {others:?}"),
+            }
+        }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
