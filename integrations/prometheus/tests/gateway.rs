@@ -503,6 +503,7 @@ fn servers_that_misbehave_fail_a_query_or_are_left_out() {
             "limit",
         ),
         ("a wrong checksum", server(stream(&wrong), false), 500, "checksum"),
+        ("a chunk of garbage", server_of_chunks(1, &[(0, 9, b"\xff\xff\x01")]), 500, "cannot be decoded"),
         (
             "series out of order",
             server(stream(&[frame("b"), frame("a")].concat()), false),

@@ -328,6 +328,11 @@ async fn servers_that_misbehave_fail_a_query_or_are_left_out() {
     let (whole, _) = Fake::start(vec![good("a"), good("m"), good("z")]).await;
     let down = AggrChunk { raw: None, counter: chunk(0, 1, 0, vec![]).raw, ..AggrChunk::default() };
     let big = vec![0; 17 << 20];
+    let mut encoder = XorEncoder::new();
+    for time_ms in [5, 4] {
+        encoder.push(Sample { time_ms, value: 1.0 });
+    }
+    let disordered = chunk(4, 5, 0, encoder.finish().to_vec());
     let cases = [
         ("hangs at once", vec![Step::Hang], "timeout"),
         ("hangs in the middle", vec![good("b"), Step::Hang], "timeout"),
@@ -348,6 +353,12 @@ async fn servers_that_misbehave_fail_a_query_or_are_left_out() {
             vec![send(series_of(&name("b"), vec![chunk(1, 0, 0, vec![1])]))],
             "ends before it begins",
         ),
+        (
+            "a chunk that cannot be decoded",
+            vec![send(series_of(&name("b"), vec![chunk(0, 1, 0, vec![0, 9, 1])]))],
+            "\"b\"} cannot be decoded",
+        ),
+        ("samples out of order", vec![send(series_of(&name("b"), vec![disordered]))], "out of order"),
         ("aggregates", vec![send(series_of(&name("b"), vec![down]))], "downsampled"),
         ("an unknown message", vec![send(SeriesResponse::default())], "neither a series"),
         ("the same label twice", vec![send(series_of(&[("a", "1"), ("a", "2")], vec![]))], "\"a\""),

@@ -23,8 +23,8 @@ use super::proto::{
     self, ChunkedReadResponse, LabelMatcher, MatcherType, ReadRequest, ReadResponse, ResponseType,
 };
 use crate::block::cursor::Cursor;
-use crate::block::xor::{Sample, XorEncoder};
-use crate::block::{Memory, Selector};
+use crate::block::xor::{self, Sample, XorEncoder};
+use crate::block::{Memory, Problem, Selector};
 use crate::gateway::StoreError;
 use crate::matcher::{MatchOp, Matcher};
 use crate::overlap::Place;
@@ -119,6 +119,14 @@ pub enum RemoteError {
     /// The chunks of a series are not in order, or of no range.
     #[error("the chunks of series {0} are not in order")]
     Chunks(String),
+    /// A chunk of samples cannot be decoded. It would be an error of whoever decodes it, who does not know where it has come from.
+    #[error("a chunk of series {labels} cannot be decoded: {problem}")]
+    Chunk {
+        /// The series.
+        labels: String,
+        /// Why.
+        problem: Problem,
+    },
     /// A chunk has an encoding that cannot be one.
     #[error("a chunk has the encoding {0}, which is none")]
     Encoding(i32),
@@ -428,6 +436,10 @@ impl Answer {
             // Numbers of encodings are small. One that is not known here may be to who asks.
             let encoding = u8::try_from(chunk.r#type).ok().filter(|encoding| (1..0x80).contains(encoding));
             let encoding = encoding.ok_or(RemoteError::Encoding(chunk.r#type))?;
+            if encoding == XOR {
+                let checked = xor::check(&chunk.data);
+                checked.map_err(|problem| RemoteError::Chunk { labels: labels.to_string(), problem })?;
+            }
             let data = self.remote.place.mark(encoding, &chunk.data);
             Ok(Chunk::new(chunk.min_time_ms, chunk.max_time_ms, data))
         };

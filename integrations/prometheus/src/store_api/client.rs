@@ -21,7 +21,7 @@ use super::proto::label_matcher::Type;
 use super::proto::series_response::Result as Answered;
 use super::proto::store_client::StoreClient;
 use super::proto::{self, LabelMatcher, SeriesRequest, SeriesResponse};
-use crate::block::{Memory, Selector};
+use crate::block::{Memory, Problem, Selector};
 use crate::gateway::{Ask, StoreError};
 use crate::matcher::{MatchOp, Matcher};
 use crate::overlap::Place;
@@ -60,6 +60,14 @@ pub enum StoreApiError {
     /// A chunk has only aggregates, and no samples.
     #[error("a chunk of series {0} is downsampled, and only samples can be merged")]
     NotRaw(String),
+    /// A chunk of samples cannot be decoded. It would be an error of whoever decodes it, who does not know where it has come from.
+    #[error("a chunk of series {labels} cannot be decoded: {problem}")]
+    Chunk {
+        /// The series.
+        labels: String,
+        /// Why.
+        problem: Problem,
+    },
     /// A chunk has an encoding that is none.
     #[error("a chunk has the encoding {0}, which is none")]
     Encoding(i32),

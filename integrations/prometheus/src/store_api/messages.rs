@@ -5,6 +5,7 @@ use losertree::{Chunk, Labels, LabelsBuilder, Series};
 
 use super::client::StoreApiError;
 use super::proto::{self, AggrChunk, Label, SeriesResponse, chunk::Encoding, series_response};
+use crate::block::xor;
 use crate::overlap::Place;
 
 /// The most bytes of chunks in a message, unless one chunk alone has more.
@@ -97,7 +98,11 @@ pub(super) fn chunks(
         }
         let raw = chunk.raw.ok_or_else(|| StoreApiError::NotRaw(labels.to_string()))?;
         let encoding = match Encoding::try_from(raw.r#type) {
-            Ok(Encoding::Xor) => 1,
+            Ok(Encoding::Xor) => {
+                let checked = xor::check(&raw.data);
+                checked.map_err(|problem| StoreApiError::Chunk { labels: labels.to_string(), problem })?;
+                1
+            }
             Ok(Encoding::Histogram) => 2,
             Ok(Encoding::FloatHistogram) => 3,
             Err(_) => return Err(StoreApiError::Encoding(raw.r#type)),
@@ -131,7 +136,7 @@ mod tests {
     #[test]
     fn a_series_comes_back_as_it_was() {
         let given = series(vec![
-            Chunk::new(i64::MIN, -1, vec![1, 0, 7]),
+            Chunk::new(i64::MIN, -1, vec![1, 0, 0]),
             Chunk::new(0, 5, vec![2, 9]),
             Chunk::new(6, i64::MAX, vec![3]),
         ]);
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_long_series_is_split_between_chunks() {
-        let chunk = |at: i64, len: usize| Chunk::new(at, at, [&[1], &vec![7; len][..]].concat());
+        let chunk = |at: i64, len: usize| Chunk::new(at, at, [&[1], &vec![0; len][..]].concat());
         let given = series(vec![
             chunk(0, 10),
             chunk(1, MESSAGE_BYTES * 2),
@@ -176,6 +181,7 @@ mod tests {
         let of = |chunk| chunks(&labels, vec![chunk], Place(0));
         assert!(matches!(of(chunk(raw(3))), Err(StoreApiError::Encoding(3))));
         assert!(matches!(of(chunk(None)), Err(StoreApiError::NotRaw(_))));
+        assert!(matches!(of(chunk(raw(0))), Err(StoreApiError::Chunk { .. })));
         let wrong = AggrChunk { min_time: 1, raw: raw(0), ..AggrChunk::default() };
         assert!(matches!(of(wrong), Err(StoreApiError::Chunks(_))));
     }

@@ -43,8 +43,8 @@ class Store(rpc_pb2_grpc.StoreServicer):
         elif MODE == "encoding":
             yield series("python_a", b"\x00\x01", 9)
         elif MODE == "garbage":
-            # It is what another store has, too, so that it has to be decoded.
-            yield series("python_a", b"\x00")
+            # It says that it has 65,535 samples.
+            yield series("python_a", b"\xff\xff\x01")
             yield series("python_b")
         elif MODE == "fails":
             yield series("python_a")
