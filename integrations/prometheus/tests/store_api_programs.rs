@@ -377,6 +377,37 @@ fn a_gateway_that_is_killed_half_way_is_an_error_or_a_warning() {
 }
 
 #[test]
+fn two_hundred_calls_at_once_are_answered_within_the_budget() {
+    const CALLS: usize = 200;
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = make_blocks(dir.path(), &open_metrics(&scraped(500), START_MS, MINUTES));
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let arguments = ["--grpc-listen", "127.0.0.1:0", "--budget-mib", "8"];
+    let lower = Gateway::start(&data, &arguments);
+    let upper = Gateway::start_with(&[&["--store-api", &lower.store_api_url()], &arguments[..]].concat());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let asked = grpc::request(&[("__name__", 2, ".+")], range());
+    for gateway in [&lower, &upper] {
+        let address = gateway.store_api.unwrap();
+        runtime.block_on(async {
+            let calls = (0..CALLS).map(|_| tokio::spawn(grpc::ask(address, asked.clone())));
+            for call in calls.collect::<Vec<_>>() {
+                assert!(call.await.unwrap().answer() == wanted);
+            }
+        });
+        gateway.assert_nothing_open();
+        // The budget, the program, and what connections have in their buffers.
+        let peak = process::peak_bytes(gateway.pid());
+        assert!(peak < 64 << 20, "{peak} bytes");
+    }
+    upper.assert_stops_balanced();
+    lower.assert_stops_balanced();
+}
+
+#[test]
 fn a_gateway_that_is_stopped_ends_calls_in_its_grace_time() {
     if !has_prometheus() {
         return;
