@@ -10,7 +10,7 @@ use losertree::error::{Cause, CloseError, SourceError};
 use losertree::resource::{BytePool, PoolConfigError, PoolError, Reservation};
 use losertree::response::{PartialResponseStrategy, ProxyQuery, ResponseSetOptions};
 use losertree::stream::{CloseOnDrop, Closer};
-use losertree::{BoxSource, Labels, LeakLedger, Response, Series};
+use losertree::{BoxSource, Labels, LeakLedger, Response, Series, Warning};
 use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
@@ -18,6 +18,7 @@ use crate::fair_queue::FairQueue;
 use crate::overlap::{Merging, OverlapError, Overlapping, Place};
 use crate::remote::samples::Answers;
 use crate::remote::{RemoteError, RemoteStore};
+use crate::store_api::{Shard, StoreApiError, StoreApiStore};
 use crate::{BlockStore, SamplesError};
 
 /// What a store answers.
@@ -39,7 +40,8 @@ pub struct Limits {
     pub query_time: Duration,
     /// Labels by which replicas differ, and which are taken off. Default: none.
     pub replica_labels: Vec<String>,
-    /// What becomes of a query when a store fails. Default: it fails, since remote read carries no warnings.
+    /// What becomes of a query when a store fails. Default: it fails, since remote read carries no warnings. A request of the
+    /// StoreAPI says it itself.
     pub partial_response: PartialResponseStrategy,
     /// How long a query waits for memory, or for its turn. Default: 120 s.
     pub patience: Duration,
@@ -78,13 +80,22 @@ pub enum StoreError {
         /// What is wrong.
         problem: RemoteError,
     },
+    /// Another server, by the StoreAPI.
+    #[error("{address}: {problem}")]
+    StoreApi {
+        /// Its address.
+        address: Arc<str>,
+        /// What is wrong.
+        problem: StoreApiError,
+    },
 }
 
 impl StoreError {
     const fn pool_error(&self) -> Option<&PoolError> {
         match self {
             Self::Block(BlockError { problem: Problem::Pool(error), .. })
-            | Self::Remote { problem: RemoteError::Pool(error), .. } => Some(error),
+            | Self::Remote { problem: RemoteError::Pool(error), .. }
+            | Self::StoreApi { problem: StoreApiError::Pool(error), .. } => Some(error),
             _ => None,
         }
     }
@@ -188,6 +199,7 @@ impl QueryError {
 pub struct Gateway {
     store: Arc<BlockStore>,
     remotes: Vec<RemoteStore>,
+    store_apis: Vec<StoreApiStore>,
     memory: Memory,
     /// In which queries reserve buffers before they take them.
     admission: BytePool,
@@ -241,6 +253,7 @@ impl Gateway {
         Ok(Self {
             store,
             remotes: Vec::new(),
+            store_apis: Vec::new(),
             memory,
             admission: pool(buffers).build()?,
             turns: FairQueue::new(limits.concurrent_queries),
@@ -261,10 +274,30 @@ impl Gateway {
         self
     }
 
+    /// Asks other servers by the StoreAPI, too, in this order and after those of [`with_remotes`](Self::with_remotes), which
+    /// come first.
+    #[must_use]
+    pub fn with_store_apis(mut self, stores: Vec<StoreApiStore>) -> Self {
+        let places = (1..=u16::MAX).skip(self.remotes.len()).chain(std::iter::repeat(u16::MAX));
+        self.store_apis =
+            stores.into_iter().zip(places).map(|(store, place)| store.at(Place(place))).collect();
+        self
+    }
+
     /// Returns the blocks.
     #[must_use]
     pub const fn store(&self) -> &Arc<BlockStore> {
         &self.store
+    }
+
+    /// Returns the servers that are asked by remote read.
+    pub(crate) fn remotes(&self) -> &[RemoteStore] {
+        &self.remotes
+    }
+
+    /// Returns the servers that are asked by the StoreAPI.
+    pub(crate) fn store_apis(&self) -> &[StoreApiStore] {
+        &self.store_apis
     }
 
     /// Returns the memory that queries take.
@@ -344,9 +377,30 @@ impl Gateway {
         selector: &Selector,
         deadline: Instant,
     ) -> Result<Query, QueryError> {
+        let merging = if self.limits.replica_labels.is_empty() { Merging::All } else { Merging::Replicas };
+        let ask = Ask { partial_response: self.limits.partial_response, merging, ..Ask::new("remote read") };
+        self.ask(reader, selector, deadline, ask).await
+    }
+
+    /// As [`query`](Self::query), asked in some other way. What the selector takes off is what is taken off.
+    pub(crate) async fn ask(
+        &self,
+        reader: &str,
+        selector: &Selector,
+        deadline: Instant,
+        ask: Ask,
+    ) -> Result<Query, QueryError> {
+        let mut store_apis: Vec<_> =
+            self.store_apis.iter().filter(|store| store.can_match(selector)).collect();
+        if ask.without_store_apis {
+            store_apis.clear();
+        }
+        // What they can do by themselves, which may take some time where it is not known: before anything is held.
+        let known = store_apis.iter().map(|store| store.abilities(selector, &ask));
+        let known = futures::future::join_all(known).await;
         let number = self.queries.fetch_add(1, Ordering::Relaxed);
         let reader: Arc<str> = format!("query {number} of {reader}").into();
-        let entered = self.store.enter(&reader, selector)?;
+        let entered = if ask.without_blocks { Vec::new() } else { self.store.enter(&reader, selector)? };
         let budget = self.admission.budget_bytes();
         let share = budget / self.limits.concurrent_queries.clamp(1, 64) / (entered.len().max(1) * BUFFERS);
         let buffer = share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
@@ -355,22 +409,28 @@ impl Gateway {
         let need = (entered.len() * ((BUFFERS - 1) * each + each.max(WINDOW_BYTES))).min(budget);
         let mut admitted = self.admission.reservation();
         admitted.grow_timeout(need, self.limits.patience).await?;
-        let options = ResponseSetOptions::new()
+        let mut options = ResponseSetOptions::new()
             .buffer_frames(READ_AHEAD)
-            .without_replica_labels(self.limits.replica_labels.iter().cloned())
+            .without_replica_labels(selector.without.iter().cloned())
             .sort_buffer_bytes(self.memory.lists.budget_bytes())
             .pool(&self.memory.lists);
-        let blocks = entered
-            .into_iter()
-            .map(|(block, guard)| block.store(guard, selector.clone(), &self.memory, buffer));
+        if let Some(shard) = &ask.shard {
+            options = options.shard(shard.matcher.clone());
+        }
+        let blocks = entered.into_iter().map(|(block, guard)| {
+            block.store(guard, selector.clone(), &self.memory, buffer, ask.skip_chunks)
+        });
         let asked = self.remotes.iter().filter(|remote| remote.can_match(selector));
         let remotes = asked.map(|remote| remote.store(selector, &self.memory, &options));
-        let stores: Vec<_> = blocks.chain(remotes).collect();
+        let mut stores: Vec<_> = blocks.chain(remotes).collect();
+        let asked = store_apis.into_iter().zip(known);
+        stores.extend(asked.map(|(store, known)| store.store(selector, &ask, known, &self.memory, &options)));
         let query = ProxyQuery::builder()
-            .name("remote read")
+            .name(ask.name)
             .stores(stores)
             .response_sets(options)
-            .partial_response(self.limits.partial_response)
+            .partial_response(ask.partial_response)
+            .limit(ask.limit)
             .ledger(&self.ledger)
             .build();
         let query = CloseOnDrop::new(query, &self.closer)
@@ -380,7 +440,8 @@ impl Gateway {
             merged: query,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
             limits: (series, chunk_bytes, query_time),
-            merging: if self.limits.replica_labels.is_empty() { Merging::All } else { Merging::Replicas },
+            merging: ask.merging,
+            skip_chunks: ask.skip_chunks,
             series: 0,
             chunk_bytes: 0,
             waiting: None,
@@ -389,6 +450,42 @@ impl Gateway {
             patience: self.limits.patience,
             _admitted: admitted,
         })
+    }
+}
+
+/// How a query is asked, besides what it selects.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    /// What kind of query it is.
+    pub(crate) name: &'static str,
+    /// What becomes of it when a store fails.
+    pub(crate) partial_response: PartialResponseStrategy,
+    /// How samples of chunks that overlap are merged.
+    pub(crate) merging: Merging,
+    /// Which part of the series is wanted.
+    pub(crate) shard: Option<Shard>,
+    /// How many series are wanted.
+    pub(crate) limit: u64,
+    /// Only labels are wanted.
+    pub(crate) skip_chunks: bool,
+    /// Blocks are not asked.
+    pub(crate) without_blocks: bool,
+    /// Servers that speak the StoreAPI are not asked.
+    pub(crate) without_store_apis: bool,
+}
+
+impl Ask {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            partial_response: PartialResponseStrategy::Abort,
+            merging: Merging::None,
+            shard: None,
+            limit: u64::MAX,
+            skip_chunks: false,
+            without_blocks: false,
+            without_store_apis: false,
+        }
     }
 }
 
@@ -411,6 +508,7 @@ pub struct Query {
     /// Of series, of bytes of chunks, of time.
     limits: (u64, u64, Duration),
     merging: Merging,
+    skip_chunks: bool,
     series: u64,
     chunk_bytes: u64,
     /// A series with chunks to be merged, until there is memory for that; and for how long it waits.
@@ -485,10 +583,12 @@ impl Query {
     }
 }
 
-impl Stream for Query {
-    type Item = Result<Series, QueryError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+impl Query {
+    /// The next series or warning.
+    pub(crate) fn poll_answered(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Answered, QueryError>>> {
         if self.deadline.as_mut().poll(cx).is_ready() {
             let (_, _, limit) = self.limits;
             return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
@@ -498,26 +598,50 @@ impl Stream for Query {
         self.merging_memory.shrink(bytes);
         loop {
             if let Some(merged) = ready!(self.poll_waiting(cx)) {
-                return Poll::Ready(Some(merged));
+                return Poll::Ready(Some(merged.map(Answered::Series)));
             }
             match ready!(Pin::new(&mut self.merged).poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
+                    // Who was asked for labels alone may have sent them all the same.
+                    let chunks = if self.skip_chunks { Vec::new() } else { chunks };
                     let chunks = Overlapping::new(chunks, self.merging);
                     let bytes = chunks.merging_bytes();
                     if bytes == 0 {
-                        return Poll::Ready(Some(self.merge(labels, chunks)));
+                        return Poll::Ready(Some(self.merge(labels, chunks).map(Answered::Series)));
                     }
                     let limit = Box::pin(tokio::time::sleep(self.patience));
                     self.waiting = Some(Waiting { labels, chunks, bytes, limit });
                 }
-                // There is no place for it in remote read.
                 Some(Ok(Response::Warning(warning))) => {
                     metrics::counter!("losertree_gateway_warnings_total").increment(1);
-                    eprintln!("warning: an answer is partial: {warning}");
+                    return Poll::Ready(Some(Ok(Answered::Warning(warning))));
                 }
                 Some(Ok(_)) => {}
+            }
+        }
+    }
+}
+
+/// A part of an answer.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    Series(Series),
+    /// Something is missing in the answer.
+    Warning(Warning),
+}
+
+/// The series. Warnings are written to the log: there is no place for them in remote read.
+impl Stream for Query {
+    type Item = Result<Series, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(self.poll_answered(cx)).transpose()? {
+                None => return Poll::Ready(None),
+                Some(Answered::Series(series)) => return Poll::Ready(Some(Ok(series))),
+                Some(Answered::Warning(warning)) => eprintln!("warning: an answer is partial: {warning}"),
             }
         }
     }

@@ -6,6 +6,7 @@
 //! | [`remote`] | remote read: its messages |
 //! | [`security`] | TLS, passwords and certificates, of the listener and towards other servers |
 //! | [`server`] | serving it by HTTP |
+//! | [`store_api`] | the StoreAPI of Thanos: serving it, and asking other servers |
 //!
 //! [`BlockStore`] is the blocks of a directory, as they come and go; [`Gateway`] answers queries from them.
 //!
@@ -15,6 +16,7 @@
 // Numbers of files are checked before they are cut: `cursor`, `index`, `reader`.
 #![allow(clippy::cast_possible_truncation)]
 
+mod address;
 pub mod block;
 mod block_store;
 mod connections;
@@ -27,6 +29,7 @@ mod overlap;
 pub mod remote;
 pub mod security;
 pub mod server;
+pub mod store_api;
 
 pub use block_store::{BlockStore, Held, SyncReport};
 pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreError, Turn};
@@ -34,3 +37,4 @@ pub use go_regex::{MAX_COMPILED_BYTES, MAX_PATTERN_BYTES, MAX_UNICODE_CLASSES, P
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use overlap::OverlapError;
 pub use remote::{RemoteStore, SamplesError};
+pub use store_api::{StoreApiError, StoreApiServer, StoreApiStore};

@@ -483,7 +483,7 @@ fn clients_by_tls_that_are_silent_or_hardly_read_keep_nobody_out() {
 fn load(dir: &Path, text: &str) -> Result<ListenerSecurity, ConfigError> {
     let path = dir.join("web.yml");
     fs::write(&path, text).unwrap();
-    ListenerSecurity::load(&path, Protocol::Http1)
+    ListenerSecurity::load(&path)
 }
 
 #[test]
@@ -749,7 +749,7 @@ fn no_secret_is_printed() {
     check("the ledger", &printed);
     // What a developer prints.
     fs::write(&web, format!("{SERVER}{}", users(4))).unwrap();
-    let listener = ListenerSecurity::load(&web, Protocol::Http1).unwrap();
+    let listener = ListenerSecurity::load(&web).unwrap();
     check("Debug of the listener", &format!("{listener:?} {listener:#?}"));
     let text = format!(
         "basic_auth = {{ username = 'alice', password = '{PASSWORD}' }}\ntls_config = {{ insecure_skip_verify = true, cert_file = 'client.pem', key_file = 'client.key' }}"

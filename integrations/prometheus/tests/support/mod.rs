@@ -11,8 +11,11 @@
 
 #[path = "../../src/bin/losertree-gateway/demo.rs"]
 mod demo;
+pub mod grpc;
 pub mod native;
 pub mod process;
+pub mod promql;
+pub mod python;
 
 use std::collections::BTreeMap;
 use std::fs;
