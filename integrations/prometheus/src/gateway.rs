@@ -1,8 +1,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, ready};
 use losertree::error::{Cause, CloseError, SourceError};
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
 use crate::overlap::{Merging, OverlapError, Place, Placed};
 use crate::remote::{RemoteError, RemoteStore};
+use crate::running::{Queries, Running};
 use crate::{BlockStore, SamplesError};
 
 /// What a store answers.
@@ -190,7 +190,9 @@ pub struct Gateway {
     ledger: LeakLedger,
     closer: Closer,
     limits: Limits,
-    queries: AtomicU64,
+    queries: Arc<Queries>,
+    started: SystemTime,
+    forgets_closes: bool,
 }
 
 /// The longest buffer, which is that of the longest chunk, in parts of the budget.
@@ -240,7 +242,9 @@ impl Gateway {
             ledger: ledger.clone(),
             closer: closer.clone(),
             limits,
-            queries: AtomicU64::new(0),
+            queries: Arc::default(),
+            started: SystemTime::now(),
+            forgets_closes: false,
         })
     }
 
@@ -283,6 +287,40 @@ impl Gateway {
         &self.ledger
     }
 
+    /// Has the gateway forget to close queries whose client goes away, so that a leak can be seen. For demonstrations only.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn forgetting_closes(mut self) -> Self {
+        self.forgets_closes = true;
+        self
+    }
+
+    /// Whether it forgets to close queries whose client goes away.
+    pub(crate) const fn forgets_closes(&self) -> bool {
+        self.forgets_closes
+    }
+
+    /// Returns when it was created.
+    pub(crate) const fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Returns the pools, by the names that they have in metrics.
+    #[must_use]
+    pub const fn pools(&self) -> [(&'static str, &BytePool); 3] {
+        [("buffers", &self.memory.buffers), ("lists", &self.memory.lists), ("admission", &self.admission)]
+    }
+
+    /// Returns the servers.
+    pub(crate) fn remotes(&self) -> &[RemoteStore] {
+        &self.remotes
+    }
+
+    /// Returns the queries that run.
+    pub(crate) const fn queries(&self) -> &Arc<Queries> {
+        &self.queries
+    }
+
     /// Waits for a turn: one for each request, in the order in which they came.
     ///
     /// # Errors
@@ -290,10 +328,15 @@ impl Gateway {
     /// [`QueryError::Busy`] if it has no turn in time.
     pub async fn turn(&self) -> Result<Turn, QueryError> {
         let Limits { patience, concurrent_queries: limit, .. } = self.limits;
+        let _waiting = self.queries.wait();
         match tokio::time::timeout(patience, Arc::clone(&self.turns).acquire_owned()).await {
             // The semaphore is never closed.
             Ok(Ok(permit)) => Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time }),
-            _ => Err(QueryError::Busy { limit, patience }),
+            _ => {
+                let error = QueryError::Busy { limit, patience };
+                self.queries.failed("a request", &error);
+                Err(error)
+            }
         }
     }
 
@@ -308,9 +351,9 @@ impl Gateway {
         selector: &Selector,
         deadline: Instant,
     ) -> Result<Query, QueryError> {
-        let number = self.queries.fetch_add(1, Ordering::Relaxed);
-        let reader: Arc<str> = format!("query {number} of {reader}").into();
-        let entered = self.store.enter(&reader, selector)?;
+        let running = self.queries.begin(selector, |number| format!("query {number} of {reader}").into());
+        let entered = self.store.enter(running.reader(), selector);
+        let entered = entered.inspect_err(|error| running.failed(error))?;
         let budget = self.admission.budget_bytes();
         let share = budget / self.limits.concurrent_queries.clamp(1, 64) / (entered.len().max(1) * BUFFERS);
         let buffer = share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
@@ -318,18 +361,21 @@ impl Gateway {
         let each = buffer.next_power_of_two();
         let need = (entered.len() * ((BUFFERS - 1) * each + each.max(WINDOW_BYTES))).min(budget);
         let mut admitted = self.admission.reservation();
-        admitted.grow_timeout(need, self.limits.patience).await?;
+        let granted = admitted.grow_timeout(need, self.limits.patience).await;
+        granted.inspect_err(|error| running.failed(error))?;
         let options = ResponseSetOptions::new()
             .buffer_frames(READ_AHEAD)
             .without_replica_labels(self.limits.replica_labels.iter().cloned())
             .sort_buffer_bytes(self.memory.lists.budget_bytes())
             .pool(&self.memory.lists);
+        let entered_blocks = entered.len();
         let blocks = entered
             .into_iter()
             .map(|(block, guard)| block.store(guard, selector.clone(), &self.memory, buffer));
         let asked = self.remotes.iter().filter(|remote| remote.can_match(selector));
         let remotes = asked.map(|remote| remote.store(selector, &self.memory, &options));
         let stores: Vec<_> = blocks.chain(remotes).collect();
+        running.admit(entered_blocks, stores.len() - entered_blocks);
         let query = ProxyQuery::builder()
             .name("remote read")
             .stores(stores)
@@ -351,6 +397,7 @@ impl Gateway {
             merged_bytes: 0,
             merging_memory: self.memory.lists.reservation(),
             patience: self.limits.patience,
+            running,
             _admitted: admitted,
         })
     }
@@ -383,6 +430,7 @@ pub struct Query {
     merged_bytes: usize,
     merging_memory: Reservation,
     patience: Duration,
+    running: Running,
     /// The last one, so that nothing is taken by others that is still held.
     _admitted: Reservation,
 }
@@ -438,6 +486,7 @@ impl Query {
     fn check(&mut self, series: &Series) -> Result<(), QueryError> {
         self.series += 1;
         self.chunk_bytes += series.chunks.iter().map(|chunk| chunk.data.len() as u64).sum::<u64>();
+        self.running.given(self.series, self.chunk_bytes);
         let (limit, bytes, _) = self.limits;
         if self.series > limit {
             return Err(QueryError::TooLarge { what: "series", limit });
@@ -447,12 +496,9 @@ impl Query {
         }
         Ok(())
     }
-}
 
-impl Stream for Query {
-    type Item = Result<Series, QueryError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    /// Gives the next series.
+    fn poll_series(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Series, QueryError>>> {
         if self.deadline.as_mut().poll(cx).is_ready() {
             let (_, _, limit) = self.limits;
             return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
@@ -479,11 +525,24 @@ impl Stream for Query {
                 // There is no place for it in remote read.
                 Some(Ok(Response::Warning(warning))) => {
                     metrics::counter!("losertree_gateway_warnings_total").increment(1);
+                    self.running.partial(&warning);
                     eprintln!("warning: an answer is partial: {warning}");
                 }
                 Some(Ok(_)) => {}
             }
         }
+    }
+}
+
+impl Stream for Query {
+    type Item = Result<Series, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.poll_series(cx);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            self.running.failed(error);
+        }
+        polled
     }
 }
 

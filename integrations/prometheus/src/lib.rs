@@ -5,6 +5,7 @@
 //! | [`block`] | the format of blocks, and reading one of them for a query |
 //! | [`remote`] | remote read: its messages |
 //! | [`server`] | serving it by HTTP |
+//! | [`status`] | what a gateway does at one moment, as JSON |
 //!
 //! [`BlockStore`] is the blocks of a directory, as they come and go; [`Gateway`] answers queries from them.
 //!
@@ -20,8 +21,13 @@ mod gateway;
 mod go_regex;
 mod matcher;
 mod overlap;
+mod page;
 pub mod remote;
+mod running;
 pub mod server;
+pub mod status;
+mod sync_log;
+mod text;
 
 pub use block_store::{BlockStore, Held, SyncReport};
 pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreError, Turn};
@@ -29,3 +35,4 @@ pub use go_regex::{MAX_PATTERN_BYTES, PatternError};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use overlap::OverlapError;
 pub use remote::{RemoteStore, SamplesError};
+pub use sync_log::{NotableSync, Syncs};

@@ -191,6 +191,11 @@ impl RemoteStore {
         &self.name
     }
 
+    /// Returns the labels that all its series have.
+    pub(crate) fn external_labels(&self) -> &BTreeMap<String, String> {
+        &self.external
+    }
+
     /// Whether a query can find something here, by the external labels.
     pub(crate) fn can_match(&self, selector: &Selector) -> bool {
         let is_matched =

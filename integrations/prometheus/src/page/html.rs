@@ -1,0 +1,168 @@
+use std::fmt::{self, Write};
+
+use serde_json::Value;
+
+use super::sections::{Column, FIGURES, Kind, SECTIONS, Section};
+use super::value;
+use crate::status::Status;
+
+/// A state as a page.
+pub(super) fn page(status: &Status) -> String {
+    let mut page = String::new();
+    // A state can be written as JSON, and writing to a string does not fail.
+    let _ = write_page(&mut page, &serde_json::to_value(status).unwrap_or_default());
+    page
+}
+
+fn write_page(page: &mut String, status: &Value) -> fmt::Result {
+    let shown = |is_shown: bool| if is_shown { "" } else { " hidden" };
+    let text = |key, kind| Escaped(value::text(status, key, kind));
+    write!(
+        page,
+        r##"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>losertree-gateway</title>
+<link rel="stylesheet" href="page.css">
+<script src="page.js" defer></script>
+</head>
+<body>
+<header>
+<h1>losertree-gateway</h1>
+<p class="about"><span class="state" data-key="state" data-kind="text">{state}</span>
+<span>version <span data-key="version" data-kind="text">{version}</span></span>
+<span>up <span data-key="uptime_seconds" data-kind="seconds">{uptime}</span></span>
+<span>as of <span data-key="now_ms" data-kind="time">{now}</span> UTC</span></p>
+<p class="control"><button type="button" id="pause" hidden>Pause</button> <span id="connection" role="status"></span></p>
+<noscript><p>Without a script, this page stays as it is. <a href="./">Load it again</a></p></noscript>
+</header>
+<main>
+<p class="banner" role="alert" data-show="forgets_closes"{demonstration}>
+<strong>This is a demonstration of a leak.</strong> The gateway was started with <code>--leak</code> and forgets to close queries
+whose client goes away.</p>
+<p class="banner" role="alert" data-show="overdue_sites"{overdue}>
+<strong>Something was left open.</strong> <span data-key="overdue_sites" data-kind="count">{sites}</span> lines of code have opened
+things that are open for longer than <span data-key="overdue_after_seconds" data-kind="seconds">{after}</span>, twice the time that
+a query may take. <a href="#open_sites">What is open</a> names them.</p>
+"##,
+        state = text("state", Kind::Text),
+        version = text("version", Kind::Text),
+        uptime = text("uptime_seconds", Kind::Seconds),
+        now = text("now_ms", Kind::Time),
+        demonstration = shown(status["forgets_closes"] == true),
+        overdue = shown(status["overdue_sites"] != 0),
+        sites = text("overdue_sites", Kind::Count),
+        after = text("overdue_after_seconds", Kind::Seconds),
+    )?;
+    write_figures(page, &status["totals"])?;
+    for section in SECTIONS {
+        write_section(page, section, status)?;
+    }
+    page.push_str(
+        r#"</main>
+<footer><p><a href="api/v1/status/gateway">The same as JSON</a> <a href="metrics">Metrics for Prometheus</a></p></footer>
+</body>
+</html>
+"#,
+    );
+    Ok(())
+}
+
+fn write_figures(page: &mut String, totals: &Value) -> fmt::Result {
+    page.push_str(
+        "<section aria-labelledby=\"totals\">\n<h2 id=\"totals\">Figures</h2>\n<dl class=\"figures\">\n",
+    );
+    for Column { key, head, kind } in FIGURES {
+        writeln!(
+            page,
+            r#"<div><dt>{head}</dt><dd data-key="totals.{key}" data-kind="{}">{}</dd></div>"#,
+            kind.name(),
+            Escaped(value::text(totals, key, *kind)),
+        )?;
+    }
+    page.push_str("</dl>\n</section>\n");
+    Ok(())
+}
+
+/// Roles are written down, since a narrow page shows rows as blocks, and browsers take tables for none then.
+fn write_section(page: &mut String, section: &Section, status: &Value) -> fmt::Result {
+    let Section { key, title, note, empty, columns } = section;
+    let rows = status[key].as_array().map_or(&[][..], Vec::as_slice);
+    let omitted = status["omitted"][key].as_u64();
+    write!(
+        page,
+        "<section aria-labelledby=\"{key}\">\n<h2 id=\"{key}\">{title}</h2>\n<p class=\"note\">{note}</p>\n\
+         <table role=\"table\" aria-labelledby=\"{key}\" data-rows=\"{key}\">\n<thead role=\"rowgroup\"><tr role=\"row\">"
+    )?;
+    for Column { key, head, kind } in *columns {
+        let name = kind.name();
+        write!(page, "<th role=\"columnheader\" scope=\"col\" data-key=\"{key}\" data-kind=\"{name}\"")?;
+        match kind {
+            Kind::Part { of } => write!(page, " data-of=\"{of}\"")?,
+            Kind::Flag { word } => write!(page, " data-word=\"{word}\"")?,
+            _ => {}
+        }
+        write!(page, ">{head}</th>")?;
+    }
+    page.push_str("</tr></thead>\n<tbody role=\"rowgroup\">\n");
+    for row in rows {
+        write_row(page, columns, row)?;
+    }
+    let (is_empty, is_cut) =
+        (if rows.is_empty() { "" } else { " hidden" }, if omitted.is_some() { "" } else { " hidden" });
+    write!(
+        page,
+        "</tbody>\n</table>\n<p class=\"empty\" data-empty=\"{key}\"{is_empty}>{empty}</p>\n\
+         <p class=\"omitted\" data-omitted=\"{key}\"{is_cut}>{} more are not shown.</p>\n</section>\n",
+        value::text(&status["omitted"], key, Kind::Count),
+    )
+}
+
+fn write_row(page: &mut String, columns: &[Column], row: &Value) -> fmt::Result {
+    let is_flagged =
+        columns.iter().any(|column| matches!(column.kind, Kind::Flag { .. }) && row[column.key] == true);
+    page.push_str(if is_flagged { "<tr role=\"row\" class=\"flagged\">" } else { "<tr role=\"row\">" });
+    for (place, Column { key, head, kind }) in columns.iter().enumerate() {
+        // The first cell says which row it is.
+        let (tag, role) = if place == 0 { ("th", "rowheader\" scope=\"row") } else { ("td", "cell") };
+        let text = Escaped(value::text(row, key, *kind));
+        write!(
+            page,
+            "<{tag} role=\"{role}\" class=\"{}\" data-head=\"{head}\"><span>{text}</span>",
+            kind.name()
+        )?;
+        if let Kind::Part { of } = kind {
+            let (part, all) = (row[key].as_u64().unwrap_or(0), row[of].as_u64().unwrap_or(0));
+            write!(
+                page,
+                "<progress aria-hidden=\"true\" max=\"{}\" value=\"{part}\"></progress>",
+                all.max(1)
+            )?;
+        }
+        write!(page, "</{tag}>")?;
+    }
+    page.push_str("</tr>\n");
+    Ok(())
+}
+
+/// A text in HTML, as the content of an element or the value of an attribute.
+struct Escaped(String);
+
+impl fmt::Display for Escaped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            match char {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
