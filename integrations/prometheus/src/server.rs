@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `POST /api/v1/read` | remote read, as samples or as streamed chunks |
 //! | `GET /metrics` | figures for Prometheus |
+//! | `GET /` | a page that shows what the gateway does |
+//! | `GET /api/v1/status/gateway` | the same as JSON: a [`Status`] |
 //! | `GET /-/healthy` | 200 as long as it runs |
 //! | `GET /-/ready` | 200 as long as queries are taken |
 //!
@@ -42,9 +44,11 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::block::{Interval, Selector};
 use crate::gateway::{Gateway, Query, QueryError, Turn};
 use crate::matcher::{MatchOp, Matcher, MatcherError};
+use crate::page;
 use crate::remote::frames::{self, FrameWriter};
 use crate::remote::proto::{self, MatcherType, ReadRequest, ResponseType};
 use crate::remote::samples::SamplesWriter;
+use crate::status::Status;
 
 /// What a client may send, and how slow it may be.
 #[derive(Debug, Clone)]
@@ -238,7 +242,13 @@ impl Server {
                 text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
             }
             ("/-/ready", true) => text(StatusCode::OK, "ready\n".into()),
-            ("/api/v1/read" | "/metrics" | "/-/healthy" | "/-/ready", _) => {
+            // Not on the threads for what blocks: where those wait for memory, it is time to look at the page.
+            (path, true) if page::PATHS.contains(&path) => {
+                let found =
+                    page::get(path, || Status::of(&self.gateway, self.is_stopping.load(Ordering::Relaxed)));
+                found.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
+            }
+            (path, _) if SERVED.contains(&path) || page::PATHS.contains(&path) => {
                 let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".into());
                 let allowed = if request.uri().path() == "/api/v1/read" { "POST" } else { "GET, HEAD" };
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -351,6 +361,9 @@ impl fmt::Debug for Server {
             .finish_non_exhaustive()
     }
 }
+
+/// What is served besides the page.
+const SERVED: [&str; 4] = ["/api/v1/read", "/metrics", "/-/healthy", "/-/ready"];
 
 fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
