@@ -22,6 +22,7 @@ mod go_regex;
 mod matcher;
 mod overlap;
 mod page;
+mod publish;
 pub mod remote;
 mod running;
 pub mod server;
@@ -34,5 +35,6 @@ pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreErr
 pub use go_regex::{MAX_PATTERN_BYTES, PatternError};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use overlap::OverlapError;
+pub use publish::GatewayPublisher;
 pub use remote::{RemoteStore, SamplesError};
 pub use sync_log::{NotableSync, Syncs};

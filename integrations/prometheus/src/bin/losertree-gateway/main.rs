@@ -13,12 +13,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser};
 use losertree::LeakLedger;
-use losertree::observe::Publisher;
 use losertree::response::PartialResponseStrategy;
 use losertree::stream::Closer;
 use losertree_prometheus::remote::{RemoteLimits, RemoteStore};
 use losertree_prometheus::server::{Render, Server, ServerLimits};
-use losertree_prometheus::{BlockStore, Gateway, Limits};
+use losertree_prometheus::{BlockStore, Gateway, GatewayPublisher, Limits};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -312,34 +311,11 @@ fn host(ip: IpAddr) -> String {
 
 fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
     let recorder = PrometheusBuilder::new().install_recorder()?;
-    let gateway = Arc::clone(gateway);
-    let publisher = Publisher::new();
-    publisher
-        .pool("buffers", &gateway.memory().buffers)
-        .pool("lists", &gateway.memory().lists)
-        .pool("admission", gateway.admission())
-        .ledger("gateway", gateway.ledger());
+    let publisher = GatewayPublisher::new(gateway);
     Ok(Box::new(move || {
         publisher.publish();
-        // Blocks come and go.
-        let gates = Publisher::new();
-        let blocks = gateway.store().blocks();
-        for block in &blocks {
-            gates.gate("blocks", block.gate());
-        }
-        gates.publish();
-        metrics::gauge!("losertree_gateway_blocks").set(figure(blocks.len()));
-        metrics::gauge!("losertree_gateway_blocks_held").set(figure(gateway.store().held().len()));
-        metrics::gauge!("losertree_gateway_header_bytes")
-            .set(figure(blocks.iter().map(|block| block.memory_bytes()).sum()));
         recorder.render()
     }))
-}
-
-/// A number for a gauge. It is exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-const fn figure(number: usize) -> f64 {
-    number as f64
 }
 
 async fn sync(store: &Arc<BlockStore>) -> Result<(), Box<dyn Error>> {
