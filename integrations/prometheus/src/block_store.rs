@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::FutureExt;
 use losertree::LeakLedger;
 use losertree::resource::{PendingReader, ReaderGate, ReaderGuard};
 
@@ -191,8 +192,8 @@ impl BlockStore {
         for name in report.removed.iter().chain(&report.replaced) {
             if let Some(old) = before.get(name) {
                 let gate = old.block.gate().clone();
-                // Nobody waits: the last reader takes the block with it.
-                drop(gate.close());
+                // The first poll closes it. Nobody waits: the last reader takes the block with it.
+                let _ = gate.close().now_or_never();
                 state.leaving.push(Leaving { name: name.clone(), gate });
             }
         }
