@@ -114,6 +114,8 @@ pub struct Totals {
     pub failed_syncs: u64,
     /// When it was looked at last, with success.
     pub last_sync_ms: Option<i64>,
+    /// How long ago that was.
+    pub since_sync_seconds: Option<f64>,
     /// Blocks that are left out, or not read anew, since something is wrong with them.
     pub wrong_blocks: u64,
 }
@@ -326,6 +328,9 @@ impl Status {
             syncs: syncs.count,
             failed_syncs: syncs.failed,
             last_sync_ms: syncs.last_success.map(unix_ms),
+            since_sync_seconds: syncs
+                .last_success
+                .map(|moment| now.duration_since(moment).unwrap_or_default().as_secs_f64()),
             wrong_blocks: syncs.wrong_blocks as u64,
             ..Totals::default()
         };

@@ -75,7 +75,9 @@ impl SyncLog {
         };
         // A block that stays wrong would push all else out.
         let repeats = |last: &NotableSync| {
-            sync.changed == [0; 3] && (last.wrong_blocks, &last.problem) == (sync.wrong_blocks, &sync.problem)
+            last.changed == [0; 3]
+                && sync.changed == [0; 3]
+                && (last.wrong_blocks, &last.problem) == (sync.wrong_blocks, &sync.problem)
         };
         if let Some(last) = state.notable.back_mut().filter(|last| repeats(last)) {
             (last.at, last.took) = (sync.at, sync.took);

@@ -39,6 +39,7 @@ fn write_page(page: &mut String, status: &Value) -> fmt::Result {
 <p class="control"><button type="button" id="pause" hidden>Pause</button> <span id="connection" role="status"></span></p>
 <noscript><p>Without a script, this page stays as it is. <a href="./">Load it again</a></p></noscript>
 </header>
+<nav aria-label="On this page">{links}</nav>
 <main>
 <p class="banner" role="alert" data-show="forgets_closes"{demonstration}>
 <strong>This is a demonstration of a leak.</strong> The gateway was started with <code>--leak</code> and forgets to close queries
@@ -48,6 +49,7 @@ whose client goes away.</p>
 things that are open for longer than <span data-key="overdue_after_seconds" data-kind="seconds">{after}</span>, twice the time that
 a query may take. <a href="#open_sites">What is open</a> names them.</p>
 "##,
+        links = Links,
         state = text("state", Kind::Text),
         version = text("version", Kind::Text),
         uptime = text("uptime_seconds", Kind::Seconds),
@@ -89,12 +91,13 @@ fn write_figures(page: &mut String, totals: &Value) -> fmt::Result {
 
 /// Roles are written down, since a narrow page shows rows as blocks, and browsers take tables for none then.
 fn write_section(page: &mut String, section: &Section, status: &Value) -> fmt::Result {
-    let Section { key, title, note, empty, columns } = section;
+    let Section { key, title, note, is_folded, empty, columns, .. } = section;
+    let (open, end) = if *is_folded { ("<details>\n<summary>", "</summary>\n") } else { ("", "\n") };
     let rows = status[key].as_array().map_or(&[][..], Vec::as_slice);
     let omitted = status["omitted"][key].as_u64();
     write!(
         page,
-        "<section aria-labelledby=\"{key}\">\n<h2 id=\"{key}\">{title}</h2>\n<p class=\"note\">{note}</p>\n\
+        "<section aria-labelledby=\"{key}\">\n{open}<h2 id=\"{key}\">{title}</h2>{end}<p class=\"note\">{note}</p>\n\
          <table role=\"table\" aria-labelledby=\"{key}\" data-rows=\"{key}\">\n<thead role=\"rowgroup\"><tr role=\"row\">"
     )?;
     for Column { key, head, kind } in *columns {
@@ -116,8 +119,9 @@ fn write_section(page: &mut String, section: &Section, status: &Value) -> fmt::R
     write!(
         page,
         "</tbody>\n</table>\n<p class=\"empty\" data-empty=\"{key}\"{is_empty}>{empty}</p>\n\
-         <p class=\"omitted\" data-omitted=\"{key}\"{is_cut}>{} more are not shown.</p>\n</section>\n",
+         <p class=\"omitted\" data-omitted=\"{key}\"{is_cut}>{} more are not shown.</p>\n{}</section>\n",
         value::text(&status["omitted"], key, Kind::Count),
+        if *is_folded { "</details>\n" } else { "" },
     )
 }
 
@@ -128,10 +132,12 @@ fn write_row(page: &mut String, columns: &[Column], row: &Value) -> fmt::Result 
     for (place, Column { key, head, kind }) in columns.iter().enumerate() {
         // The first cell says which row it is.
         let (tag, role) = if place == 0 { ("th", "rowheader\" scope=\"row") } else { ("td", "cell") };
-        let text = Escaped(value::text(row, key, *kind));
+        let text = value::text(row, key, *kind);
+        let none = if text == value::NONE { " none" } else { "" };
+        let text = Escaped(text);
         write!(
             page,
-            "<{tag} role=\"{role}\" class=\"{}\" data-head=\"{head}\"><span>{text}</span>",
+            "<{tag} role=\"{role}\" class=\"{}{none}\" data-head=\"{head}\"><span>{text}</span>",
             kind.name()
         )?;
         if let Kind::Part { of } = kind {
@@ -146,6 +152,15 @@ fn write_row(page: &mut String, columns: &[Column], row: &Value) -> fmt::Result 
     }
     page.push_str("</tr>\n");
     Ok(())
+}
+
+/// A link to each section.
+struct Links;
+
+impl fmt::Display for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SECTIONS.iter().try_for_each(|Section { key, link, .. }| write!(f, "<a href=\"#{key}\">{link}</a> "))
+    }
 }
 
 /// A text in HTML, as the content of an element or the value of an attribute.

@@ -29,6 +29,7 @@
   };
   const kinds = {
     text: String,
+    word: String,
     code: String,
     count: (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ','),
     bytes: scale,
@@ -76,9 +77,11 @@
       }
       columns.forEach((column, index) => {
         const value = row[column.key];
-        setText(line.cells[index].firstElementChild, write(value, column, row));
+        const text = write(value, column, row);
+        const { firstElementChild, lastElementChild: bar, classList } = line.cells[index];
+        setText(firstElementChild, text);
+        classList.toggle('none', text === NONE);
         if (column.kind === 'part') {
-          const bar = line.cells[index].lastElementChild;
           [bar.max, bar.value] = [Math.max(row[column.of], 1), value];
         }
       });

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::sections::Kind;
 
 /// What stands where there is no value.
-const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 /// A value of a row as text.
 pub(super) fn text(row: &Value, key: &str, kind: Kind) -> String {
@@ -24,7 +24,7 @@ pub(super) fn text(row: &Value, key: &str, kind: Kind) -> String {
         }
         (_, Kind::Seconds) => value.as_f64().map_or_else(|| NONE.into(), seconds),
         (_, Kind::Time) => value.as_i64().map_or_else(|| NONE.into(), time),
-        (other, Kind::Text | Kind::Code | Kind::Flag { .. }) => other.to_string(),
+        (other, Kind::Text | Kind::Word | Kind::Code | Kind::Flag { .. }) => other.to_string(),
     }
 }
 
