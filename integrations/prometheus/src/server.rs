@@ -269,7 +269,13 @@ impl Server {
         drop(compressed);
         let mut response = match kind {
             ResponseType::Samples => {
-                let body = self.samples(turn, &client, &selectors).await?;
+                let body = self.samples(turn, &client, &selectors).await;
+                // All else is a failure of a query, which has seen it.
+                let body = body.inspect_err(|error| {
+                    if let QueryError::Samples(error) = error {
+                        self.gateway.queries().failed(client.as_str(), error);
+                    }
+                })?;
                 let mut response = Response::new(body);
                 response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
                 response
@@ -459,6 +465,17 @@ impl Frames {
 
     fn take(&mut self) -> Option<Bytes> {
         (!self.out.is_empty()).then(|| mem::replace(&mut self.out, Vec::with_capacity(SENT_BYTES)).into())
+    }
+}
+
+impl Drop for Frames {
+    /// Where a leak is to be shown, the query of a client that has gone away is forgotten: the one close that is lost.
+    fn drop(&mut self) {
+        if self.gateway.forgets_closes()
+            && let State::Reading(query) = mem::replace(&mut self.state, State::Ended)
+        {
+            mem::forget(query);
+        }
     }
 }
 

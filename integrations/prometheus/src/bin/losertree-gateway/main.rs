@@ -85,6 +85,10 @@ struct Args {
     /// How long running queries have when it is stopped.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,
+    /// A demonstration of a leak: forgets to close streamed queries whose client goes away. In no configuration file, and never
+    /// beyond the machine itself.
+    #[arg(long, hide = true)]
+    leak: bool,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -140,6 +144,9 @@ fn arguments() -> Result<Vec<OsString>, String> {
     Ok(all)
 }
 
+/// The option that shows a leak. It can be given on the command line only, so that nobody has it by accident.
+const LEAK: &str = "leak";
+
 fn configured(path: &Path) -> Result<Vec<OsString>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
@@ -147,7 +154,7 @@ fn configured(path: &Path) -> Result<Vec<OsString>, String> {
     for (name, value) in table {
         let command = Args::command();
         let is_option = |option: &clap::Arg| option.get_long() == Some(&name);
-        if name == "config" || !command.get_arguments().any(is_option) {
+        if name == "config" || name == LEAK || !command.get_arguments().any(is_option) {
             return Err(format!("there is no option {name:?}"));
         }
         let values = match value {
@@ -224,6 +231,11 @@ fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         )
         .into());
     }
+    if args.leak && !args.listen.ip().to_canonical().is_loopback() {
+        return Err(
+            "--leak is a demonstration of a leak, and none for others: listen on the machine itself".into()
+        );
+    }
     let external = once_each(args.external_labels.clone())
         .map_err(|name| format!("--external-label {name} is given twice"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -252,7 +264,7 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
         limits.partial_response = PartialResponseStrategy::Warn;
     }
     let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?.with_remotes(remotes);
-    let gateway = Arc::new(gateway);
+    let gateway = Arc::new(if args.leak { gateway.forgetting_closes() } else { gateway });
     let render = render(&gateway)?;
 
     let synced = sync(&store).await;
@@ -267,6 +279,10 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
     let address = listener.local_addr()?;
     eprintln!("remote read on http://{}:{}/api/v1/read", host(address.ip()), address.port());
+
+    if args.leak {
+        eprintln!("warning: --leak is a demonstration: queries whose client goes away are never closed");
+    }
 
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
