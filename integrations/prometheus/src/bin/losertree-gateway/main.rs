@@ -18,7 +18,7 @@ use losertree::stream::Closer;
 use losertree_prometheus::remote::{RemoteLimits, RemoteStore};
 use losertree_prometheus::server::{Render, Server, ServerLimits};
 use losertree_prometheus::{BlockStore, Gateway, GatewayPublisher, Limits};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
@@ -325,8 +325,21 @@ fn host(ip: IpAddr) -> String {
     }
 }
 
+/// How long a query takes, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0];
+const UPKEEP: Duration = Duration::from_secs(5);
+
 fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
-    let recorder = PrometheusBuilder::new().install_recorder()?;
+    let duration = Matcher::Full("losertree_merge_duration_seconds".into());
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(duration, &BUCKETS)?.install_recorder()?;
+    // Durations are kept one by one until they are looked at, and perhaps nobody asks for metrics.
+    let kept = recorder.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(UPKEEP).await;
+            kept.run_upkeep();
+        }
+    });
     let publisher = GatewayPublisher::new(gateway);
     Ok(Box::new(move || {
         publisher.publish();
