@@ -241,7 +241,7 @@ fn the_page_is_what_it_says_it_is() {
 
 /// The rules of the repository, with all their windows cut by 60: a minute is a second.
 fn rules_cut_by_60(dir: &Path) -> PathBuf {
-    let text = fs::read_to_string(alert_files()[0].as_path()).unwrap();
+    let text = read("../../docs/alerts/losertree.rules.yml");
     let text = Regex::new(r"\b(\d+)m\b").unwrap().replace_all(&text, "${1}s");
     let text = Regex::new(r"\b(\d+)h\b").unwrap().replace_all(&text, "${1}m");
     let cut = text.replace("closing_seconds > 300", "closing_seconds > 5");
@@ -251,10 +251,19 @@ fn rules_cut_by_60(dir: &Path) -> PathBuf {
     path
 }
 
-/// The files that have alerts.
-fn alert_files() -> [PathBuf; 1] {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    [root.join("../../docs/alerts/losertree.rules.yml")]
+/// The files that have alerts, from the crate.
+const ALERTS: [&str; 2] = ["../../docs/alerts/losertree.rules.yml", "ops/gateway.rules.yml"];
+
+/// A file of the repository, by its path from the crate.
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What an expression finds in a text: its first group.
+fn all_of(text: &str, expression: &str) -> BTreeSet<String> {
+    let expression = Regex::new(expression).unwrap();
+    expression.captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
 
 #[test]
@@ -383,4 +392,253 @@ fn nobody_has_a_leak_by_accident() {
     let (code, said) = gateway(&["--blocks", ".", "--listen", "0.0.0.0:0", "--allow-remote", "--leak"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--leak is a demonstration"), "{said}");
+}
+
+#[test]
+fn every_alert_has_a_section_that_it_links_to() {
+    let page = read("docs/when-it-pages-you.md");
+    let sections = all_of(&page, r"(?m)^## (\w+)$");
+    let mut alerts = BTreeSet::new();
+    for file in ALERTS {
+        let text = read(file);
+        let names = all_of(&text, r"- alert: (\w+)");
+        assert!(!names.is_empty(), "{file}");
+        for link in all_of(&text, r"runbook_url: (\S+)") {
+            let (path, section) = link.split_once('#').unwrap();
+            let titles = all_of(&read(&format!("../../{path}")), r"(?m)^## (\w+)$");
+            assert!(titles.iter().any(|title| title.to_lowercase() == section), "{link}");
+        }
+        // Each alert, and not only as many as there are links.
+        for alert in text.split("- alert: ").skip(1) {
+            let name = alert.lines().next().unwrap();
+            let link = format!("#{}", name.to_lowercase());
+            // The second alert of a name has the annotations of the first.
+            assert!(alert.contains(&link) || alert.contains("annotations: *"), "{name} has no link");
+        }
+        alerts.extend(names);
+    }
+    assert_eq!(sections, alerts);
+}
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    all_of(text, r"\b(losertree_[a-z_]+)")
+}
+
+#[test]
+fn every_metric_of_dashboard_and_alerts_is_documented_and_published() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path());
+    let gateway = Gateway::start(&data, &["--sync-seconds", "1"]);
+    let config = format!(
+        "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
+         scrape_configs: [{{ job_name: losertree-gateway, static_configs: [{{ targets: [\"{}\"] }}] }}]\n",
+        gateway.address,
+    );
+    let prometheus = Prometheus::configured(&dir.path().join("prometheus"), &config);
+    let body = request(vec![query(&[("from", 2, ".+")], always())], ResponseType::StreamedXorChunks);
+    let ask = || assert_eq!(send(gateway.address, "POST", "/api/v1/read", &[], &body).unwrap().0, 200);
+    ask();
+
+    let text = metrics(gateway.address);
+    let published: BTreeSet<String> = all_of(&text, r"(?m)^(losertree_[a-z_]+)[{ ]");
+    assert!(published.contains("losertree_merge_duration_seconds_bucket"), "{text}");
+    let own = names(&read("docs/metrics.md"));
+    let documented: BTreeSet<_> = own.union(&names(&read("../../docs/metrics.md"))).cloned().collect();
+    let is_gateways = |name: &&String| name.starts_with("losertree_gateway_");
+    let of_gateway: BTreeSet<_> = published.iter().filter(is_gateways).cloned().collect();
+    assert_eq!(
+        of_gateway,
+        own.iter().filter(is_gateways).cloned().collect(),
+        "docs/metrics.md is what there is"
+    );
+    let dashboard = read("ops/dashboard.json");
+    for (file, text) in
+        [("dashboard", dashboard.clone()), (ALERTS[0], read(ALERTS[0])), (ALERTS[1], read(ALERTS[1]))]
+    {
+        let used = names(&text);
+        assert!(used.len() >= 5, "{file}: {used:?}");
+        for name in used {
+            assert!(published.contains(&name), "{file}: {name} is not published");
+            let plain = name.strip_suffix("_bucket").unwrap_or(&name);
+            assert!(documented.contains(plain), "{file}: {name} is not documented");
+        }
+    }
+
+    // Grafana puts values where the dashboard has variables. Then a real Prometheus has an answer to each expression.
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let expressions: Vec<_> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(expressions.len() >= 20);
+    for expression in expressions {
+        let query = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
+        assert!(!query.contains('$'), "{query}");
+        let path = format!("/api/v1/query?query={}", support::process::escape(&query));
+        eventually(&format!("an answer to {query}"), || {
+            ask();
+            let result = prometheus.api(&path)["result"].clone();
+            (!result.as_array().unwrap().is_empty()).then_some(())
+        });
+    }
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn every_field_of_the_json_is_documented() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path());
+    let gateway = Gateway::start(&data, &[]);
+    // A client that has not read all, so that no list is empty but those of failures.
+    let client = begin_long(gateway.address);
+    let state = eventually("a query that runs", || {
+        let state = status(gateway.address);
+        (state["totals"]["readers"].as_u64() > Some(0) && state["open"] != Value::Array(Vec::new()))
+            .then_some(state)
+    });
+    drop(client);
+    let mut fields = BTreeSet::new();
+    add_fields(&state, &mut fields);
+    let documented = all_of(&read("docs/page.md"), "`([a-z_]+)`");
+    let missing: Vec<_> = fields.difference(&documented).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for list in ["queries", "pools", "open_sites", "open", "stores", "blocks", "readers", "syncs"] {
+        assert_ne!(state[list], Value::Array(Vec::new()), "{list}");
+    }
+    eventually("nothing open", || (status(gateway.address)["totals"]["open"] == 0).then_some(()));
+    gateway.assert_stops_balanced();
+}
+
+fn add_fields(value: &Value, fields: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                fields.insert(name.clone());
+                add_fields(value, fields);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| add_fields(value, fields)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_unit_and_its_configuration_are_valid() {
+    if !has_prometheus() {
+        return;
+    }
+    // The configuration: all its options are some, also those that are commented out.
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path());
+    let text = read("ops/losertree-gateway.toml");
+    let config = dir.path().join("losertree-gateway.toml");
+    fs::write(&config, &text).unwrap();
+    let gateway = Gateway::start_with(&[
+        "--config",
+        config.to_str().unwrap(),
+        "--blocks",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    gateway.assert_stops_balanced();
+    let commented = all_of(&text, r"(?m)^# ([a-z-]+ = .*)$");
+    assert!(!commented.is_empty());
+    for line in commented {
+        fs::write(&config, format!("{line}\n")).unwrap();
+        let gateway = Gateway::start_with(&[
+            "--config",
+            config.to_str().unwrap(),
+            "--blocks",
+            data.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+        ]);
+        gateway.assert_stops_balanced();
+    }
+
+    let analyze = || Command::new("systemd-analyze");
+    if !analyze().arg("--version").output().is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "systemd-analyze is not installed");
+        eprintln!("NOT TESTED: systemd-analyze is not installed; on Debian: apt-get install systemd");
+        return;
+    }
+    // The program is where it was built.
+    let unit = dir.path().join("losertree-gateway.service");
+    let program = env!("CARGO_BIN_EXE_losertree-gateway");
+    let text = read("ops/losertree-gateway.service").replace("/usr/local/bin/losertree-gateway", program);
+    assert!(text.contains(program));
+    fs::write(&unit, text).unwrap();
+    // 0 is none of the exposures that it knows, 100 is every one: below 20 is what it calls OK.
+    for arguments in [&["verify"][..], &["security", "--offline=true", "--threshold=20"]] {
+        let output = analyze().args(arguments).arg(&unit).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && !said.contains("Unknown"), "{arguments:?}: {said}");
+    }
+}
+
+/// Prints what `docs/sizing.md` has: how much memory a gateway takes beside its budget, and in it.
+///
+/// `cargo test --release -p losertree-prometheus --test operations -- --ignored --nocapture sizing`
+#[test]
+#[ignore = "prints figures; takes minutes"]
+fn sizing() {
+    if !has_prometheus() {
+        return;
+    }
+    let all = support::scraped(usize::MAX);
+    println!("| series | label pairs | headers | a series | idle |");
+    let mut largest = None;
+    for copies in [1, 5, 25] {
+        let dir = tempfile::tempdir().unwrap();
+        let series = (0..copies).flat_map(|copy| {
+            let copied = |(name, labels, value): &(String, String, f64)| {
+                (name.clone(), format!("{labels}copy=\"{copy}\","), *value)
+            };
+            all.iter().map(copied).collect::<Vec<_>>()
+        });
+        let data = support::make_blocks(
+            dir.path(),
+            &support::open_metrics(&series.collect::<Vec<_>>(), START_MS, 20),
+        );
+        let gateway = Gateway::start(&data, &[]);
+        let state = status(gateway.address);
+        let (series, bytes) =
+            (state["totals"]["series"].as_u64().unwrap(), state["totals"]["header_bytes"].as_u64().unwrap());
+        let idle = support::process::peak_bytes(gateway.pid());
+        println!("| {series} | {bytes} | {:.1} | {idle} |", bytes as f64 / series as f64);
+        gateway.assert_stops_balanced();
+        largest = Some((dir, data));
+    }
+    let (_dir, data) = largest.unwrap();
+    println!("| budget, MiB | clients | headers | idle | peak | peak - idle |");
+    for budget in [16, 64, 256] {
+        for clients in [1, 8, 32] {
+            let gateway =
+                Gateway::start(&data, &["--budget-mib", &budget.to_string(), "--concurrency", "32"]);
+            let idle = support::process::peak_bytes(gateway.pid());
+            let headers = status(gateway.address)["totals"]["header_bytes"].as_u64().unwrap();
+            let address = gateway.address;
+            let asking = (0..clients).map(|_| {
+                thread::spawn(move || {
+                    let body =
+                        request(vec![query(&[("from", 2, ".+")], always())], ResponseType::StreamedXorChunks);
+                    send(address, "POST", "/api/v1/read", &[], &body).unwrap().0
+                })
+            });
+            for asked in asking.collect::<Vec<_>>() {
+                assert_eq!(asked.join().unwrap(), 200);
+            }
+            let peak = support::process::peak_bytes(gateway.pid());
+            println!("| {budget} | {clients} | {headers} | {idle} | {peak} | {} |", peak - idle);
+            assert!(peak - idle < (budget << 20) + (16 << 20), "it is bounded by the budget");
+            gateway.assert_stops_balanced();
+        }
+    }
 }
