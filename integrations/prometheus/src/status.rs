@@ -595,3 +595,122 @@ impl<I: Iterator<Item: std::fmt::Display> + Clone> std::fmt::Display for Braced<
         f.write_str("}")
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A state with as much in it as there can be, all of whose texts are one.
+    pub(crate) fn largest(text: &str) -> Status {
+        let text = || cut(text.repeat(1_000));
+        let (long, count) = (f64::from(u32::MAX), usize::MAX);
+        let omitted = ["queries", "open_sites", "open", "unclosed", "stores", "blocks", "readers"];
+        Status {
+            version: "1000.1000.1000",
+            state: "stopping",
+            forgets_closes: true,
+            now_ms: i64::MIN,
+            started_ms: i64::MIN,
+            uptime_seconds: long,
+            query_limit_seconds: long,
+            overdue_after_seconds: long,
+            overdue_sites: count,
+            totals: Totals { queries: u64::MAX, since_sync_seconds: Some(long), ..Totals::default() },
+            queries: vec![
+                QueryStatus {
+                    query: text(),
+                    stage: "waits for memory",
+                    age_seconds: long,
+                    selector: text(),
+                    min_ms: i64::MIN,
+                    max_ms: i64::MAX,
+                    blocks: u64::MAX,
+                    servers: u64::MAX,
+                    series: u64::MAX,
+                    chunk_bytes: u64::MAX,
+                };
+                MAX_ROWS
+            ],
+            pools: vec![
+                PoolStatus {
+                    pool: "admission",
+                    used_bytes: count,
+                    budget_bytes: count,
+                    long_held_bytes: count,
+                    peak_bytes: count,
+                    idle_bytes: count,
+                    leases: count,
+                    waiting: count,
+                    refused: u64::MAX,
+                };
+                3
+            ],
+            open_sites: vec![
+                SiteStatus {
+                    site: text(),
+                    count,
+                    oldest: text(),
+                    since_ms: i64::MIN,
+                    age_seconds: long,
+                    overdue: true,
+                };
+                MAX_ROWS
+            ],
+            open: vec![
+                OpenStatus {
+                    what: text(),
+                    site: text(),
+                    since_ms: i64::MIN,
+                    age_seconds: long,
+                    last_use: Some(text()),
+                };
+                16
+            ],
+            unclosed: vec![
+                UnclosedStatus { what: text(), site: text(), ending: text(), ended_ms: i64::MIN };
+                32
+            ],
+            stores: vec![StoreStatus { store: text(), kind: "remote read", labels: text() }; MAX_ROWS],
+            blocks: vec![
+                BlockStatus {
+                    block: text(),
+                    state: "closing",
+                    min_ms: Some(i64::MIN),
+                    max_ms: Some(i64::MIN),
+                    series: Some(u64::MAX),
+                    header_bytes: Some(u64::MAX),
+                    labels: text(),
+                    readers: count,
+                    oldest_reader_seconds: Some(long),
+                    closing_seconds: Some(long),
+                };
+                MAX_ROWS
+            ],
+            readers: vec![
+                ReaderStatus {
+                    block: text(),
+                    reader: text(),
+                    site: text(),
+                    since_ms: i64::MIN,
+                    age_seconds: long,
+                };
+                MAX_ROWS
+            ],
+            syncs: vec![SyncStatus { at_ms: i64::MIN, took_seconds: long, found: text() }; 16],
+            failures: vec![
+                FailureStatus { at_ms: i64::MIN, query: text(), kind: "partial", problem: text() };
+                16
+            ],
+            omitted: omitted.map(|name| (name, u64::MAX)).into(),
+        }
+    }
+
+    #[test]
+    fn the_json_is_bounded_whatever_is_open() {
+        // The longest in UTF-8, and what is escaped.
+        for text in ["\u{10fffd}", "\"", "\\", "\u{0}"] {
+            let bytes = serde_json::to_string(&largest(text)).unwrap().len();
+            assert!(bytes < 1 << 20, "{bytes} of {text:?}");
+        }
+    }
+}

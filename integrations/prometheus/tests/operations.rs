@@ -20,7 +20,7 @@ use regex::Regex;
 use serde_json::Value;
 use support::browser::{Browser, has_browser};
 use support::process::{Gateway, Prometheus, begin, get, query, request, send};
-use support::{MINUTE_MS, START_MS, always, block_dirs, has_prometheus};
+use support::{START_MS, always, block_dirs, has_prometheus};
 
 /// Two blocks.
 fn blocks(dir: &Path) -> PathBuf {

@@ -181,3 +181,39 @@ impl fmt::Display for Escaped {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::tests::largest;
+
+    #[test]
+    fn a_page_is_bounded_and_has_no_markup_from_outside() {
+        for text in ["\"><script src=//evil></script>", "'", "&lt;", "</table>", "\u{10fffd}"] {
+            let page = page(&largest(text));
+            assert!(page.len() < 4 << 20, "{} of {text:?}", page.len());
+            // Its own, and no other.
+            assert_eq!(page.matches("<script").count(), 1, "{text:?}");
+            assert_eq!(page.matches("</table>").count(), SECTIONS.len(), "{text:?}");
+            assert_eq!(page.contains("&lt;"), text.contains('<'), "{text:?}");
+            assert_eq!(page.contains("&amp;lt;"), text == "&lt;", "{text:?}");
+            assert_eq!(page.contains("&#39;"), text == "'", "{text:?}");
+            assert!(page.contains("18,446,744,073,709,551,615 more are not shown."));
+        }
+    }
+
+    #[test]
+    fn a_page_names_only_what_a_state_has() {
+        let state = serde_json::to_value(largest("text")).unwrap();
+        for Column { key, .. } in FIGURES {
+            assert!(state["totals"].get(key).is_some(), "{key}");
+        }
+        for Section { key, columns, .. } in SECTIONS {
+            for column in *columns {
+                assert!(state[key][0].get(column.key).is_some(), "{key}: {}", column.key);
+                let Kind::Part { of } = column.kind else { continue };
+                assert!(state[key][0].get(of).is_some(), "{key}: {of}");
+            }
+        }
+    }
+}
