@@ -329,15 +329,14 @@ impl Gateway {
     pub async fn turn(&self) -> Result<Turn, QueryError> {
         let Limits { patience, concurrent_queries: limit, .. } = self.limits;
         let _waiting = self.queries.wait();
-        match tokio::time::timeout(patience, Arc::clone(&self.turns).acquire_owned()).await {
-            // The semaphore is never closed.
-            Ok(Ok(permit)) => Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time }),
-            _ => {
-                let error = QueryError::Busy { limit, patience };
-                self.queries.failed("a request", &error);
-                Err(error)
-            }
+        let turn = tokio::time::timeout(patience, Arc::clone(&self.turns).acquire_owned()).await;
+        // The semaphore is never closed.
+        if let Ok(Ok(permit)) = turn {
+            return Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time });
         }
+        let error = QueryError::Busy { limit, patience };
+        self.queries.failed("a request", &error);
+        Err(error)
     }
 
     /// Asks all blocks that can have something for a query. The reader is what the ledger and those who wait for a block call it.

@@ -172,6 +172,7 @@ pub struct Server {
 
 impl Server {
     /// Creates a server. `render` is what `/metrics` gives.
+    #[must_use]
     pub fn new(gateway: Arc<Gateway>, limits: ServerLimits, render: Render) -> Self {
         let without = gateway.limits().replica_labels.clone().into();
         Self { gateway, limits, render, without, is_stopping: AtomicBool::new(false) }

@@ -597,6 +597,7 @@ impl<I: Iterator<Item: std::fmt::Display> + Clone> std::fmt::Display for Braced<
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::too_many_lines)]
 pub(crate) mod tests {
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What those see who run a gateway: the page, alerts, and what a leak looks like.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss)]
 
 mod support;
 
@@ -294,7 +294,7 @@ fn a_close_that_is_forgotten_is_named_by_page_ledger_metrics_and_alerts() {
     for address in [leaking.address, sound.address] {
         for _ in 0..8 {
             let mut client = begin_long(address);
-            client.read_exact(&mut [0; 64 << 10]).unwrap();
+            client.read_exact(&mut vec![0; 64 << 10]).unwrap();
         }
     }
     eventually("a sound gateway", || (status(sound.address)["totals"]["open"] == 0).then_some(()));

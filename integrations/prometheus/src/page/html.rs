@@ -183,6 +183,7 @@ impl fmt::Display for Escaped {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::status::tests::largest;

@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven by the WebDriver protocol, which is HTTP and JSON.
+//! A real browser: headless Chromium, driven by the protocol of `chromedriver`, which is HTTP and JSON.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
 
