@@ -19,7 +19,7 @@ use losertree_prometheus::remote::proto::ResponseType;
 use regex::Regex;
 use serde_json::Value;
 use support::browser::{Browser, has_browser};
-use support::process::{Gateway, Prometheus, begin, get, query, request, send};
+use support::process::{Gateway, Prometheus, begin, get, peak_bytes, query, read, request, send};
 use support::{START_MS, always, block_dirs, has_prometheus};
 
 /// Two blocks.
@@ -241,7 +241,7 @@ fn the_page_is_what_it_says_it_is() {
 
 /// The rules of the repository, with all their windows cut by 60: a minute is a second.
 fn rules_cut_by_60(dir: &Path) -> PathBuf {
-    let text = read("../../docs/alerts/losertree.rules.yml");
+    let text = document("../../docs/alerts/losertree.rules.yml");
     let text = Regex::new(r"\b(\d+)m\b").unwrap().replace_all(&text, "${1}s");
     let text = Regex::new(r"\b(\d+)h\b").unwrap().replace_all(&text, "${1}m");
     let cut = text.replace("closing_seconds > 300", "closing_seconds > 5");
@@ -255,7 +255,7 @@ fn rules_cut_by_60(dir: &Path) -> PathBuf {
 const ALERTS: [&str; 2] = ["../../docs/alerts/losertree.rules.yml", "ops/gateway.rules.yml"];
 
 /// A file of the repository, by its path from the crate.
-fn read(path: &str) -> String {
+fn document(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -396,16 +396,16 @@ fn nobody_has_a_leak_by_accident() {
 
 #[test]
 fn every_alert_has_a_section_that_it_links_to() {
-    let page = read("docs/when-it-pages-you.md");
+    let page = document("docs/when-it-pages-you.md");
     let sections = all_of(&page, r"(?m)^## (\w+)$");
     let mut alerts = BTreeSet::new();
     for file in ALERTS {
-        let text = read(file);
+        let text = document(file);
         let names = all_of(&text, r"- alert: (\w+)");
         assert!(!names.is_empty(), "{file}");
         for link in all_of(&text, r"runbook_url: (\S+)") {
             let (path, section) = link.split_once('#').unwrap();
-            let titles = all_of(&read(&format!("../../{path}")), r"(?m)^## (\w+)$");
+            let titles = all_of(&document(&format!("../../{path}")), r"(?m)^## (\w+)$");
             assert!(titles.iter().any(|title| title.to_lowercase() == section), "{link}");
         }
         // Each alert, and not only as many as there are links.
@@ -446,8 +446,8 @@ fn every_metric_of_dashboard_and_alerts_is_documented_and_published() {
     let text = metrics(gateway.address);
     let published: BTreeSet<String> = all_of(&text, r"(?m)^(losertree_[a-z_]+)[{ ]");
     assert!(published.contains("losertree_merge_duration_seconds_bucket"), "{text}");
-    let own = names(&read("docs/metrics.md"));
-    let documented: BTreeSet<_> = own.union(&names(&read("../../docs/metrics.md"))).cloned().collect();
+    let own = names(&document("docs/metrics.md"));
+    let documented: BTreeSet<_> = own.union(&names(&document("../../docs/metrics.md"))).cloned().collect();
     let is_gateways = |name: &&String| name.starts_with("losertree_gateway_");
     let of_gateway: BTreeSet<_> = published.iter().filter(is_gateways).cloned().collect();
     assert_eq!(
@@ -455,9 +455,9 @@ fn every_metric_of_dashboard_and_alerts_is_documented_and_published() {
         own.iter().filter(is_gateways).cloned().collect(),
         "docs/metrics.md is what there is"
     );
-    let dashboard = read("ops/dashboard.json");
+    let dashboard = document("ops/dashboard.json");
     for (file, text) in
-        [("dashboard", dashboard.clone()), (ALERTS[0], read(ALERTS[0])), (ALERTS[1], read(ALERTS[1]))]
+        [("dashboard", dashboard.clone()), (ALERTS[0], document(ALERTS[0])), (ALERTS[1], document(ALERTS[1]))]
     {
         let used = names(&text);
         assert!(used.len() >= 5, "{file}: {used:?}");
@@ -505,7 +505,7 @@ fn every_field_of_the_json_is_documented() {
     drop(client);
     let mut fields = BTreeSet::new();
     add_fields(&state, &mut fields);
-    let documented = all_of(&read("docs/page.md"), "`([a-z_]+)`");
+    let documented = all_of(&document("docs/page.md"), "`([a-z_]+)`");
     let missing: Vec<_> = fields.difference(&documented).collect();
     assert!(missing.is_empty(), "{missing:?}");
     for list in ["queries", "pools", "open_sites", "open", "stores", "blocks", "readers", "syncs"] {
@@ -536,7 +536,7 @@ fn the_unit_and_its_configuration_are_valid() {
     // The configuration: all its options are some, also those that are commented out.
     let dir = tempfile::tempdir().unwrap();
     let data = blocks(dir.path());
-    let text = read("ops/losertree-gateway.toml");
+    let text = document("ops/losertree-gateway.toml");
     let config = dir.path().join("losertree-gateway.toml");
     fs::write(&config, &text).unwrap();
     let gateway = Gateway::start_with(&[
@@ -572,7 +572,7 @@ fn the_unit_and_its_configuration_are_valid() {
     // The program is where it was built.
     let unit = dir.path().join("losertree-gateway.service");
     let program = env!("CARGO_BIN_EXE_losertree-gateway");
-    let text = read("ops/losertree-gateway.service").replace("/usr/local/bin/losertree-gateway", program);
+    let text = document("ops/losertree-gateway.service").replace("/usr/local/bin/losertree-gateway", program);
     assert!(text.contains(program));
     fs::write(&unit, text).unwrap();
     // 0 is none of the exposures that it knows, 100 is every one: below 20 is what it calls OK.
@@ -593,52 +593,49 @@ fn sizing() {
         return;
     }
     let all = support::scraped(usize::MAX);
-    println!("| series | label pairs | headers | a series | idle |");
-    let mut largest = None;
-    for copies in [1, 5, 25] {
+    println!("| series | each has a value of its own | headers | a series | idle |");
+    let mut kept = None;
+    for (copies, is_unique) in [(1, false), (5, false), (25, false), (25, true), (5, true)] {
         let dir = tempfile::tempdir().unwrap();
-        let series = (0..copies).flat_map(|copy| {
-            let copied = |(name, labels, value): &(String, String, f64)| {
-                (name.clone(), format!("{labels}copy=\"{copy}\","), *value)
-            };
-            all.iter().map(copied).collect::<Vec<_>>()
-        });
-        let data = support::make_blocks(
-            dir.path(),
-            &support::open_metrics(&series.collect::<Vec<_>>(), START_MS, 20),
-        );
+        let series: Vec<_> = (0..copies * all.len())
+            .map(|number| {
+                let (name, labels, value) = &all[number % all.len()];
+                let own = if is_unique { number } else { number / all.len() };
+                (name.clone(), format!("{labels}pod=\"prometheus-{own:06}\","), *value)
+            })
+            .collect();
+        let data = support::make_blocks(dir.path(), &support::open_metrics(&series, START_MS, 20));
         let gateway = Gateway::start(&data, &[]);
-        let state = status(gateway.address);
-        let (series, bytes) =
-            (state["totals"]["series"].as_u64().unwrap(), state["totals"]["header_bytes"].as_u64().unwrap());
-        let idle = support::process::peak_bytes(gateway.pid());
-        println!("| {series} | {bytes} | {:.1} | {idle} |", bytes as f64 / series as f64);
+        let totals = &status(gateway.address)["totals"];
+        let (series, bytes) = (totals["series"].as_f64().unwrap(), totals["header_bytes"].as_f64().unwrap());
+        let idle = peak_bytes(gateway.pid());
+        println!("| {series} | {is_unique} | {bytes} | {:.1} | {idle} |", bytes / series);
         gateway.assert_stops_balanced();
-        largest = Some((dir, data));
+        kept = Some((dir, data));
     }
-    let (_dir, data) = largest.unwrap();
-    println!("| budget, MiB | clients | headers | idle | peak | peak - idle |");
-    for budget in [16, 64, 256] {
-        for clients in [1, 8, 32] {
-            let gateway =
-                Gateway::start(&data, &["--budget-mib", &budget.to_string(), "--concurrency", "32"]);
-            let idle = support::process::peak_bytes(gateway.pid());
-            let headers = status(gateway.address)["totals"]["header_bytes"].as_u64().unwrap();
-            let address = gateway.address;
-            let asking = (0..clients).map(|_| {
-                thread::spawn(move || {
-                    let body =
-                        request(vec![query(&[("from", 2, ".+")], always())], ResponseType::StreamedXorChunks);
-                    send(address, "POST", "/api/v1/read", &[], &body).unwrap().0
-                })
-            });
-            for asked in asking.collect::<Vec<_>>() {
-                assert_eq!(asked.join().unwrap(), 200);
-            }
-            let peak = support::process::peak_bytes(gateway.pid());
-            println!("| {budget} | {clients} | {headers} | {idle} | {peak} | {} |", peak - idle);
-            assert!(peak - idle < (budget << 20) + (16 << 20), "it is bounded by the budget");
-            gateway.assert_stops_balanced();
+    let (_dir, data) = kept.unwrap();
+    println!("| budget, MiB | clients | idle | peak | of it admission | buffers | lists |");
+    for (budget, clients) in [(16, 1), (16, 8), (16, 32), (64, 1), (64, 8), (64, 32), (256, 32)] {
+        let gateway = Gateway::start(&data, &["--budget-mib", &budget.to_string(), "--concurrency", "32"]);
+        let (address, idle) = (gateway.address, peak_bytes(gateway.pid()));
+        let asking = (0..clients).map(|_| {
+            thread::spawn(move || {
+                let query = query(&[("from", 2, ".+")], always());
+                read(address, vec![query], ResponseType::StreamedXorChunks).unwrap().0
+            })
+        });
+        for asked in asking.collect::<Vec<_>>() {
+            assert_eq!(asked.join().unwrap(), 200);
         }
+        let peak = peak_bytes(gateway.pid());
+        let state = status(address);
+        let pool = |name| {
+            let pools = state["pools"].as_array().unwrap().iter();
+            pools.clone().find(|pool| pool["pool"] == name).unwrap()["peak_bytes"].as_u64().unwrap()
+        };
+        let (admission, buffers, lists) = (pool("admission"), pool("buffers"), pool("lists"));
+        println!("| {budget} | {clients} | {idle} | {peak} | {admission} | {buffers} | {lists} |");
+        assert!(peak - idle < (budget << 20) + (16 << 20), "it is bounded by the budget");
+        gateway.assert_stops_balanced();
     }
 }
