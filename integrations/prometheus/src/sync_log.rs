@@ -13,7 +13,7 @@ pub(crate) struct SyncLog {
     state: Mutex<Syncs>,
 }
 
-/// What a [`SyncLog`] says at one moment.
+/// The syncs of a store, as they are known at one moment.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Syncs {
