@@ -199,7 +199,7 @@ fn the_page_is_what_it_says_it_is() {
     }
     let dir = tempfile::tempdir().unwrap();
     let data = blocks(dir.path());
-    let gateway = Gateway::start(&data, &["--store", "http://127.0.0.1:1/,cluster=us"]);
+    let gateway = Gateway::start(&data, &["--store", "http://127.0.0.1:1/read?token=s3cret,cluster=us"]);
     for path in ["/", "/page.css", "/page.js", "/api/v1/status/gateway"] {
         assert_eq!(get(gateway.address, path).unwrap().0, 200, "{path}");
         let mut head = String::new();
@@ -213,15 +213,20 @@ fn the_page_is_what_it_says_it_is() {
     assert_eq!(state["state"], "serving");
     assert_eq!(state["forgets_closes"], false);
     assert_eq!(state["blocks"].as_array().unwrap().len(), block_dirs(&data).len());
-    assert_eq!(state["stores"][1]["store"], "http://127.0.0.1:1/");
+    assert_eq!(state["stores"][1]["store"], "http://127.0.0.1:1/read");
     assert_eq!(state["syncs"][0]["found"], format!("{} added", block_dirs(&data).len()));
     // A query that fails is on the page, with the store that has failed it.
     let failing = request(vec![query(&[("from", 2, ".+")], always())], ResponseType::StreamedXorChunks);
-    assert_eq!(send(gateway.address, "POST", "/api/v1/read", &[], &failing).unwrap().0, 500);
+    let (code, answer) = send(gateway.address, "POST", "/api/v1/read", &[], &failing).unwrap();
+    assert_eq!(code, 500);
     let failure = &status(gateway.address)["failures"][0];
     assert_eq!(failure["kind"], "failed");
     assert!(failure["problem"].as_str().unwrap().contains("http://127.0.0.1:1/"), "{failure}");
     assert!(failure["query"].as_str().unwrap().starts_with("query 0 of 127.0.0.1:"), "{failure}");
+    // What follows a question mark may be a secret.
+    let page = String::from_utf8(get(gateway.address, "/").unwrap().1).unwrap();
+    let said = [failure.to_string(), state.to_string(), page, String::from_utf8(answer).unwrap()];
+    assert!(said.iter().chain(&gateway.log()).all(|text| !text.contains("s3cret")), "{said:?}");
     // What is wrong with a block is, too, and it takes one place, however often it is looked at.
     fs::write(block_dirs(&data)[0].join("meta.json"), "{").unwrap();
     gateway.assert_stops_balanced();

@@ -153,7 +153,9 @@ impl RemoteStore {
         external: BTreeMap<String, String>,
         limits: RemoteLimits,
     ) -> Result<Self, AddressError> {
-        let wrong = |problem| AddressError { address: address.into(), problem };
+        // What follows a question mark may be a secret, and this is printed.
+        let name = address.split('?').next().unwrap_or_default();
+        let wrong = |problem| AddressError { address: name.into(), problem };
         let uri: Uri = address.parse().map_err(|_| wrong("it cannot be parsed"))?;
         if uri.scheme_str() != Some("http") {
             return Err(wrong("it does not begin with http://"));
@@ -171,7 +173,7 @@ impl RemoteStore {
             path => path,
         };
         Ok(Self {
-            name: address.into(),
+            name: name.into(),
             authority: format!("{}:{port}", authority.host()).into(),
             path: path.into(),
             external: Arc::new(external),
@@ -185,7 +187,7 @@ impl RemoteStore {
         Self { place, ..self }
     }
 
-    /// Returns the address.
+    /// Returns the address, without what follows a question mark.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -109,9 +109,10 @@ fn label(text: &str) -> Result<(String, String), String> {
 fn remote(text: &str, limits: &RemoteLimits) -> Result<RemoteStore, String> {
     let mut parts = text.split(',');
     let address = parts.next().unwrap_or_default();
-    // First, since the address may have to be kept from being printed.
-    RemoteStore::new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
-    let wrong = |problem: String| format!("{address}: {problem}");
+    // First, since parts of the address may have to be kept from being printed.
+    let store =
+        RemoteStore::new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
+    let wrong = |problem: String| format!("{}: {problem}", store.name());
     let labels = parts.map(label).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let labels = once_each(labels).map_err(|name| wrong(format!("the label {name} is given twice")))?;
     RemoteStore::new(address, labels, limits.clone()).map_err(|error| error.to_string())
