@@ -88,6 +88,41 @@ fn a_block_that_is_removed_is_closing_until_its_last_reader_has_left() {
 }
 
 #[test]
+fn when_the_last_block_has_gone_no_reader_stays_in_the_metrics() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path());
+    let gateway = Gateway::start(&data, &["--sync-seconds", "1"]);
+    let client = begin_long(gateway.address);
+    let figures = || {
+        let text = metrics(gateway.address);
+        let gate = |name: &str| metric(&text, &format!("losertree_gate_{name}{{gate=\"blocks\"}}"));
+        let held = metric(&text, "losertree_gateway_blocks_held");
+        [gate("pending_readers"), gate("oldest_reader_seconds"), gate("closing_seconds"), held]
+    };
+    eventually("readers", || (figures()[0] > 0.0).then_some(()));
+    block_dirs(&data).iter().for_each(|dir| fs::remove_dir_all(dir).unwrap());
+    eventually("blocks that are closing", || figures().iter().all(|figure| *figure > 0.0).then_some(()));
+    drop(client);
+    eventually("no reader", || (figures() == [0.0; 4]).then_some(()));
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn the_container_file_copies_what_there_is() {
+    let text = document("ops/Containerfile");
+    let copied = all_of(&text, r"(?m)^COPY ([A-Za-z].*) \S+$");
+    assert!(!copied.is_empty());
+    for path in copied.iter().flat_map(|paths| paths.split(' ')) {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).exists(), "{path}");
+    }
+    let needed = all_of(&document("../Cargo.toml"), "rust-version = \"(.*)\"");
+    assert_eq!(all_of(&text, r"/rust:([0-9.]+)-"), needed, "the image has the Rust that is needed");
+}
+
+#[test]
 fn figures_on_the_page_move_while_a_query_runs() {
     if !has_prometheus() || !has_browser() {
         return;
