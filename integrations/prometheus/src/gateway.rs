@@ -1,9 +1,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, ready};
 use losertree::error::{Cause, CloseError, SourceError};
@@ -18,6 +17,7 @@ use crate::fair_queue::FairQueue;
 use crate::overlap::{Merging, OverlapError, Overlapping, Place};
 use crate::remote::samples::Answers;
 use crate::remote::{RemoteError, RemoteStore};
+use crate::running::{Queries, Running};
 use crate::store_api::{Shard, StoreApiError, StoreApiStore};
 use crate::{BlockStore, SamplesError};
 
@@ -208,7 +208,9 @@ pub struct Gateway {
     ledger: LeakLedger,
     closer: Closer,
     limits: Limits,
-    queries: AtomicU64,
+    queries: Arc<Queries>,
+    started: SystemTime,
+    forgets_closes: bool,
 }
 
 /// The longest buffer, which is that of the longest chunk, in parts of the budget.
@@ -261,7 +263,9 @@ impl Gateway {
             ledger: ledger.clone(),
             closer: closer.clone(),
             limits,
-            queries: AtomicU64::new(0),
+            queries: Arc::default(),
+            started: SystemTime::now(),
+            forgets_closes: false,
         })
     }
 
@@ -334,6 +338,45 @@ impl Gateway {
         &self.ledger
     }
 
+    /// Has the gateway forget to close queries whose client goes away, so that a leak can be seen. For demonstrations only.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn forgetting_closes(mut self) -> Self {
+        self.forgets_closes = true;
+        self
+    }
+
+    /// Whether it forgets to close queries whose client goes away.
+    pub(crate) const fn forgets_closes(&self) -> bool {
+        self.forgets_closes
+    }
+
+    /// Returns when it was created.
+    pub(crate) const fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Returns the pools, by the names that they have in metrics.
+    #[must_use]
+    pub const fn pools(&self) -> [(&'static str, &BytePool); 4] {
+        [
+            ("buffers", &self.memory.buffers),
+            ("lists", &self.memory.lists),
+            ("answers", &self.answers.pool),
+            ("admission", &self.admission),
+        ]
+    }
+
+    /// Returns the queries that run.
+    pub(crate) const fn queries(&self) -> &Arc<Queries> {
+        &self.queries
+    }
+
+    /// Returns how many requests wait for their turn.
+    pub(crate) fn waiting_requests(&self) -> usize {
+        self.turns.waiting()
+    }
+
     /// Waits for a turn, for somebody of whom no address is known. As [`turn_of`](Self::turn_of).
     ///
     /// # Errors
@@ -351,12 +394,13 @@ impl Gateway {
     /// [`QueryError::Busy`] if it has no turn in time.
     pub async fn turn_of(&self, address: IpAddr) -> Result<Turn, QueryError> {
         let Limits { patience, concurrent_queries: limit, .. } = self.limits;
-        match tokio::time::timeout(patience, self.turns.turn(address)).await {
-            Ok(Some(permit)) => {
-                Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time })
-            }
-            _ => Err(QueryError::Busy { limit, patience }),
+        // The turns are never closed.
+        if let Ok(Some(permit)) = tokio::time::timeout(patience, self.turns.turn(address)).await {
+            return Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time });
         }
+        let error = QueryError::Busy { limit, patience };
+        self.queries.failed(format!("a request of {address}"), &error);
+        Err(error)
     }
 
     /// Whether somebody waits for a turn or for memory. Who does not take what there is for it has less time then.
@@ -390,6 +434,8 @@ impl Gateway {
         deadline: Instant,
         ask: Ask,
     ) -> Result<Query, QueryError> {
+        let running =
+            self.queries.begin(ask.name, selector, |number| format!("query {number} of {reader}").into());
         let mut store_apis: Vec<_> =
             self.store_apis.iter().filter(|store| store.can_match(selector)).collect();
         if ask.without_store_apis {
@@ -398,9 +444,9 @@ impl Gateway {
         // What they can do by themselves, which may take some time where it is not known: before anything is held.
         let known = store_apis.iter().map(|store| store.abilities(selector, &ask));
         let known = futures::future::join_all(known).await;
-        let number = self.queries.fetch_add(1, Ordering::Relaxed);
-        let reader: Arc<str> = format!("query {number} of {reader}").into();
-        let entered = if ask.without_blocks { Vec::new() } else { self.store.enter(&reader, selector)? };
+        let entered =
+            if ask.without_blocks { Ok(Vec::new()) } else { self.store.enter(running.reader(), selector) };
+        let entered = entered.inspect_err(|error| running.failed(error))?;
         let budget = self.admission.budget_bytes();
         let share = budget / self.limits.concurrent_queries.clamp(1, 64) / (entered.len().max(1) * BUFFERS);
         let buffer = share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
@@ -408,12 +454,14 @@ impl Gateway {
         let each = buffer.next_power_of_two();
         let need = (entered.len() * ((BUFFERS - 1) * each + each.max(WINDOW_BYTES))).min(budget);
         let mut admitted = self.admission.reservation();
-        admitted.grow_timeout(need, self.limits.patience).await?;
+        let granted = admitted.grow_timeout(need, self.limits.patience).await;
+        granted.inspect_err(|error| running.failed(error))?;
         let mut options = ResponseSetOptions::new()
             .buffer_frames(READ_AHEAD)
             .without_replica_labels(selector.without.iter().cloned())
             .sort_buffer_bytes(self.memory.lists.budget_bytes())
             .pool(&self.memory.lists);
+        let entered_blocks = entered.len();
         if let Some(shard) = &ask.shard {
             options = options.shard(shard.matcher.clone());
         }
@@ -425,6 +473,7 @@ impl Gateway {
         let mut stores: Vec<_> = blocks.chain(remotes).collect();
         let asked = store_apis.into_iter().zip(known);
         stores.extend(asked.map(|(store, known)| store.store(selector, &ask, known, &self.memory, &options)));
+        running.admit(entered_blocks, stores.len() - entered_blocks);
         let query = ProxyQuery::builder()
             .name(ask.name)
             .stores(stores)
@@ -448,6 +497,7 @@ impl Gateway {
             merged_bytes: 0,
             merging_memory: self.memory.lists.reservation(),
             patience: self.limits.patience,
+            running,
             _admitted: admitted,
         })
     }
@@ -517,6 +567,7 @@ pub struct Query {
     merged_bytes: usize,
     merging_memory: Reservation,
     patience: Duration,
+    running: Running,
     /// The last one, so that nothing is taken by others that is still held.
     _admitted: Reservation,
 }
@@ -572,6 +623,7 @@ impl Query {
     fn check(&mut self, series: &Series) -> Result<(), QueryError> {
         self.series += 1;
         self.chunk_bytes += series.chunks.iter().map(|chunk| chunk.data.len() as u64).sum::<u64>();
+        self.running.given(self.series, self.chunk_bytes);
         let (limit, bytes, _) = self.limits;
         if self.series > limit {
             return Err(QueryError::TooLarge { what: "series", limit });
@@ -581,14 +633,20 @@ impl Query {
         }
         Ok(())
     }
-}
 
-impl Query {
     /// The next series or warning.
     pub(crate) fn poll_answered(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Answered, QueryError>>> {
+        let polled = self.poll_part(cx);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            self.running.failed(error);
+        }
+        polled
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Answered, QueryError>>> {
         if self.deadline.as_mut().poll(cx).is_ready() {
             let (_, _, limit) = self.limits;
             return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
@@ -616,6 +674,7 @@ impl Query {
                 }
                 Some(Ok(Response::Warning(warning))) => {
                     metrics::counter!("losertree_gateway_warnings_total").increment(1);
+                    self.running.partial(&warning);
                     return Poll::Ready(Some(Ok(Answered::Warning(warning))));
                 }
                 Some(Ok(_)) => {}

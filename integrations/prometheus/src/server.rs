@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `POST /api/v1/read` | remote read, as samples or as streamed chunks |
 //! | `GET /metrics` | figures for Prometheus |
+//! | `GET /` | a page that shows what the gateway does |
+//! | `GET /api/v1/status/gateway` | the same as JSON: a [`Status`] |
 //! | `GET /-/healthy` | 200 as long as it runs |
 //! | `GET /-/ready` | 200 as long as queries are taken |
 //!
@@ -46,11 +48,13 @@ use crate::gateway::{Gateway, Query, QueryError, Turn};
 use crate::go_regex::{MAX_COMPILED_BYTES, MAX_PATTERN_BYTES, RegexBudget};
 use crate::impatient::Impatient;
 use crate::matcher::{MatchOp, Matcher, MatcherError};
+use crate::page;
 use crate::remote::frames::{self, FrameWriter};
 use crate::remote::proto::{self, MatcherType, ReadRequest, ResponseType};
 use crate::remote::samples::SamplesWriter;
 use crate::remote::weight::{READ_REQUEST, weight};
 use crate::security::{AuthError, ListenerSecurity, Protocol};
+use crate::status::Status;
 
 /// What a client may send, and how slow it may be. `docs/limits.md` has all limits in one table.
 #[derive(Debug, Clone)]
@@ -241,6 +245,7 @@ impl Shared {
 
 impl Server {
     /// Creates a server. `render` is what `/metrics` gives.
+    #[must_use]
     pub fn new(gateway: Arc<Gateway>, limits: ServerLimits, render: Render) -> Self {
         let without = gateway.limits().replica_labels.clone().into();
         Self { shared: Shared::new(gateway, limits), render, without, is_stopping: AtomicBool::new(false) }
@@ -349,7 +354,14 @@ impl Server {
                 text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
             }
             ("/-/ready", true) => text(StatusCode::OK, "ready\n".into()),
-            ("/api/v1/read" | "/metrics" | "/-/healthy" | "/-/ready", _) => {
+            // Not on the threads for what blocks: where those wait for memory, it is time to look at the page.
+            (path, true) if page::PATHS.contains(&path) => {
+                let found = page::get(path, || {
+                    Status::of(&self.shared.gateway, self.is_stopping.load(Ordering::Relaxed))
+                });
+                found.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
+            }
+            (path, _) if SERVED.contains(&path) || page::PATHS.contains(&path) => {
                 let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".into());
                 let allowed = if request.uri().path() == "/api/v1/read" { "POST" } else { "GET, HEAD" };
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -383,7 +395,13 @@ impl Server {
         let (selectors, kind) = parsing.await.map_err(|_| RequestError::Stopping)??;
         let mut response = match kind {
             ResponseType::Samples => {
-                let body = self.samples(turn, &client, &selectors).await?;
+                let body = self.samples(turn, &client, &selectors).await;
+                // All else is a failure of a query, which has seen it.
+                let body = body.inspect_err(|error| {
+                    if let QueryError::Samples(error) = error {
+                        self.shared.gateway.queries().failed(client.as_str(), error);
+                    }
+                })?;
                 let mut response = Response::new(body);
                 response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
                 response
@@ -506,6 +524,9 @@ impl fmt::Debug for Server {
             .finish_non_exhaustive()
     }
 }
+
+/// What is served besides the page.
+const SERVED: [&str; 4] = ["/api/v1/read", "/metrics", "/-/healthy", "/-/ready"];
 
 fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
@@ -681,6 +702,17 @@ impl Frames {
 
     fn take(&mut self) -> Option<Bytes> {
         (!self.out.is_empty()).then(|| mem::replace(&mut self.out, Vec::with_capacity(SENT_BYTES)).into())
+    }
+}
+
+impl Drop for Frames {
+    /// Where a leak is to be shown, the query of a client that has gone away is forgotten: the one close that is lost.
+    fn drop(&mut self) {
+        if self.gateway.forgets_closes()
+            && let State::Reading(query) = mem::replace(&mut self.state, State::Ended)
+        {
+            mem::forget(query);
+        }
     }
 }
 

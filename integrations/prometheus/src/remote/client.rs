@@ -234,7 +234,7 @@ impl RemoteStore {
     }
 
     /// Returns the labels that all its series have.
-    pub(crate) fn external(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn external_labels(&self) -> &BTreeMap<String, String> {
         &self.external
     }
 

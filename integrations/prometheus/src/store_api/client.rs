@@ -215,7 +215,7 @@ impl StoreApiStore {
     }
 
     /// Returns the labels that all its series have.
-    pub(super) fn external(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn external_labels(&self) -> &BTreeMap<String, String> {
         &self.external
     }
 

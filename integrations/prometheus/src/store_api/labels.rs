@@ -198,7 +198,7 @@ async fn of_server(server: &StoreApiStore, asked: &LabelsAsked) -> Result<Texts,
         limit,
         ..LabelNamesRequest::default()
     };
-    let external = server.external();
+    let external = server.external_labels();
     match &asked.wanted {
         Wanted::Values(name) if external.contains_key(name) => {
             // All its series have that one, if there are some.

@@ -191,7 +191,7 @@ impl Checker<'_> {
             shard: shard.map(|shard| self.shard(shard)).transpose()?,
             limit: limit(request.limit)?,
             skip_chunks: request.skip_chunks,
-            ..Ask::new("store api")
+            ..Ask::new("StoreAPI")
         };
         Ok((selector, ask))
     }

@@ -155,7 +155,7 @@ impl Service {
             told.add(block.external_labels().clone(), meta.min_time_ms, meta.max_time_ms);
         }
         for remote in self.gateway.remotes() {
-            told.add(remote.external().clone(), i64::MIN, i64::MAX);
+            told.add(remote.external_labels().clone(), i64::MIN, i64::MAX);
         }
         let servers = self.gateway.store_apis();
         let infos = join_all(servers.iter().map(StoreApiStore::info)).await;
@@ -168,7 +168,7 @@ impl Service {
             for set in sets {
                 let mut labels: BTreeMap<_, _> =
                     set.labels.into_iter().map(|label| (label.name, label.value)).collect();
-                labels.extend(server.external().clone());
+                labels.extend(server.external_labels().clone());
                 told.add(labels, min_ms, max_ms);
             }
         }

@@ -9,6 +9,7 @@
     clippy::missing_panics_doc
 )]
 
+pub mod browser;
 #[path = "../../src/bin/losertree-gateway/demo.rs"]
 mod demo;
 pub mod grpc;

@@ -318,16 +318,20 @@ pub fn begin(
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-    stream.write_all(&message(method, path, headers, body))?;
+    // Browsers want to know.
+    let host = address.to_string();
+    let headers = [&[("Host", host.as_str())], headers].concat();
+    stream.write_all(&message(method, path, &headers, body))?;
     Ok(stream)
 }
 
 /// A request as it is sent.
 pub fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        head.push_str("Host: test\r\n");
+    }
     for (name, value) in headers {
         head.extend([name, ": ", value, "\r\n"]);
     }

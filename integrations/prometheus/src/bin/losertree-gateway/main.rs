@@ -15,14 +15,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser};
 use losertree::LeakLedger;
-use losertree::observe::Publisher;
 use losertree::response::PartialResponseStrategy;
 use losertree::stream::Closer;
 use losertree_prometheus::remote::RemoteLimits;
 use losertree_prometheus::security::ListenerSecurity;
 use losertree_prometheus::server::{Render, Server, ServerLimits};
-use losertree_prometheus::{BlockStore, Gateway, Limits, RemoteStore, StoreApiServer, StoreApiStore};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use losertree_prometheus::{
+    BlockStore, Gateway, GatewayPublisher, Limits, RemoteStore, StoreApiServer, StoreApiStore,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -102,6 +103,10 @@ struct Args {
     /// How long running queries have when it is stopped.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,
+    /// A demonstration of a leak: forgets to close streamed queries whose client goes away. In no configuration file, and never
+    /// beyond the machine itself.
+    #[arg(long, hide = true)]
+    leak: bool,
     #[command(flatten)]
     bounds: Bounds,
 }
@@ -126,6 +131,9 @@ fn arguments() -> Result<(Vec<OsString>, Vec<Configured>), String> {
     Ok((all, stores))
 }
 
+/// The option that shows a leak. It can be given on the command line only, so that nobody has it by accident.
+const LEAK: &str = "leak";
+
 /// The options of a configuration file as arguments, and the servers that it names, which may have secrets.
 fn configured(path: &Path) -> Result<(Vec<OsString>, Vec<Configured>), String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
@@ -140,7 +148,7 @@ fn configured(path: &Path) -> Result<(Vec<OsString>, Vec<Configured>), String> {
     for (name, value) in table {
         let command = Args::command();
         let is_option = |option: &clap::Arg| option.get_long() == Some(&name);
-        if name == "config" || !command.get_arguments().any(is_option) {
+        if name == "config" || name == LEAK || !command.get_arguments().any(is_option) {
             return Err(format!("there is no option {name:?}"));
         }
         let values = match value {
@@ -228,9 +236,16 @@ fn run(args: Args, mut configured: Vec<Configured>) -> Result<bool, Box<dyn Erro
         return Err("there is nothing to serve: say --blocks, --store or --store-api".into());
     }
     for address in [Some(args.listen), args.grpc_listen].into_iter().flatten() {
-        if !address.ip().to_canonical().is_loopback() && !args.allow_remote {
+        if address.ip().to_canonical().is_loopback() {
+            continue;
+        }
+        if !args.allow_remote {
             let problem = "can be reached from other machines: say --allow-remote if that is wanted";
             return Err(format!("{address} {problem}").into());
+        }
+        if args.leak {
+            let problem = "is a demonstration of a leak, and none for others: listen on the machine itself";
+            return Err(format!("--leak {problem}").into());
         }
     }
     let external = once_each(args.external_labels.clone())
@@ -289,7 +304,8 @@ async fn serve(
     }
     let security = Arc::new(security);
     let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?;
-    let gateway = Arc::new(gateway.with_remotes(remotes).with_store_apis(store_apis));
+    let gateway = gateway.with_remotes(remotes).with_store_apis(store_apis);
+    let gateway = Arc::new(if args.leak { gateway.forgetting_closes() } else { gateway });
     let render = render(&gateway)?;
 
     let synced = sync(&store).await;
@@ -299,6 +315,10 @@ async fn serve(
     let series: u64 = blocks.iter().map(|block| block.meta().stats.num_series).sum();
     eprintln!("{} blocks, {series} series in them, {headers} bytes of headers in memory", blocks.len());
     drop(blocks);
+
+    if args.leak {
+        eprintln!("warning: --leak is a demonstration: queries whose client goes away are never closed");
+    }
 
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
@@ -381,37 +401,26 @@ async fn bind(
     Ok((listener, format!("{scheme}://{address}")))
 }
 
+/// How long a query takes, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0];
+const UPKEEP: Duration = Duration::from_secs(5);
+
 fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
-    let recorder = PrometheusBuilder::new().install_recorder()?;
-    let gateway = Arc::clone(gateway);
-    let publisher = Publisher::new();
-    publisher
-        .pool("buffers", &gateway.memory().buffers)
-        .pool("lists", &gateway.memory().lists)
-        .pool("answers", gateway.answer_pool())
-        .pool("admission", gateway.admission())
-        .ledger("gateway", gateway.ledger());
+    let duration = Matcher::Full("losertree_merge_duration_seconds".into());
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(duration, &BUCKETS)?.install_recorder()?;
+    // Durations are kept one by one until they are looked at, and perhaps nobody asks for metrics.
+    let kept = recorder.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(UPKEEP).await;
+            kept.run_upkeep();
+        }
+    });
+    let publisher = GatewayPublisher::new(gateway);
     Ok(Box::new(move || {
         publisher.publish();
-        // Blocks come and go.
-        let gates = Publisher::new();
-        let blocks = gateway.store().blocks();
-        for block in &blocks {
-            gates.gate("blocks", block.gate());
-        }
-        gates.publish();
-        metrics::gauge!("losertree_gateway_blocks").set(figure(blocks.len()));
-        metrics::gauge!("losertree_gateway_blocks_held").set(figure(gateway.store().held().len()));
-        metrics::gauge!("losertree_gateway_header_bytes")
-            .set(figure(blocks.iter().map(|block| block.memory_bytes()).sum()));
         recorder.render()
     }))
-}
-
-/// A number for a gauge. It is exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-const fn figure(number: usize) -> f64 {
-    number as f64
 }
 
 async fn sync(store: &Arc<BlockStore>) -> Result<(), Box<dyn Error>> {
