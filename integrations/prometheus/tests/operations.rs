@@ -520,11 +520,47 @@ fn every_metric_of_dashboard_and_alerts_is_documented_and_published() {
         let path = format!("/api/v1/query?query={}", support::process::escape(&query));
         eventually(&format!("an answer to {query}"), || {
             ask();
-            let result = prometheus.api(&path)["result"].clone();
+            let result = prometheus.api(&path).unwrap()["result"].clone();
             (!result.as_array().unwrap().is_empty()).then_some(())
         });
     }
     gateway.assert_stops_balanced();
+}
+
+#[test]
+fn queries_of_the_store_api_and_its_stores_are_shown() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = blocks(dir.path());
+    let lower = Gateway::start(&data, &["--grpc-listen", "127.0.0.1:0"]);
+    let server = format!("{},cluster=eu", lower.store_api_url());
+    let upper = Gateway::start_with(&["--store-api", &server]);
+    let client = begin_long(upper.address);
+    let state = eventually("a query of both", || {
+        let state = status(lower.address);
+        (state["queries"][0]["kind"] == "StoreAPI" && state["totals"]["readers"].as_u64() > Some(0))
+            .then_some(state)
+    });
+    assert_eq!(state["queries"][0]["blocks"], state["totals"]["blocks"], "{state}");
+    let state = status(upper.address);
+    let asked = (&state["queries"][0]["kind"], &state["queries"][0]["servers"]);
+    assert_eq!(asked, (&Value::from("remote read"), &Value::from(1)), "{state}");
+    let store = &state["stores"][0];
+    assert_eq!(store["store"], Value::from(lower.store_api_url()));
+    assert_eq!((&store["kind"], &store["labels"]), (&"StoreAPI".into(), &"{cluster=\"eu\"}".into()));
+    let page = String::from_utf8(send(upper.address, "GET", "/", &[], b"").unwrap().1).unwrap();
+    assert!(page.contains(&lower.store_api_url()), "{page}");
+    drop(client);
+    for gateway in [upper, lower] {
+        eventually("nothing open", || (status(gateway.address)["totals"]["open"] == 0).then_some(()));
+        let text = metrics(gateway.address);
+        if gateway.store_api.is_some() {
+            assert!(text.contains("losertree_gateway_rpcs_total{method=\"Series\""), "{text}");
+        }
+        gateway.assert_stops_balanced();
+    }
 }
 
 #[test]

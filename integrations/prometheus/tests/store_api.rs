@@ -20,11 +20,11 @@ use losertree_prometheus::server::ServerLimits;
 use losertree_prometheus::store_api::channel::Channel;
 use losertree_prometheus::store_api::proto::info::InfoRequest;
 use losertree_prometheus::store_api::proto::{
-    AggrChunk, LabelNamesRequest, LabelValuesRequest, SeriesRequest, SeriesResponse, ShardInfo,
+    self as proto, AggrChunk, LabelNamesRequest, LabelValuesRequest, SeriesRequest, SeriesResponse, ShardInfo,
 };
 use losertree_prometheus::{Limits, MatchOp};
 use support::grpc::{
-    Config, Fake, Step, ask, chunk, client, info_client, matchers, request, series, series_of, serve, warning,
+    Config, Fake, Step, ask, chunk, client, info_client, matchers, request, series, series_of, serve, target, warning,
 };
 use support::*;
 use tonic::body::Body;
@@ -466,7 +466,7 @@ async fn requests_that_cannot_be_answered_are_refused_by_name() {
     let value = "x".repeat(2 << 20);
     refused(request(&[("a", 0, &value)], always()), Code::ResourceExhausted, "1048576 bytes").await;
     // There are other services, and other methods.
-    let (channel, connection) = Channel::connect(&gateway.address.to_string()).await.unwrap();
+    let (channel, connection) = Channel::connect(&target(gateway.address)).await.unwrap();
     let origin = format!("http://{}", gateway.address).parse().unwrap();
     let mut writes =
         losertree_prometheus::store_api::proto::writeable_store_client::WriteableStoreClient::with_origin(
@@ -515,7 +515,7 @@ async fn a_client_that_takes_nothing_makes_room_when_others_wait() {
     let mut limits = Limits::default();
     limits.concurrent_queries = 1;
     let mut server_limits = ServerLimits::default();
-    server_limits.stall_time = Duration::from_secs(1);
+    server_limits.busy_stall_time = Duration::from_secs(1);
     let gateway =
         serve(Config { store_apis: vec![address], limits, server_limits, ..Config::default() }).await;
     let (mut stalled, connection) = client(gateway.address).await;
@@ -536,6 +536,47 @@ async fn a_client_that_takes_nothing_makes_room_when_others_wait() {
     assert_ne!(status.code(), Code::Ok);
     connection.close().await;
     fake.assert_closed("room was made").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_say_nothing_make_room_for_those_that_ask() {
+    let (address, _fake) = Fake::start(vec![Step::SendForEver]).await;
+    let mut server_limits = ServerLimits::default();
+    server_limits.connections = 4;
+    let gateway = serve(Config { store_apis: vec![address], server_limits, ..Config::default() }).await;
+    // One that is being answered is not closed for another one.
+    let (mut stalled, connection) = client(gateway.address).await;
+    let mut messages = stalled.series(request(ALL, always())).await.unwrap().into_inner();
+    assert!(messages.message().await.unwrap().is_some());
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(tokio::net::TcpStream::connect(gateway.address).await.unwrap());
+    }
+    for _ in 0..5 {
+        let got = ask(gateway.address, SeriesRequest { limit: 5, ..request(ALL, always()) }).await;
+        assert_eq!((got.status.is_none(), got.series.len()), (true, 5));
+    }
+    for _ in 0..1_000 {
+        assert!(messages.message().await.unwrap().is_some());
+    }
+    connection.close().await;
+    drop(silent);
+    gateway.assert_all_closed("all have gone").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_becomes_large_and_expressions_that_do_are_refused() {
+    let gateway = serve(Config::default()).await;
+    let many = vec![proto::LabelMatcher::default(); 200_000];
+    let got = ask(gateway.address, SeriesRequest { matchers: many, ..SeriesRequest::default() }).await;
+    let status = got.status.unwrap();
+    assert!(status.code() == Code::ResourceExhausted && status.message().contains("decoded"), "{status}");
+    let large = matchers(&[("a", 2, "(a{500}){500}")]);
+    let got = ask(gateway.address, SeriesRequest { matchers: large, ..SeriesRequest::default() }).await;
+    let status = got.status.unwrap();
+    assert!(status.code() == Code::InvalidArgument && status.message().contains("memory"), "{status}");
     gateway.stop().await;
 }
 
@@ -720,7 +761,7 @@ async fn calls_that_are_too_many_or_too_slow_are_refused() {
     }
     connection.close().await;
     // A request that does not come.
-    let (mut channel, connection) = Channel::connect(&gateway.address.to_string()).await.unwrap();
+    let (mut channel, connection) = Channel::connect(&target(gateway.address)).await.unwrap();
     let body = Body::new(StreamBody::new(stream::pending::<Result<Frame<bytes::Bytes>, Status>>()));
     let uri = format!("http://{}/thanos.Store/Series", gateway.address);
     let request = hyper::Request::post(uri).header("content-type", "application/grpc").body(body).unwrap();

@@ -19,14 +19,14 @@ use crate::support::process::{
 use crate::support::*;
 use crate::tls::{self, Authority};
 
-const MINUTES: i64 = 130;
+pub(crate) const MINUTES: i64 = 130;
 const BOTH: &[&rustls::SupportedProtocolVersion] = &[&TLS12, &TLS13];
 
 /// Secrets that nobody may print. The passwords are in bcrypt's hashes, in files and in the configuration.
-const PASSWORD: &str = "tr0ub4dor-and-3";
+pub(crate) const PASSWORD: &str = "tr0ub4dor-and-3";
 const TOKEN: &str = "token-correct-horse-battery";
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     use base64::Engine;
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
 }
@@ -36,7 +36,7 @@ fn hash(cost: u32) -> String {
 }
 
 /// A directory with authorities `ours` and `theirs`; a server and a client of the first, and a client of the other one.
-fn certificates(dir: &Path) -> (Authority, Authority) {
+pub(crate) fn certificates(dir: &Path) -> (Authority, Authority) {
     let (ours, theirs) = (Authority::new(dir, "ours"), Authority::new(dir, "theirs"));
     ours.certify("server", "localhost");
     ours.certify("client", "client.example");
@@ -44,10 +44,10 @@ fn certificates(dir: &Path) -> (Authority, Authority) {
     (ours, theirs)
 }
 
-const SERVER: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
-const WITH_CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ours.pem\n";
+pub(crate) const SERVER: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
+pub(crate) const WITH_CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ours.pem\n";
 
-fn users(cost: u32) -> String {
+pub(crate) fn users(cost: u32) -> String {
     format!("basic_auth_users:\n  alice: {}\n", hash(cost))
 }
 

@@ -20,8 +20,9 @@ use losertree::{Labels, LeakLedger};
 use losertree_prometheus::block::Interval;
 use losertree_prometheus::block::xor::{Sample, XorEncoder};
 use losertree_prometheus::remote::RemoteLimits;
+use losertree_prometheus::security::DialerConfig;
 use losertree_prometheus::server::ServerLimits;
-use losertree_prometheus::store_api::channel::{Channel, Connection};
+use losertree_prometheus::store_api::channel::{Channel, Connection, Target};
 use losertree_prometheus::store_api::proto::info::info_client::InfoClient;
 use losertree_prometheus::store_api::proto::series_response::Result as Part;
 use losertree_prometheus::store_api::proto::store_client::StoreClient;
@@ -128,13 +129,18 @@ impl Served {
     }
 }
 
+/// A server that is asked without a secret.
+pub fn target(address: SocketAddr) -> Target {
+    Target::new(&format!("http://{address}"), DialerConfig::default()).unwrap()
+}
+
 pub async fn client(address: SocketAddr) -> (StoreClient<Channel>, Connection) {
-    let (channel, connection) = Channel::connect(&address.to_string()).await.unwrap();
+    let (channel, connection) = Channel::connect(&target(address)).await.unwrap();
     (StoreClient::with_origin(channel, format!("http://{address}").parse().unwrap()), connection)
 }
 
 pub async fn info_client(address: SocketAddr) -> (InfoClient<Channel>, Connection) {
-    let (channel, connection) = Channel::connect(&address.to_string()).await.unwrap();
+    let (channel, connection) = Channel::connect(&target(address)).await.unwrap();
     (InfoClient::with_origin(channel, format!("http://{address}").parse().unwrap()), connection)
 }
 
