@@ -55,7 +55,8 @@ struct Args {
     /// A label by which replicas differ. It is taken off, so that their series become one. Can be repeated.
     #[arg(long = "replica-label", value_name = "NAME")]
     replica_labels: Vec<String>,
-    /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning.
+    /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning. Requests
+    /// of the StoreAPI say it themselves.
     #[arg(long, value_name = "STRATEGY", value_parser = ["abort", "warn"], default_value = "abort")]
     partial_response: String,
     /// The address to listen on. One beyond the machine itself takes --allow-remote, since nobody is asked who they are.
@@ -85,7 +86,8 @@ struct Args {
     /// How long a request waits for its turn and for memory.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     patience_seconds: u64,
-    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is.
+    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is. By the StoreAPI, it has to
+    /// take something if others wait for their turn or for memory.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     stall_seconds: u64,
     /// How often the directory is looked at.
