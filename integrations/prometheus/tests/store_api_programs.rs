@@ -7,15 +7,12 @@ mod support;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
 
 use losertree::Labels;
 use losertree_prometheus::block::Interval;
 use losertree_prometheus::remote::proto::ResponseType::{Samples, StreamedXorChunks};
 use serde_json::{Value, json};
-use support::process::{
-    Gateway, Prometheus, begin, copy_dir, query, read, receive, request, sampled, streamed,
-};
+use support::process::{Gateway, Prometheus, begin, copy_dir, query, read, request, sampled, streamed};
 use support::python::{Client, Server};
 use support::*;
 
@@ -202,7 +199,8 @@ fn a_server_in_python_that_misbehaves_fails_a_query_or_is_left_out() {
         ("closes", "connection"),
     ] {
         let server = Server::start(mode).unwrap();
-        let stores = ["--store-api", &good.url, "--store-api", &server.url, "--store-seconds", "2"];
+        let seconds = if part == "timeout" { "2" } else { "30" };
+        let stores = ["--store-api", &good.url, "--store-api", &server.url, "--store-seconds", seconds];
         let arguments = [&stores[..], &["--grpc-listen", "127.0.0.1:0"]].concat();
         let gateway = Gateway::start(&data, &arguments);
         let address = gateway.store_api.unwrap().to_string();
@@ -383,7 +381,7 @@ fn two_hundred_calls_at_once_are_answered_within_the_budget() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let data = make_blocks(dir.path(), &open_metrics(&scraped(500), START_MS, MINUTES));
+    let data = make_blocks(dir.path(), &open_metrics(&scraped(200), START_MS, MINUTES));
     let wanted = dump(&data, "{__name__=~'.+'}", always());
     let arguments = ["--grpc-listen", "127.0.0.1:0", "--budget-mib", "8"];
     let lower = Gateway::start(&data, &arguments);
@@ -418,13 +416,19 @@ fn a_gateway_that_is_stopped_ends_calls_in_its_grace_time() {
     let upper = Gateway::start_with(&["--store-api", &lower.store_api_url()]);
     let all = || query(&[("__name__", 2, ".+")], range());
     let many = request((0..64).map(|_| all()).collect(), StreamedXorChunks);
-    // Nobody reads these, so the calls below wait.
-    let streams: Vec<_> =
-        (0..4).map(|_| begin(upper.address, "POST", "/api/v1/read", &[], &many).unwrap()).collect();
-    std::thread::sleep(Duration::from_millis(500));
+    // Nobody reads these further, so the calls below wait.
+    let streams: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = begin(upper.address, "POST", "/api/v1/read", &[], &many).unwrap();
+            let mut first = [0; 12];
+            stream.read_exact(&mut first).unwrap();
+            assert_eq!(&first, b"HTTP/1.1 200");
+            std::io::Cursor::new(first).chain(stream)
+        })
+        .collect();
     lower.assert_stops_balanced();
-    for stream in streams {
-        assert!(receive(stream).is_err(), "an answer that is not whole is broken off");
+    for mut stream in streams {
+        assert!(process::receive_from(&mut stream).is_err(), "an answer that is not whole is broken off");
     }
     upper.assert_stops_balanced();
 }

@@ -58,32 +58,29 @@ pub struct Config<'a> {
     pub external: &'a [(&'a str, &'a str)],
     /// Servers that it asks.
     pub store_apis: Vec<String>,
+    /// How long these may take, where it is waited for that.
+    pub store_time: Option<Duration>,
     /// Servers that it asks by remote read.
     pub remotes: Vec<String>,
     pub limits: Limits,
     pub server_limits: ServerLimits,
 }
 
-/// How long servers may take in tests that wait for it.
-pub const SHORT: Duration = Duration::from_secs(1);
-
-pub fn store_api(address: &str) -> StoreApiStore {
-    let mut limits = RemoteLimits::default();
-    limits.open_time = SHORT;
-    limits.frame_time = SHORT;
-    StoreApiStore::new(address, BTreeMap::new(), limits).unwrap()
-}
-
 pub async fn serve(config: Config<'_>) -> Served {
     let ledger = LeakLedger::sites();
     let closer = Closer::current().unwrap();
     let external = config.external.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-    let store = Arc::new(BlockStore::new(config.blocks.map(Into::into), external.collect(), &ledger));
-    store.sync().unwrap();
-    let stores = config.store_apis.iter().map(|address| store_api(address)).collect();
+    let blocks = Arc::new(BlockStore::new(config.blocks.map(Into::into), external.collect(), &ledger));
+    blocks.sync().unwrap();
+    let mut limits = RemoteLimits::default();
+    if let Some(time) = config.store_time {
+        (limits.open_time, limits.frame_time) = (time, time);
+    }
+    let store = |address: &String| StoreApiStore::new(address, BTreeMap::new(), limits.clone()).unwrap();
+    let stores = config.store_apis.iter().map(store).collect();
     let remote =
         |address: &String| RemoteStore::new(address, BTreeMap::new(), RemoteLimits::default()).unwrap();
-    let gateway = Gateway::new(store, config.limits, &ledger, &closer).unwrap();
+    let gateway = Gateway::new(blocks, config.limits, &ledger, &closer).unwrap();
     let gateway = gateway.with_remotes(config.remotes.iter().map(remote).collect()).with_store_apis(stores);
     let gateway = Arc::new(gateway);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

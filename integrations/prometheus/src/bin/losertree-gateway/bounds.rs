@@ -49,10 +49,10 @@ pub(crate) struct Bounds {
     /// How long the body of a request may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     body_seconds: u64,
-    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is.
+    /// Within which time a client of remote read has to take 64 KiB of its answer, from when it does not take what there is.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     stall_seconds: u64,
-    /// The same, as long as others wait for their turn or for memory.
+    /// The same, as long as others wait for their turn or for memory; by the StoreAPI, only then.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     busy_stall_seconds: u64,
     /// How many bytes of chunks an answer may have.

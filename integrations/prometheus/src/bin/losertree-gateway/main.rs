@@ -64,7 +64,8 @@ struct Args {
     /// A label by which replicas differ. It is taken off, so that their series become one. Can be repeated.
     #[arg(long = "replica-label", value_name = "NAME")]
     replica_labels: Vec<String>,
-    /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning.
+    /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning. Requests
+    /// of the StoreAPI say it themselves.
     #[arg(long, value_name = "STRATEGY", value_parser = ["abort", "warn"], default_value = "abort")]
     partial_response: String,
     /// The address to listen on. One beyond the machine itself takes --allow-remote.
