@@ -12,7 +12,7 @@ use losertree::stream::{CloseOnDrop, Closer};
 use losertree::{BoxSource, Labels, LeakLedger, Response, Series, Warning};
 use tokio::time::Instant;
 
-use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
+use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES, xor};
 use crate::fair_queue::FairQueue;
 use crate::overlap::{Merging, OverlapError, Overlapping, Place};
 use crate::remote::samples::Answers;
@@ -34,6 +34,8 @@ pub struct Limits {
     pub concurrent_queries: usize,
     /// How many series an answer may have. Default: 10 million.
     pub series: u64,
+    /// How many samples an answer may have, in whole chunks. Default: 10 billion.
+    pub samples: u64,
     /// How many bytes of chunks an answer may have. Default: 16 GiB.
     pub chunk_bytes: u64,
     /// How long a query may take from its first to its last byte. Default: 5 minutes.
@@ -53,6 +55,7 @@ impl Default for Limits {
             budget_bytes: 64 << 20,
             concurrent_queries: 32,
             series: 10_000_000,
+            samples: 10_000_000_000,
             chunk_bytes: 16 << 30,
             query_time: Duration::from_secs(300),
             replica_labels: Vec::new(),
@@ -484,14 +487,15 @@ impl Gateway {
             .build();
         let query = CloseOnDrop::new(query, &self.closer)
             .on_error(|error| eprintln!("error: a query was not closed in order: {error}"));
-        let Limits { series, chunk_bytes, query_time, .. } = self.limits;
+        let Limits { series, samples, chunk_bytes, query_time, .. } = self.limits;
         Ok(Query {
             merged: query,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
-            limits: (series, chunk_bytes, query_time),
+            limits: (series, samples, chunk_bytes, query_time),
             merging: ask.merging,
             skip_chunks: ask.skip_chunks,
             series: 0,
+            samples: 0,
             chunk_bytes: 0,
             waiting: None,
             merged_bytes: 0,
@@ -555,11 +559,12 @@ pub struct Turn {
 pub struct Query {
     merged: CloseOnDrop<ProxyQuery<Answer>>,
     deadline: Pin<Box<tokio::time::Sleep>>,
-    /// Of series, of bytes of chunks, of time.
-    limits: (u64, u64, Duration),
+    /// Of series, of samples, of bytes of chunks, of time.
+    limits: (u64, u64, u64, Duration),
     merging: Merging,
     skip_chunks: bool,
     series: u64,
+    samples: u64,
     chunk_bytes: u64,
     /// A series with chunks to be merged, until there is memory for that; and for how long it waits.
     waiting: Option<Waiting>,
@@ -624,12 +629,17 @@ impl Query {
         self.series += 1;
         self.chunk_bytes += series.chunks.iter().map(|chunk| chunk.data.len() as u64).sum::<u64>();
         self.running.given(self.series, self.chunk_bytes);
-        let (limit, bytes, _) = self.limits;
-        if self.series > limit {
-            return Err(QueryError::TooLarge { what: "series", limit });
-        }
-        if self.chunk_bytes > bytes {
-            return Err(QueryError::TooLarge { what: "bytes of chunks", limit: bytes });
+        let data = series.chunks.iter().map(|chunk| chunk.data.get(1..).unwrap_or_default());
+        self.samples += data.map(|data| xor::count(data) as u64).sum::<u64>();
+        let (most_series, most_samples, most_bytes, _) = self.limits;
+        for (what, count, limit) in [
+            ("series", self.series, most_series),
+            ("samples", self.samples, most_samples),
+            ("bytes of chunks", self.chunk_bytes, most_bytes),
+        ] {
+            if count > limit {
+                return Err(QueryError::TooLarge { what, limit });
+            }
         }
         Ok(())
     }
@@ -648,7 +658,7 @@ impl Query {
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Answered, QueryError>>> {
         if self.deadline.as_mut().poll(cx).is_ready() {
-            let (_, _, limit) = self.limits;
+            let (.., limit) = self.limits;
             return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
         }
         // What was given before is sent.

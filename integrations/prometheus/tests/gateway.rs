@@ -286,6 +286,12 @@ fn what_is_wrong_is_refused_and_costs_nobody_else_anything() {
         413,
         "150 series",
     );
+    let few = Gateway::start(&data, &["--max-samples", "1000"]);
+    let one = |name: &str| vec![query(&[("__name__", 0, "go_goroutines"), ("from", 0, name)], always())];
+    let (status, body) = read(few.address, vec![query(&[("__name__", 2, ".+")], always())], Samples).unwrap();
+    refused((status, String::from_utf8_lossy(&body).into_owned()), 413, "1000 samples");
+    assert_eq!(read(few.address, one("prometheus"), Samples).unwrap().0, 200);
+    few.assert_stops_balanced();
     assert_eq!(send(gateway.address, "GET", "/api/v1/read", &[], b"").unwrap().0, 405);
     assert_eq!(get(gateway.address, "/../../etc/passwd").unwrap().0, 404);
     let (status, body) =

@@ -92,6 +92,9 @@ struct Args {
     /// How many series an answer may have.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000_000)]
     max_series: u64,
+    /// How many samples an answer may have, those of whole chunks.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000_000_000)]
+    max_samples: u64,
     /// How long a query may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     query_seconds: u64,
@@ -296,6 +299,7 @@ async fn serve(
     limits.budget_bytes = usize::try_from(args.budget_mib << 20)?;
     limits.concurrent_queries = args.concurrency.into();
     limits.series = args.max_series;
+    limits.samples = args.max_samples;
     limits.query_time = Duration::from_secs(args.query_seconds);
     limits.patience = Duration::from_secs(args.patience_seconds);
     limits.replica_labels.clone_from(&args.replica_labels);
