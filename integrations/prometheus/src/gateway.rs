@@ -32,6 +32,8 @@ pub struct Limits {
     pub budget_bytes: usize,
     /// How many queries are answered at once; others wait. Default: 32.
     pub concurrent_queries: usize,
+    /// How many requests of one address may wait for their turn. Default: 256.
+    pub waiting_requests: usize,
     /// How many series an answer may have. Default: 10 million.
     pub series: u64,
     /// How many samples an answer may have, in whole chunks. Default: 10 billion.
@@ -54,6 +56,7 @@ impl Default for Limits {
         Self {
             budget_bytes: 64 << 20,
             concurrent_queries: 32,
+            waiting_requests: 256,
             series: 10_000_000,
             samples: 10_000_000_000,
             chunk_bytes: 16 << 30,
@@ -144,6 +147,12 @@ pub enum QueryError {
         /// For how long it has waited.
         patience: Duration,
     },
+    /// Too many others of the same address wait.
+    #[error("{limit} requests of this address wait for their turn, which is the limit")]
+    Crowded {
+        /// How many may wait.
+        limit: usize,
+    },
     /// The answer has too many series or bytes.
     #[error("the answer has more than {limit} {what}, which is the limit")]
     TooLarge {
@@ -182,7 +191,13 @@ impl QueryError {
         match (self, self.pool_error()) {
             (Self::TooLarge { .. } | Self::Samples(SamplesError::TooLong), _)
             | (_, Some(PoolError::TooLarge { .. })) => 413,
-            (Self::Busy { .. } | Self::NoMemory { .. } | Self::Samples(SamplesError::Turn { .. }), _)
+            (
+                Self::Busy { .. }
+                | Self::Crowded { .. }
+                | Self::NoMemory { .. }
+                | Self::Samples(SamplesError::Turn { .. }),
+                _,
+            )
             | (_, Some(_)) => 503,
             (Self::TooLong { .. }, _) => 504,
             _ => 500,
@@ -261,7 +276,7 @@ impl Gateway {
             store_apis: Vec::new(),
             memory,
             admission: pool(buffers).build()?,
-            turns: FairQueue::new(limits.concurrent_queries),
+            turns: FairQueue::new(limits.concurrent_queries, limits.waiting_requests),
             answers: Answers::new(pool(rest).ledger(ledger).build()?, limits.patience),
             ledger: ledger.clone(),
             closer: closer.clone(),
@@ -394,14 +409,16 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`QueryError::Busy`] if it has no turn in time.
+    /// [`QueryError::Busy`] if it has no turn in time, [`QueryError::Crowded`] if too many of the address wait.
     pub async fn turn_of(&self, address: IpAddr) -> Result<Turn, QueryError> {
         let Limits { patience, concurrent_queries: limit, .. } = self.limits;
-        // The turns are never closed.
-        if let Ok(Some(permit)) = tokio::time::timeout(patience, self.turns.turn(address)).await {
-            return Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time });
-        }
-        let error = QueryError::Busy { limit, patience };
+        let error = match tokio::time::timeout(patience, self.turns.turn(address)).await {
+            Ok(Some(permit)) => {
+                return Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time });
+            }
+            Ok(None) => QueryError::Crowded { limit: self.limits.waiting_requests },
+            Err(_) => QueryError::Busy { limit, patience },
+        };
         self.queries.failed(format!("a request of {address}"), &error);
         Err(error)
     }

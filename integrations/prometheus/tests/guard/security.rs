@@ -13,6 +13,7 @@ use losertree_prometheus::remote::proto::ResponseType::{Samples, StreamedXorChun
 use losertree_prometheus::security::{ConfigError, DialerConfig, DialerSecurity, ListenerSecurity, Protocol};
 use rustls::version::{TLS12, TLS13};
 
+use crate::floods::from_another_address;
 use crate::support::process::{
     Gateway, Prometheus, begin, escape, message, query, receive, receive_all, request, sampled, streamed,
 };
@@ -421,20 +422,6 @@ fn those_who_guess_passwords_do_not_keep_others_out() {
     assert!(times[0] < Duration::from_secs(15), "{times:?}, {guessed} guesses");
     assert!(guessed > 0);
     gateway.assert_stops_balanced();
-}
-
-/// Sends a message from 127.0.0.2.
-fn from_another_address(to: SocketAddr, message: &[u8]) -> TcpStream {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stream = runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        socket.connect(to).await.unwrap().into_std().unwrap()
-    });
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    (&stream).write_all(message).unwrap();
-    stream
 }
 
 #[test]

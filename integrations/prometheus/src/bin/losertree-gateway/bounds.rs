@@ -55,6 +55,9 @@ pub(crate) struct Bounds {
     /// The same, as long as others wait for their turn or for memory; by the StoreAPI, only then.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     busy_stall_seconds: u64,
+    /// How many requests of one address may wait for their turn.
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_waiting: u32,
     /// How many bytes of chunks an answer may have.
     #[arg(long, value_name = "GIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     max_chunk_gib: u64,
@@ -91,6 +94,7 @@ impl Bounds {
 
     /// Sets the limits of answers.
     pub(crate) const fn limit_answers(&self, limits: &mut Limits) {
+        limits.waiting_requests = self.max_waiting as usize;
         limits.chunk_bytes = self.max_chunk_gib << 30;
     }
 
