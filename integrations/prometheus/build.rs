@@ -8,6 +8,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Their comments are no Markdown, and what is in them may look like code to be tested.
     let mut config = prost_build::Config::new();
     config.bytes(["."]).disable_comments(["."]);
-    tonic_prost_build::configure().build_transport(false).compile_fds_with_config(files, config)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .codec_path("crate::store_api::codec::Codec")
+        .compile_fds_with_config(files, config)?;
     Ok(())
 }

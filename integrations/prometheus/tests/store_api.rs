@@ -24,7 +24,8 @@ use losertree_prometheus::store_api::proto::{
 };
 use losertree_prometheus::{Limits, MatchOp};
 use support::grpc::{
-    Config, Fake, Step, ask, chunk, client, info_client, matchers, request, series, series_of, serve, target, warning,
+    Config, Fake, Step, ask, chunk, client, info_client, matchers, request, series, series_of, serve, target,
+    warning,
 };
 use support::*;
 use tonic::body::Body;

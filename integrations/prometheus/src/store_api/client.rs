@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
 use super::channel::{Channel, ConnectError, Connection, Target};
+use super::codec::DecodeError;
 use super::messages;
 use super::proto::info::info_client::InfoClient;
 use super::proto::info::{InfoRequest, InfoResponse};
@@ -79,6 +80,15 @@ pub enum StoreApiError {
         /// How long it may be.
         limit: usize,
     },
+    /// A message takes too much memory when it is decoded.
+    #[error("a message, decoded, has more than {limit} bytes, which is the limit")]
+    Decoded {
+        /// How much it may take.
+        limit: usize,
+    },
+    /// A message is none.
+    #[error("a message is malformed")]
+    Malformed,
     /// There is no memory in the budget.
     #[error("{0}")]
     Pool(#[from] PoolError),
@@ -300,6 +310,11 @@ impl StoreApiStore {
         while let Some(error) = behind {
             if error.is::<hyper::Error>() {
                 return StoreApiError::Connection(said(&report(error)));
+            }
+            match error.downcast_ref() {
+                Some(DecodeError::TooLong { limit }) => return StoreApiError::Decoded { limit: *limit },
+                Some(DecodeError::Malformed) => return StoreApiError::Malformed,
+                None => {}
             }
             behind = error.source();
         }

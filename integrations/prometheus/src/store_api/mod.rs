@@ -13,6 +13,7 @@
 
 pub mod channel;
 mod client;
+mod codec;
 mod labels;
 mod messages;
 pub mod proto;

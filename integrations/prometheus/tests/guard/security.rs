@@ -46,7 +46,8 @@ pub(crate) fn certificates(dir: &Path) -> (Authority, Authority) {
 }
 
 pub(crate) const SERVER: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
-pub(crate) const WITH_CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ours.pem\n";
+pub(crate) const WITH_CLIENTS: &str =
+    "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ours.pem\n";
 
 pub(crate) fn users(cost: u32) -> String {
     format!("basic_auth_users:\n  alice: {}\n", hash(cost))
