@@ -375,7 +375,7 @@ fn a_close_that_is_forgotten_is_named_by_page_ledger_metrics_and_alerts() {
     ]);
     let mut all = BTreeSet::new();
     eventually("alerts that fire", || {
-        for alert in prometheus.api("/api/v1/alerts")["alerts"].as_array().unwrap() {
+        for alert in prometheus.api("/api/v1/alerts").unwrap()["alerts"].as_array().unwrap() {
             let label = |name: &str| alert["labels"][name].as_str().unwrap_or_default();
             if alert["state"] == "firing" {
                 assert_eq!(label("instance"), leaking.address.to_string(), "{alert}");
