@@ -25,15 +25,22 @@ type Shape = fn(&mut Random, usize, usize) -> Vec<Vec<u64>>;
 /// Inputs that differ in how the runs interleave. They are given a seed, the fan-in and the number of items.
 const SHAPES: [(&str, Shape); 8] = [
     ("uniform", |random, k, n| inputs::uniform(random.next_u64(), k, n)),
-    ("even, with ties", |random, k, n| {
-        let mut runs: Vec<Vec<u64>> =
-            (0..k).map(|_| (0..n / k).map(|_| random.below(n / 3) as u64).collect()).collect();
-        runs.iter_mut().for_each(|run| run.sort_unstable());
-        runs
-    }),
     ("long runs", |random, k, n| inputs::long_runs(random.next_u64(), k, n)),
     ("duplicates", |random, k, n| inputs::duplicates(random.next_u64(), k, n)),
-    ("one key", |_, k, n| vec![vec![7; n / k]; k]),
+    ("one key", |_, k, n| {
+        vec![
+            vec![
+                7;
+                n / k("even, with ties", |random, k, n| {
+                    let mut runs: Vec<Vec<u64>> =
+                        (0..k).map(|_| (0..n / k).map(|_| random.below(n / 3) as u64).collect()).collect();
+                    runs.iter_mut().for_each(|run| run.sort_unstable());
+                    runs
+                })
+            ];
+            k
+        ]
+    }),
     ("skewed", |random, k, n| {
         let mut runs = inputs::uniform(random.next_u64(), k, n / 10);
         let large = random.below(k);
