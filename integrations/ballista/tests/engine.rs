@@ -136,15 +136,17 @@ fn files(dir: &Path) -> Vec<String> {
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let begin = Instant::now();
     while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(begin.elapsed() < Duration::from_mins(1), "{what}");
         sleep(Duration::from_millis(5)).await;
     }
 }
 
+type Shape = fn() -> Arc<dyn ExecutionPlan>;
+
 #[tokio::test]
 async fn writes_the_files_that_ballistas_engine_writes() {
     for writer in WRITERS {
-        let shapes: [(&str, fn() -> Arc<dyn ExecutionPlan>); 4] = [
+        let shapes: [(&str, Shape); 4] = [
             ("merge", || merge(sorted())),
             ("projected", || projected(merge(sorted()))),
             ("merged projection", || merge(projected(sorted()))),
@@ -284,7 +286,7 @@ async fn a_task_that_fails_closes_all_that_it_has_open() {
         let engine = LoserTreeEngine::new(ballista()).with_ledger(ledger.clone());
         let stage = created(&engine, stage(writer, merge(source.unwrap())), dir.path(), &config());
         // The third input gives nothing, ever: the error comes for all that.
-        let failed = timeout(Duration::from_secs(60), execute(&*stage, config())).await;
+        let failed = timeout(Duration::from_mins(1), execute(&*stage, config())).await;
         let error = failed.expect("hangs").unwrap_err();
         assert!(error.to_string().contains("the disk is gone"), "{error}");
         eventually("failed", || ledger.snapshot().open == 0).await;

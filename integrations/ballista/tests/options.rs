@@ -18,8 +18,8 @@ async fn at_the_executor(
     let context = SessionContext::new_with_config(client(SessionConfig::new_with_ballista()));
     // It is an error where the client does not know the option.
     let _ = context.sql(set).await;
-    let sent = context.copied_config().to_key_value_pairs();
-    let scheduler = scheduler(SessionConfig::new_with_ballista()).update_from_key_value_pair(&sent);
+    let pairs = context.copied_config().to_key_value_pairs();
+    let scheduler = scheduler(SessionConfig::new_with_ballista()).update_from_key_value_pair(&pairs);
     let executor = enable(ExecutorProcessConfig::default()).override_config_producer.unwrap()();
     let task = executor.update_from_key_value_pair(&scheduler.to_key_value_pairs());
     task.options().extensions.get::<LoserTreeOptions>().unwrap().enabled

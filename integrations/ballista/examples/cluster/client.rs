@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use ballista::prelude::{SessionConfigExt, SessionContextExt};
 use ballista_core::JobId;
-use ballista_core::config::BALLISTA_CLIENT_PULL;
+use ballista_core::config::{
+    BALLISTA_CLIENT_IO_RETRIES_TIMES, BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS, BALLISTA_CLIENT_PULL,
+};
 use ballista_core::execution_plans::DistributedQueryExec;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
@@ -23,6 +25,10 @@ pub(crate) async fn client(url: &str, data: &Path) -> datafusion::error::Result<
     let config = losertree_ballista::with_options(SessionConfig::new_with_ballista());
     // So that it knows its job as soon as there is one. Otherwise the scheduler tells it with the first change.
     let config = config.set_bool(BALLISTA_CLIENT_PULL, true);
+    // An executor that is gone is asked twice, and not for ten seconds.
+    let config = config
+        .set_u64(BALLISTA_CLIENT_IO_RETRIES_TIMES, 1)
+        .set_u64(BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS, 200);
     let state =
         SessionStateBuilder::new().with_default_features().with_config(queries::config(config)).build();
     let context = SessionContext::remote_with_state(url, state).await?;

@@ -1,7 +1,7 @@
 //! Executors as processes of their own, and what one asks them.
 
 use std::io::{self, BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -194,11 +194,6 @@ impl Process {
         Some(links.filter(|file| file.starts_with(&work_dir)).count())
     }
 
-    /// How many bytes of shuffle files it has written for a stage of a job.
-    pub(crate) fn bytes_of_stage(&self, job: &str, stage: u32) -> u64 {
-        bytes_below(&self.work_dir.join(job).join(stage.to_string()))
-    }
-
     /// Kills it with no warning.
     pub(crate) async fn kill(mut self) -> io::Result<()> {
         self.child.kill().await
@@ -211,14 +206,4 @@ impl Process {
         let status = timeout(PATIENCE, child.wait()).await;
         Ok(status.map_err(|_| io::Error::other("the executor does not end"))??.success())
     }
-}
-
-fn bytes_below(path: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-    let entries = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-        Ok(metadata) => metadata.len(),
-        Err(_) => 0,
-    });
-    entries.sum()
 }

@@ -11,6 +11,9 @@ pub(crate) struct Query {
     pub(crate) sql: &'static str,
 }
 
+/// The name of the query that is to be run as one.
+pub(crate) const SORT_MERGE_JOIN: &str = "sort-merge join";
+
 pub(crate) const QUERIES: [Query; 14] = [
     Query { name: "order by number", sql: "SELECT id, key FROM events ORDER BY key, id" },
     Query {
@@ -49,9 +52,9 @@ pub(crate) const QUERIES: [Query; 14] = [
               AS n FROM events) WHERE n <= 3 ORDER BY grp, n",
     },
     Query {
-        name: "sort-merge join",
-        sql: "SELECT events.id, customers.city FROM events JOIN customers ON events.customer = customers.customer \
-              ORDER BY events.id",
+        name: SORT_MERGE_JOIN,
+        sql: "SELECT events.id, customers.city FROM events FULL JOIN customers ON events.customer = customers.customer \
+              ORDER BY events.id, customers.customer",
     },
     Query {
         name: "left join, limit",

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// How long an executor may be silent.
-const EXECUTOR_TIMEOUT_SECONDS: u64 = 10;
+const EXECUTOR_TIMEOUT_SECONDS: u64 = 20;
 
 pub(crate) struct Scheduler {
     server: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
@@ -50,6 +50,9 @@ impl Scheduler {
             executor_timeout_seconds: EXECUTOR_TIMEOUT_SECONDS,
             expire_dead_executor_interval_seconds: 1,
             no_executors_grace_period_seconds: EXECUTOR_TIMEOUT_SECONDS,
+            // A stage that misses a file of an executor that is gone ends the job. Ballista 55.0 would run again what is missing, and by that has left
+            // jobs waiting for ever, and has given rows twice, with its own engine too.
+            stage_max_failures: 1,
             // So that it carries the option of a session to the executors. All else is as it comes.
             override_config_producer: Some(Arc::new(|| {
                 losertree_ballista::with_options(SessionConfig::new_with_ballista())
@@ -128,7 +131,7 @@ pub(crate) fn operators(stage: &JobStageMetrics, name: &str) -> Vec<MetricsSet> 
 
 /// The sum of a metric over all partitions.
 pub(crate) fn sum(metrics: &MetricsSet, name: &str) -> Option<usize> {
-    metrics.sum_by_name(name).map(|value| value.as_usize())
+    metrics.sum(|metric| metric.value().name() == name).map(|value| value.as_usize())
 }
 
 /// The merges of a job, all of which the scheduler calls by the name that they had when it cut the plan into stages.

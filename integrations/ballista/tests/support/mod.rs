@@ -21,7 +21,7 @@ use executor::Executor;
 use scheduler::Scheduler;
 
 /// How long something may take that is waited for. A busy machine needs much less.
-pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 
 /// A scheduler, an executor, and the tables.
 pub(crate) struct Standalone {
