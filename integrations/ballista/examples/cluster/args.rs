@@ -10,7 +10,7 @@ The exit code is 0 only if all answers are right, nothing has hung, and all book
 usage: cluster [OPTIONS]
 
   --quick          a tenth of the rows
-  --rows N         rows of the larger table (default 200000, at least 1000)
+  --rows N         rows of the larger table (default 200000, at least 10000)
   --executors N    how many executors (default 2, at least 2, since one is killed)
   --vcores N       tasks at once, for each executor (default 2)
   --table          instead, ask 1, 2 and 3 executors in turn and print a table
@@ -45,7 +45,7 @@ impl Args {
             };
             match argument.as_str() {
                 "--quick" => args.rows = 20_000,
-                "--rows" => args.rows = number(1000)?,
+                "--rows" => args.rows = number(10_000)?,
                 "--executors" => args.executors = number(2)?,
                 "--vcores" => args.vcores = number(1)?,
                 "--table" => args.table = true,

@@ -67,11 +67,11 @@ pub(crate) const QUERIES: [Query; 14] = [
     },
 ];
 
-/// Takes a while: the batches are small, and there are many.
+/// Takes a while, but not longer with larger tables: the batches are small, and there are many.
 pub(crate) const LONG: Query = Query {
     name: "long",
     sql: "SELECT id, twin, key, name FROM events CROSS JOIN (SELECT customer AS twin FROM customers WHERE customer < 16) \
-          ORDER BY key, id, twin",
+          WHERE id < 20000 ORDER BY key, id, twin",
 };
 
 /// What is made small for [`LONG`].
