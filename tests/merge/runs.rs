@@ -27,20 +27,7 @@ const SHAPES: [(&str, Shape); 8] = [
     ("uniform", |random, k, n| inputs::uniform(random.next_u64(), k, n)),
     ("long runs", |random, k, n| inputs::long_runs(random.next_u64(), k, n)),
     ("duplicates", |random, k, n| inputs::duplicates(random.next_u64(), k, n)),
-    ("one key", |_, k, n| {
-        vec![
-            vec![
-                7;
-                n / k("even, with ties", |random, k, n| {
-                    let mut runs: Vec<Vec<u64>> =
-                        (0..k).map(|_| (0..n / k).map(|_| random.below(n / 3) as u64).collect()).collect();
-                    runs.iter_mut().for_each(|run| run.sort_unstable());
-                    runs
-                })
-            ];
-            k
-        ]
-    }),
+    ("one key", |_, k, n| vec![vec![7; n / k]; k]),
     ("skewed", |random, k, n| {
         let mut runs = inputs::uniform(random.next_u64(), k, n / 10);
         let large = random.below(k);
@@ -62,6 +49,12 @@ const SHAPES: [(&str, Shape); 8] = [
                 run.truncate(random.below(3));
             }
         }
+        runs
+    }),
+    ("even, with ties", |random, k, n| {
+        let mut runs: Vec<Vec<u64>> =
+            (0..k).map(|_| (0..n / k).map(|_| random.below(n / 3) as u64).collect()).collect();
+        runs.iter_mut().for_each(|run| run.sort_unstable());
         runs
     }),
 ];
