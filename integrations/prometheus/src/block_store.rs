@@ -3,12 +3,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use futures::FutureExt;
 use losertree::LeakLedger;
 use losertree::resource::{PendingReader, ReaderGate, ReaderGuard};
 
 use crate::block::{Block, BlockError, Selector};
+use crate::sync_log::{SyncLog, Syncs};
 
 /// The blocks of a directory, which come, are replaced and go while they are read.
 ///
@@ -25,6 +27,7 @@ pub struct BlockStore {
     external: BTreeMap<String, String>,
     ledger: LeakLedger,
     state: Mutex<State>,
+    syncs: SyncLog,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +105,7 @@ impl BlockStore {
     /// those of all series, as [`Block::open`] has it.
     #[must_use]
     pub fn new(dir: Option<PathBuf>, external: BTreeMap<String, String>, ledger: &LeakLedger) -> Self {
-        Self { dir, external, ledger: ledger.clone(), state: Mutex::default() }
+        Self { dir, external, ledger: ledger.clone(), state: Mutex::default(), syncs: SyncLog::default() }
     }
 
     /// Looks at the directory, and opens, replaces and removes blocks. Blocks the thread, but no queries.
@@ -111,8 +114,15 @@ impl BlockStore {
     ///
     /// If the directory cannot be listed; then nothing has changed. What is wrong with single blocks is in the report.
     pub fn sync(&self) -> io::Result<SyncReport> {
-        let before = Arc::clone(&self.lock().current);
         let Some(dir) = &self.dir else { return Ok(SyncReport::default()) };
+        let (at, start) = (SystemTime::now(), Instant::now());
+        let result = self.look(dir);
+        self.syncs.record(at, start.elapsed(), &result);
+        result
+    }
+
+    fn look(&self, dir: &Path) -> io::Result<SyncReport> {
+        let before = Arc::clone(&self.lock().current);
         let mut names = names(dir)?;
         let mut tries = 0;
         let (mut next, mut report) = loop {
@@ -182,8 +192,8 @@ impl BlockStore {
         for name in report.removed.iter().chain(&report.replaced) {
             if let Some(old) = before.get(name) {
                 let gate = old.block.gate().clone();
-                // Nobody waits: the last reader takes the block with it.
-                drop(gate.close());
+                // The first poll closes it. Nobody waits: the last reader takes the block with it.
+                let _ = gate.close().now_or_never();
                 state.leaving.push(Leaving { name: name.clone(), gate });
             }
         }
@@ -192,6 +202,32 @@ impl BlockStore {
         drop(state);
         // Files are closed without the lock.
         drop(old);
+    }
+
+    /// Returns how often the directory was looked at, and what came of it.
+    #[must_use]
+    pub fn syncs(&self) -> Syncs {
+        self.syncs.syncs()
+    }
+
+    /// Returns the directory that has the blocks.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// Returns the labels that all series have, besides those that blocks name themselves.
+    #[must_use]
+    pub const fn external_labels(&self) -> &BTreeMap<String, String> {
+        &self.external
+    }
+
+    /// Returns the names and gates of blocks that were removed and still have readers.
+    #[must_use]
+    pub fn closing(&self) -> Vec<(String, ReaderGate)> {
+        let mut state = self.lock();
+        state.leaving.retain(|leaving| leaving.gate.pending() > 0);
+        state.leaving.iter().map(|leaving| (leaving.name.clone(), leaving.gate.clone())).collect()
     }
 
     /// Returns the blocks, in the order of their names.
@@ -203,14 +239,12 @@ impl BlockStore {
     /// Returns the blocks that were removed and still have readers, and who these are.
     #[must_use]
     pub fn held(&self) -> Vec<Held> {
-        let mut state = self.lock();
-        state.leaving.retain(|leaving| leaving.gate.pending() > 0);
-        let held = |leaving: &Leaving| Held {
-            name: leaving.name.clone(),
-            closing_for: leaving.gate.closing_for().unwrap_or_default(),
-            readers: leaving.gate.readers(),
+        let held = |(name, gate): (String, ReaderGate)| Held {
+            name,
+            closing_for: gate.closing_for().unwrap_or_default(),
+            readers: gate.readers(),
         };
-        state.leaving.iter().map(held).collect()
+        self.closing().into_iter().map(held).collect()
     }
 
     /// Enters all blocks in which a query can find something, at one moment.

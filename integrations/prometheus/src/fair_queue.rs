@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A number of turns, for which addresses queue, and not requests: however many wait of one address, another one waits behind one of them.
+/// Of one address not more wait than so many.
 ///
 /// # Cancel safety
 ///
@@ -13,21 +14,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(crate) struct FairQueue {
     turns: Arc<Semaphore>,
+    /// How many of one address may wait.
+    limit: usize,
     /// Of each address that waits, one at a time waits for a turn.
     addresses: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
     waiting: AtomicUsize,
 }
 
 impl FairQueue {
-    pub(crate) fn new(turns: usize) -> Self {
+    pub(crate) fn new(turns: usize, limit: usize) -> Self {
         Self {
             turns: Arc::new(Semaphore::new(turns)),
+            limit,
             addresses: Mutex::default(),
             waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Waits for a turn. It is never refused; `None` could only be if the turns were closed, which they are not.
+    /// Waits for a turn. It is `None`, at once, if too many of that address wait.
     pub(crate) async fn turn(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
         let _waiting = Waiting::new(&self.waiting);
         let own = {
@@ -35,8 +39,14 @@ impl FairQueue {
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             // Those of which nobody waits any more.
             addresses.retain(|_, queue| Arc::strong_count(queue) > 1);
-            Arc::clone(addresses.entry(network(address)).or_insert_with(|| Arc::new(Semaphore::new(1))))
+            let own = addresses.entry(network(address)).or_insert_with(|| Arc::new(Semaphore::new(1)));
+            // Each that waits has one, and this map another one.
+            if Arc::strong_count(own) > self.limit {
+                return None;
+            }
+            Arc::clone(own)
         };
+        // Neither is ever closed.
         let _first = own.acquire().await.ok()?;
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
@@ -79,13 +89,17 @@ mod tests {
 
     #[test]
     fn an_address_waits_behind_one_of_another_and_not_behind_all() {
-        let queue = FairQueue::new(1);
+        let queue = FairQueue::new(1, 100);
         let [many, one]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
         let turn = queue.turn(many).now_or_never().unwrap();
         let mut crowd: Vec<_> = (0..100).map(|_| Box::pin(queue.turn(many))).collect();
         for waiting in &mut crowd {
             assert!(waiting.now_or_never().is_none());
         }
+        assert!(
+            queue.turn(many).now_or_never().is_some_and(|refused| refused.is_none()),
+            "a hundred may wait"
+        );
         let mut other = Box::pin(queue.turn(one));
         assert!((&mut other).now_or_never().is_none());
         assert_eq!(queue.waiting(), 101);

@@ -1,23 +1,24 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, ready};
 use losertree::error::{Cause, CloseError, SourceError};
 use losertree::resource::{BytePool, PoolConfigError, PoolError, Reservation};
 use losertree::response::{PartialResponseStrategy, ProxyQuery, ResponseSetOptions};
 use losertree::stream::{CloseOnDrop, Closer};
-use losertree::{BoxSource, Labels, LeakLedger, Response, Series};
+use losertree::{BoxSource, Labels, LeakLedger, Response, Series, Warning};
 use tokio::time::Instant;
 
-use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
+use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES, xor};
 use crate::fair_queue::FairQueue;
 use crate::overlap::{Merging, OverlapError, Overlapping, Place};
 use crate::remote::samples::Answers;
 use crate::remote::{RemoteError, RemoteStore};
+use crate::running::{Queries, Running};
+use crate::store_api::{Shard, StoreApiError, StoreApiStore};
 use crate::{BlockStore, SamplesError};
 
 /// What a store answers.
@@ -31,15 +32,20 @@ pub struct Limits {
     pub budget_bytes: usize,
     /// How many queries are answered at once; others wait. Default: 32.
     pub concurrent_queries: usize,
+    /// How many requests of one address may wait for their turn. Default: 256.
+    pub waiting_requests: usize,
     /// How many series an answer may have. Default: 10 million.
     pub series: u64,
+    /// How many samples an answer may have, in whole chunks. Default: 10 billion.
+    pub samples: u64,
     /// How many bytes of chunks an answer may have. Default: 16 GiB.
     pub chunk_bytes: u64,
     /// How long a query may take from its first to its last byte. Default: 5 minutes.
     pub query_time: Duration,
     /// Labels by which replicas differ, and which are taken off. Default: none.
     pub replica_labels: Vec<String>,
-    /// What becomes of a query when a store fails. Default: it fails, since remote read carries no warnings.
+    /// What becomes of a query when a store fails. Default: it fails, since remote read carries no warnings. A request of the
+    /// StoreAPI says it itself.
     pub partial_response: PartialResponseStrategy,
     /// How long a query waits for memory, or for its turn. Default: 120 s.
     pub patience: Duration,
@@ -50,7 +56,9 @@ impl Default for Limits {
         Self {
             budget_bytes: 64 << 20,
             concurrent_queries: 32,
+            waiting_requests: 256,
             series: 10_000_000,
+            samples: 10_000_000_000,
             chunk_bytes: 16 << 30,
             query_time: Duration::from_secs(300),
             replica_labels: Vec::new(),
@@ -78,13 +86,22 @@ pub enum StoreError {
         /// What is wrong.
         problem: RemoteError,
     },
+    /// Another server, by the StoreAPI.
+    #[error("{address}: {problem}")]
+    StoreApi {
+        /// Its address.
+        address: Arc<str>,
+        /// What is wrong.
+        problem: StoreApiError,
+    },
 }
 
 impl StoreError {
     const fn pool_error(&self) -> Option<&PoolError> {
         match self {
             Self::Block(BlockError { problem: Problem::Pool(error), .. })
-            | Self::Remote { problem: RemoteError::Pool(error), .. } => Some(error),
+            | Self::Remote { problem: RemoteError::Pool(error), .. }
+            | Self::StoreApi { problem: StoreApiError::Pool(error), .. } => Some(error),
             _ => None,
         }
     }
@@ -130,6 +147,12 @@ pub enum QueryError {
         /// For how long it has waited.
         patience: Duration,
     },
+    /// Too many others of the same address wait.
+    #[error("{limit} requests of this address wait for their turn, which is the limit")]
+    Crowded {
+        /// How many may wait.
+        limit: usize,
+    },
     /// The answer has too many series or bytes.
     #[error("the answer has more than {limit} {what}, which is the limit")]
     TooLarge {
@@ -168,7 +191,13 @@ impl QueryError {
         match (self, self.pool_error()) {
             (Self::TooLarge { .. } | Self::Samples(SamplesError::TooLong), _)
             | (_, Some(PoolError::TooLarge { .. })) => 413,
-            (Self::Busy { .. } | Self::NoMemory { .. } | Self::Samples(SamplesError::Turn { .. }), _)
+            (
+                Self::Busy { .. }
+                | Self::Crowded { .. }
+                | Self::NoMemory { .. }
+                | Self::Samples(SamplesError::Turn { .. }),
+                _,
+            )
             | (_, Some(_)) => 503,
             (Self::TooLong { .. }, _) => 504,
             _ => 500,
@@ -188,6 +217,7 @@ impl QueryError {
 pub struct Gateway {
     store: Arc<BlockStore>,
     remotes: Vec<RemoteStore>,
+    store_apis: Vec<StoreApiStore>,
     memory: Memory,
     /// In which queries reserve buffers before they take them.
     admission: BytePool,
@@ -196,7 +226,9 @@ pub struct Gateway {
     ledger: LeakLedger,
     closer: Closer,
     limits: Limits,
-    queries: AtomicU64,
+    queries: Arc<Queries>,
+    started: SystemTime,
+    forgets_closes: bool,
 }
 
 /// The longest buffer, which is that of the longest chunk, in parts of the budget.
@@ -241,14 +273,17 @@ impl Gateway {
         Ok(Self {
             store,
             remotes: Vec::new(),
+            store_apis: Vec::new(),
             memory,
             admission: pool(buffers).build()?,
-            turns: FairQueue::new(limits.concurrent_queries),
+            turns: FairQueue::new(limits.concurrent_queries, limits.waiting_requests),
             answers: Answers::new(pool(rest).ledger(ledger).build()?, limits.patience),
             ledger: ledger.clone(),
             closer: closer.clone(),
             limits,
-            queries: AtomicU64::new(0),
+            queries: Arc::default(),
+            started: SystemTime::now(),
+            forgets_closes: false,
         })
     }
 
@@ -261,10 +296,30 @@ impl Gateway {
         self
     }
 
+    /// Asks other servers by the StoreAPI, too, in this order and after those of [`with_remotes`](Self::with_remotes), which
+    /// come first.
+    #[must_use]
+    pub fn with_store_apis(mut self, stores: Vec<StoreApiStore>) -> Self {
+        let places = (1..=u16::MAX).skip(self.remotes.len()).chain(std::iter::repeat(u16::MAX));
+        self.store_apis =
+            stores.into_iter().zip(places).map(|(store, place)| store.at(Place(place))).collect();
+        self
+    }
+
     /// Returns the blocks.
     #[must_use]
     pub const fn store(&self) -> &Arc<BlockStore> {
         &self.store
+    }
+
+    /// Returns the servers that are asked by remote read.
+    pub(crate) fn remotes(&self) -> &[RemoteStore] {
+        &self.remotes
+    }
+
+    /// Returns the servers that are asked by the StoreAPI.
+    pub(crate) fn store_apis(&self) -> &[StoreApiStore] {
+        &self.store_apis
     }
 
     /// Returns the memory that queries take.
@@ -301,6 +356,45 @@ impl Gateway {
         &self.ledger
     }
 
+    /// Has the gateway forget to close queries whose client goes away, so that a leak can be seen. For demonstrations only.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn forgetting_closes(mut self) -> Self {
+        self.forgets_closes = true;
+        self
+    }
+
+    /// Whether it forgets to close queries whose client goes away.
+    pub(crate) const fn forgets_closes(&self) -> bool {
+        self.forgets_closes
+    }
+
+    /// Returns when it was created.
+    pub(crate) const fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Returns the pools, by the names that they have in metrics.
+    #[must_use]
+    pub const fn pools(&self) -> [(&'static str, &BytePool); 4] {
+        [
+            ("buffers", &self.memory.buffers),
+            ("lists", &self.memory.lists),
+            ("answers", &self.answers.pool),
+            ("admission", &self.admission),
+        ]
+    }
+
+    /// Returns the queries that run.
+    pub(crate) const fn queries(&self) -> &Arc<Queries> {
+        &self.queries
+    }
+
+    /// Returns how many requests wait for their turn.
+    pub(crate) fn waiting_requests(&self) -> usize {
+        self.turns.waiting()
+    }
+
     /// Waits for a turn, for somebody of whom no address is known. As [`turn_of`](Self::turn_of).
     ///
     /// # Errors
@@ -315,15 +409,18 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`QueryError::Busy`] if it has no turn in time.
+    /// [`QueryError::Busy`] if it has no turn in time, [`QueryError::Crowded`] if too many of the address wait.
     pub async fn turn_of(&self, address: IpAddr) -> Result<Turn, QueryError> {
         let Limits { patience, concurrent_queries: limit, .. } = self.limits;
-        match tokio::time::timeout(patience, self.turns.turn(address)).await {
+        let error = match tokio::time::timeout(patience, self.turns.turn(address)).await {
             Ok(Some(permit)) => {
-                Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time })
+                return Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time });
             }
-            _ => Err(QueryError::Busy { limit, patience }),
-        }
+            Ok(None) => QueryError::Crowded { limit: self.limits.waiting_requests },
+            Err(_) => QueryError::Busy { limit, patience },
+        };
+        self.queries.failed(format!("a request of {address}"), &error);
+        Err(error)
     }
 
     /// Whether somebody waits for a turn or for memory. Who does not take what there is for it has less time then.
@@ -344,9 +441,32 @@ impl Gateway {
         selector: &Selector,
         deadline: Instant,
     ) -> Result<Query, QueryError> {
-        let number = self.queries.fetch_add(1, Ordering::Relaxed);
-        let reader: Arc<str> = format!("query {number} of {reader}").into();
-        let entered = self.store.enter(&reader, selector)?;
+        let merging = if self.limits.replica_labels.is_empty() { Merging::All } else { Merging::Replicas };
+        let ask = Ask { partial_response: self.limits.partial_response, merging, ..Ask::new("remote read") };
+        self.ask(reader, selector, deadline, ask).await
+    }
+
+    /// As [`query`](Self::query), asked in some other way. What the selector takes off is what is taken off.
+    pub(crate) async fn ask(
+        &self,
+        reader: &str,
+        selector: &Selector,
+        deadline: Instant,
+        ask: Ask,
+    ) -> Result<Query, QueryError> {
+        let running =
+            self.queries.begin(ask.name, selector, |number| format!("query {number} of {reader}").into());
+        let mut store_apis: Vec<_> =
+            self.store_apis.iter().filter(|store| store.can_match(selector)).collect();
+        if ask.without_store_apis {
+            store_apis.clear();
+        }
+        // What they can do by themselves, which may take some time where it is not known: before anything is held.
+        let known = store_apis.iter().map(|store| store.abilities(selector, &ask));
+        let known = futures::future::join_all(known).await;
+        let entered =
+            if ask.without_blocks { Ok(Vec::new()) } else { self.store.enter(running.reader(), selector) };
+        let entered = entered.inspect_err(|error| running.failed(error))?;
         let budget = self.admission.budget_bytes();
         let share = budget / self.limits.concurrent_queries.clamp(1, 64) / (entered.len().max(1) * BUFFERS);
         let buffer = share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
@@ -354,41 +474,89 @@ impl Gateway {
         let each = buffer.next_power_of_two();
         let need = (entered.len() * ((BUFFERS - 1) * each + each.max(WINDOW_BYTES))).min(budget);
         let mut admitted = self.admission.reservation();
-        admitted.grow_timeout(need, self.limits.patience).await?;
-        let options = ResponseSetOptions::new()
+        let granted = admitted.grow_timeout(need, self.limits.patience).await;
+        granted.inspect_err(|error| running.failed(error))?;
+        let mut options = ResponseSetOptions::new()
             .buffer_frames(READ_AHEAD)
-            .without_replica_labels(self.limits.replica_labels.iter().cloned())
+            .without_replica_labels(selector.without.iter().cloned())
             .sort_buffer_bytes(self.memory.lists.budget_bytes())
             .pool(&self.memory.lists);
-        let blocks = entered
-            .into_iter()
-            .map(|(block, guard)| block.store(guard, selector.clone(), &self.memory, buffer));
+        let entered_blocks = entered.len();
+        if let Some(shard) = &ask.shard {
+            options = options.shard(shard.matcher.clone());
+        }
+        let blocks = entered.into_iter().map(|(block, guard)| {
+            block.store(guard, selector.clone(), &self.memory, buffer, ask.skip_chunks)
+        });
         let asked = self.remotes.iter().filter(|remote| remote.can_match(selector));
         let remotes = asked.map(|remote| remote.store(selector, &self.memory, &options));
-        let stores: Vec<_> = blocks.chain(remotes).collect();
+        let mut stores: Vec<_> = blocks.chain(remotes).collect();
+        let asked = store_apis.into_iter().zip(known);
+        stores.extend(asked.map(|(store, known)| store.store(selector, &ask, known, &self.memory, &options)));
+        running.admit(entered_blocks, stores.len() - entered_blocks);
         let query = ProxyQuery::builder()
-            .name("remote read")
+            .name(ask.name)
             .stores(stores)
             .response_sets(options)
-            .partial_response(self.limits.partial_response)
+            .partial_response(ask.partial_response)
+            .limit(ask.limit)
             .ledger(&self.ledger)
             .build();
         let query = CloseOnDrop::new(query, &self.closer)
             .on_error(|error| eprintln!("error: a query was not closed in order: {error}"));
-        let Limits { series, chunk_bytes, query_time, .. } = self.limits;
+        let Limits { series, samples, chunk_bytes, query_time, .. } = self.limits;
         Ok(Query {
             merged: query,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
-            limits: (series, chunk_bytes, query_time),
-            merging: if self.limits.replica_labels.is_empty() { Merging::All } else { Merging::Replicas },
+            limits: (series, samples, chunk_bytes, query_time),
+            merging: ask.merging,
+            skip_chunks: ask.skip_chunks,
             series: 0,
+            samples: 0,
             chunk_bytes: 0,
             waiting: None,
             merged_bytes: 0,
             merging_memory: self.memory.lists.reservation(),
             patience: self.limits.patience,
+            running,
             _admitted: admitted,
         })
+    }
+}
+
+/// How a query is asked, besides what it selects.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    /// What kind of query it is.
+    pub(crate) name: &'static str,
+    /// What becomes of it when a store fails.
+    pub(crate) partial_response: PartialResponseStrategy,
+    /// How samples of chunks that overlap are merged.
+    pub(crate) merging: Merging,
+    /// Which part of the series is wanted.
+    pub(crate) shard: Option<Shard>,
+    /// How many series are wanted.
+    pub(crate) limit: u64,
+    /// Only labels are wanted.
+    pub(crate) skip_chunks: bool,
+    /// Blocks are not asked.
+    pub(crate) without_blocks: bool,
+    /// Servers that speak the StoreAPI are not asked.
+    pub(crate) without_store_apis: bool,
+}
+
+impl Ask {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            partial_response: PartialResponseStrategy::Abort,
+            merging: Merging::None,
+            shard: None,
+            limit: u64::MAX,
+            skip_chunks: false,
+            without_blocks: false,
+            without_store_apis: false,
+        }
     }
 }
 
@@ -408,10 +576,12 @@ pub struct Turn {
 pub struct Query {
     merged: CloseOnDrop<ProxyQuery<Answer>>,
     deadline: Pin<Box<tokio::time::Sleep>>,
-    /// Of series, of bytes of chunks, of time.
-    limits: (u64, u64, Duration),
+    /// Of series, of samples, of bytes of chunks, of time.
+    limits: (u64, u64, u64, Duration),
     merging: Merging,
+    skip_chunks: bool,
     series: u64,
+    samples: u64,
     chunk_bytes: u64,
     /// A series with chunks to be merged, until there is memory for that; and for how long it waits.
     waiting: Option<Waiting>,
@@ -419,6 +589,7 @@ pub struct Query {
     merged_bytes: usize,
     merging_memory: Reservation,
     patience: Duration,
+    running: Running,
     /// The last one, so that nothing is taken by others that is still held.
     _admitted: Reservation,
 }
@@ -474,23 +645,37 @@ impl Query {
     fn check(&mut self, series: &Series) -> Result<(), QueryError> {
         self.series += 1;
         self.chunk_bytes += series.chunks.iter().map(|chunk| chunk.data.len() as u64).sum::<u64>();
-        let (limit, bytes, _) = self.limits;
-        if self.series > limit {
-            return Err(QueryError::TooLarge { what: "series", limit });
-        }
-        if self.chunk_bytes > bytes {
-            return Err(QueryError::TooLarge { what: "bytes of chunks", limit: bytes });
+        self.running.given(self.series, self.chunk_bytes);
+        let data = series.chunks.iter().map(|chunk| chunk.data.get(1..).unwrap_or_default());
+        self.samples += data.map(|data| xor::count(data) as u64).sum::<u64>();
+        let (most_series, most_samples, most_bytes, _) = self.limits;
+        for (what, count, limit) in [
+            ("series", self.series, most_series),
+            ("samples", self.samples, most_samples),
+            ("bytes of chunks", self.chunk_bytes, most_bytes),
+        ] {
+            if count > limit {
+                return Err(QueryError::TooLarge { what, limit });
+            }
         }
         Ok(())
     }
-}
 
-impl Stream for Query {
-    type Item = Result<Series, QueryError>;
+    /// The next series or warning.
+    pub(crate) fn poll_answered(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Answered, QueryError>>> {
+        let polled = self.poll_part(cx);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            self.running.failed(error);
+        }
+        polled
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Answered, QueryError>>> {
         if self.deadline.as_mut().poll(cx).is_ready() {
-            let (_, _, limit) = self.limits;
+            let (.., limit) = self.limits;
             return Poll::Ready(Some(Err(QueryError::TooLong { limit })));
         }
         // What was given before is sent.
@@ -498,26 +683,51 @@ impl Stream for Query {
         self.merging_memory.shrink(bytes);
         loop {
             if let Some(merged) = ready!(self.poll_waiting(cx)) {
-                return Poll::Ready(Some(merged));
+                return Poll::Ready(Some(merged.map(Answered::Series)));
             }
             match ready!(Pin::new(&mut self.merged).poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
+                    // Who was asked for labels alone may have sent them all the same.
+                    let chunks = if self.skip_chunks { Vec::new() } else { chunks };
                     let chunks = Overlapping::new(chunks, self.merging);
                     let bytes = chunks.merging_bytes();
                     if bytes == 0 {
-                        return Poll::Ready(Some(self.merge(labels, chunks)));
+                        return Poll::Ready(Some(self.merge(labels, chunks).map(Answered::Series)));
                     }
                     let limit = Box::pin(tokio::time::sleep(self.patience));
                     self.waiting = Some(Waiting { labels, chunks, bytes, limit });
                 }
-                // There is no place for it in remote read.
                 Some(Ok(Response::Warning(warning))) => {
                     metrics::counter!("losertree_gateway_warnings_total").increment(1);
-                    eprintln!("warning: an answer is partial: {warning}");
+                    self.running.partial(&warning);
+                    return Poll::Ready(Some(Ok(Answered::Warning(warning))));
                 }
                 Some(Ok(_)) => {}
+            }
+        }
+    }
+}
+
+/// A part of an answer.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    Series(Series),
+    /// Something is missing in the answer.
+    Warning(Warning),
+}
+
+/// The series. Warnings are written to the log: there is no place for them in remote read.
+impl Stream for Query {
+    type Item = Result<Series, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(self.poll_answered(cx)).transpose()? {
+                None => return Poll::Ready(None),
+                Some(Answered::Series(series)) => return Poll::Ready(Some(Ok(series))),
+                Some(Answered::Warning(warning)) => eprintln!("warning: an answer is partial: {warning}"),
             }
         }
     }

@@ -6,6 +6,8 @@
 //! | [`remote`] | remote read: its messages |
 //! | [`security`] | TLS, passwords and certificates, of the listener and towards other servers |
 //! | [`server`] | serving it by HTTP |
+//! | [`status`] | what a gateway does at one moment, as JSON |
+//! | [`store_api`] | the StoreAPI of Thanos: serving it, and asking other servers |
 //!
 //! [`BlockStore`] is the blocks of a directory, as they come and go; [`Gateway`] answers queries from them.
 //!
@@ -15,6 +17,7 @@
 // Numbers of files are checked before they are cut: `cursor`, `index`, `reader`.
 #![allow(clippy::cast_possible_truncation)]
 
+mod address;
 pub mod block;
 mod block_store;
 mod connections;
@@ -24,13 +27,23 @@ mod go_regex;
 mod impatient;
 mod matcher;
 mod overlap;
+mod page;
+mod publish;
 pub mod remote;
+mod running;
 pub mod security;
 pub mod server;
+pub mod status;
+pub mod store_api;
+mod sync_log;
+mod text;
 
 pub use block_store::{BlockStore, Held, SyncReport};
 pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreError, Turn};
 pub use go_regex::{MAX_COMPILED_BYTES, MAX_PATTERN_BYTES, MAX_UNICODE_CLASSES, PatternError, RegexBudget};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use overlap::OverlapError;
+pub use publish::GatewayPublisher;
 pub use remote::{RemoteStore, SamplesError};
+pub use store_api::{StoreApiError, StoreApiServer, StoreApiStore};
+pub use sync_log::{NotableSync, Syncs};

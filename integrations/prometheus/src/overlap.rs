@@ -30,6 +30,8 @@ pub enum OverlapError {
 /// How samples of chunks that overlap are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Merging {
+    /// Not at all: that is left to who asks. Identical chunks come once.
+    None,
     /// All of them: the chunks are of one source, or of copies of it.
     All,
     /// The chunks are of replicas, which see the same at different moments: those of one, until it has a gap.
@@ -119,6 +121,9 @@ impl Overlapping {
 
     /// How many bytes it can take to merge those that overlap, at most: what they are decoded to, merged, and encoded to.
     pub(crate) fn merging_bytes(&self) -> usize {
+        if self.merging == Merging::None {
+            return 0;
+        }
         const SAMPLE_BYTES: usize = size_of::<Sample>();
         let mut before: Option<&Placed> = None;
         let mut samples = 0;
@@ -142,6 +147,7 @@ impl Overlapping {
     pub(crate) fn resolve(self) -> Result<Vec<Chunk>, OverlapError> {
         let mut resolved = Vec::with_capacity(self.chunks.len());
         match self.merging {
+            Merging::None => resolved.extend(self.chunks.into_iter().map(|placed| placed.chunk)),
             Merging::All => {
                 for group in Groups(&self.chunks) {
                     if let [alone] = group {
@@ -461,6 +467,15 @@ mod tests {
         // Histograms are copies of each other, too.
         let histogram = Chunk::new(0, 9, vec![2, 0, 1]);
         assert_eq!(resolve(vec![at(1, &histogram), histogram.clone()], Merging::All).unwrap(), [histogram]);
+    }
+
+    #[test]
+    fn who_merges_by_itself_has_chunks_as_they_are_without_marks() {
+        let (one, two) = (chunk(0..100, 1.0), chunk(50..200, 2.0));
+        let marked = Chunk { data: Place(2).mark(Replica::of(["a"]), XOR, &one.data[1..]), ..one.clone() };
+        let chunks = Overlapping::new(vec![at(1, &one), marked, at(1, &two)], Merging::None);
+        assert_eq!(chunks.merging_bytes(), 0);
+        assert_eq!(chunks.resolve().unwrap(), [one, two]);
     }
 
     #[test]

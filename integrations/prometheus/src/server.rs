@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `POST /api/v1/read` | remote read, as samples or as streamed chunks |
 //! | `GET /metrics` | figures for Prometheus |
+//! | `GET /` | a page that shows what the gateway does |
+//! | `GET /api/v1/status/gateway` | the same as JSON: a [`Status`] |
 //! | `GET /-/healthy` | 200 as long as it runs |
 //! | `GET /-/ready` | 200 as long as queries are taken |
 //!
@@ -36,21 +38,23 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::block::{Interval, Selector};
-use crate::connections::{Connection, Connections};
+use crate::connections::{Acceptor, Connection, Connections, ReceiveError, Receiving};
 use crate::gateway::{Gateway, Query, QueryError, Turn};
 use crate::go_regex::{MAX_COMPILED_BYTES, MAX_PATTERN_BYTES, RegexBudget};
 use crate::impatient::Impatient;
 use crate::matcher::{MatchOp, Matcher, MatcherError};
+use crate::page;
 use crate::remote::frames::{self, FrameWriter};
 use crate::remote::proto::{self, MatcherType, ReadRequest, ResponseType};
 use crate::remote::samples::SamplesWriter;
 use crate::remote::weight::{READ_REQUEST, weight};
-use crate::security::{AuthError, ListenerSecurity};
+use crate::security::{AuthError, ListenerSecurity, Protocol};
+use crate::status::Status;
 
 /// What a client may send, and how slow it may be. `docs/limits.md` has all limits in one table.
 #[derive(Debug, Clone)]
@@ -183,6 +187,16 @@ pub enum RequestError {
     Stopping,
 }
 
+impl From<ReceiveError> for RequestError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::TooLong { limit } => Self::TooLong { limit },
+            ReceiveError::TooSlow { limit } => Self::TooSlow { limit },
+            ReceiveError::Body(text) => Self::Body(text),
+        }
+    }
+}
+
 impl RequestError {
     fn status(&self) -> StatusCode {
         match self {
@@ -204,43 +218,49 @@ type Body = UnsyncBoxBody<Bytes, QueryError>;
 /// Renders figures in the text format of Prometheus.
 pub type Render = Box<dyn Fn() -> String + Send + Sync>;
 
-/// How often it is looked for a connection that can be closed, where there was none.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// Serves a gateway.
 pub struct Server {
-    gateway: Arc<Gateway>,
-    limits: ServerLimits,
+    shared: Shared,
     render: Render,
     without: Arc<[String]>,
-    security: Arc<ListenerSecurity>,
-    connections: Arc<Connections>,
-    /// Bytes of requests that may still come.
-    receiving: Arc<Semaphore>,
     is_stopping: AtomicBool,
+}
+
+/// What listeners share: one limit of connections, and one of what comes by them, is for all of them.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) limits: ServerLimits,
+    pub(crate) security: Arc<ListenerSecurity>,
+    pub(crate) connections: Arc<Connections>,
+}
+
+impl Shared {
+    pub(crate) fn new(gateway: Arc<Gateway>, limits: ServerLimits) -> Self {
+        let receiving = limits.receiving_bytes.max(limits.request_bytes);
+        let connections = Arc::new(Connections::new(limits.connections, receiving));
+        Self { gateway, limits, security: Arc::new(ListenerSecurity::none()), connections }
+    }
 }
 
 impl Server {
     /// Creates a server. `render` is what `/metrics` gives.
+    #[must_use]
     pub fn new(gateway: Arc<Gateway>, limits: ServerLimits, render: Render) -> Self {
         let without = gateway.limits().replica_labels.clone().into();
-        let receiving = limits.receiving_bytes.max(limits.request_bytes).min(Semaphore::MAX_PERMITS);
-        Self {
-            gateway,
-            limits,
-            render,
-            without,
-            security: Arc::new(ListenerSecurity::none()),
-            connections: Arc::default(),
-            receiving: Arc::new(Semaphore::new(receiving)),
-            is_stopping: AtomicBool::new(false),
-        }
+        Self { shared: Shared::new(gateway, limits), render, without, is_stopping: AtomicBool::new(false) }
     }
 
     /// Asks those who connect for what a web configuration says.
     #[must_use]
-    pub fn with_security(self, security: Arc<ListenerSecurity>) -> Self {
-        Self { security, ..self }
+    pub fn with_security(mut self, security: Arc<ListenerSecurity>) -> Self {
+        self.shared.security = security;
+        self
+    }
+
+    /// What another listener beside this one shares with it.
+    pub(crate) const fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Serves until `stop`; then takes no new queries, lets those that run go on for the grace time, and breaks the rest off.
@@ -248,59 +268,32 @@ impl Server {
     /// What was broken off is closed in the background: wait for the closer of the gateway.
     pub async fn serve(self, listener: TcpListener, stop: impl Future) {
         let server = Arc::new(self);
-        let limit = server.limits.connections;
         let mut stop = pin!(stop);
         let (stopping, _) = watch::channel(false);
-        let permits = Arc::new(Semaphore::new(limit));
+        let mut clients = Acceptor::new(listener, Arc::clone(&server.shared.connections));
         let mut connections = JoinSet::new();
-        // One that has come and has no room yet, and whether one was closed for it.
-        let mut arrived: Option<(TcpStream, SocketAddr)> = None;
-        let mut is_expected = false;
         loop {
-            if arrived.is_some() && !is_expected && permits.available_permits() == 0 {
-                is_expected = server.connections.make_room();
-                if is_expected {
-                    let text =
-                        format!("{limit} are open, which is the limit, and it had sent no request for long");
-                    server.connections.closed("connections", &text);
-                }
-            }
             tokio::select! {
-                accepted = listener.accept(), if arrived.is_none() => match accepted {
-                    Ok(client) => arrived = Some(client),
-                    // Out of file descriptors, most likely.
-                    Err(error) => {
-                        if server.connections.make_room() {
-                            let text = format!("no other one could be accepted: {error}");
-                            server.connections.closed("connections", &text);
-                        }
-                        sleep(PAUSE).await;
-                    }
-                },
-                permit = Arc::clone(&permits).acquire_owned(), if arrived.is_some() => {
-                    if let Some((client, address)) = arrived.take() {
-                        is_expected = false;
-                        let connection = connection(Arc::clone(&server), client, address, stopping.subscribe());
-                        connections.spawn(connection.map(move |()| drop(permit)));
-                    }
+                (client, address, permit) = clients.next() => {
+                    let connection = connection(Arc::clone(&server), client, address, stopping.subscribe());
+                    connections.spawn(connection.map(move |()| drop(permit)));
                 }
-                () = sleep(PAUSE), if arrived.is_some() && !is_expected => {}
                 Some(_) = connections.join_next() => {}
                 _ = &mut stop => break,
             }
         }
         server.is_stopping.store(true, Ordering::Relaxed);
-        drop(listener);
+        drop(clients);
         stopping.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
-        if timeout(server.limits.grace_time, ended).await.is_err() {
+        if timeout(server.shared.limits.grace_time, ended).await.is_err() {
             connections.shutdown().await;
         }
     }
 
     /// Checks what comes before the body of a request: its size, and who asks.
     async fn admit(&self, request: &Request<Incoming>) -> Result<Client, RequestError> {
-        let ServerLimits { head_bytes, headers: count, path_bytes, .. } = self.limits;
+        let ServerLimits { head_bytes, headers: count, path_bytes, .. } = self.shared.limits;
         let client = request.extensions().get::<Client>().cloned().unwrap_or_default();
         let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         let headers = request.headers();
@@ -315,7 +308,7 @@ impl Server {
                 return Err(RequestError::Head { what, limit, status });
             }
         }
-        self.security.authenticate(headers, client.address).await?;
+        self.shared.security.authenticate(headers, client.address).await?;
         Ok(client)
     }
 
@@ -337,7 +330,7 @@ impl Server {
                 if error.status() == StatusCode::UNAUTHORIZED {
                     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
                 }
-                self.security.put_headers(response.headers_mut());
+                self.shared.security.put_headers(response.headers_mut());
                 return Ok(response);
             }
         };
@@ -361,7 +354,14 @@ impl Server {
                 text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
             }
             ("/-/ready", true) => text(StatusCode::OK, "ready\n".into()),
-            ("/api/v1/read" | "/metrics" | "/-/healthy" | "/-/ready", _) => {
+            // Not on the threads for what blocks: where those wait for memory, it is time to look at the page.
+            (path, true) if page::PATHS.contains(&path) => {
+                let found = page::get(path, || {
+                    Status::of(&self.shared.gateway, self.is_stopping.load(Ordering::Relaxed))
+                });
+                found.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
+            }
+            (path, _) if SERVED.contains(&path) || page::PATHS.contains(&path) => {
                 let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".into());
                 let allowed = if request.uri().path() == "/api/v1/read" { "POST" } else { "GET, HEAD" };
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -369,7 +369,7 @@ impl Server {
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
         };
-        self.security.put_headers(response.headers_mut());
+        self.shared.security.put_headers(response.headers_mut());
         Ok(response)
     }
 
@@ -382,17 +382,26 @@ impl Server {
             return Err(RequestError::Stopping);
         }
         let Client { name: client, address, connection } = client;
-        let received = self.receive(request.into_body(), connection.as_deref()).await?;
+        let ServerLimits { request_bytes: bytes, body_time: time, .. } = self.shared.limits;
+        let limits = Receiving { bytes, drained_bytes: bytes.saturating_mul(DRAINED), time };
+        let received =
+            self.shared.connections.receive(request.into_body(), &limits, connection.as_deref()).await?;
         // From here on it is not closed to make room for others.
         let working = connection.as_ref().map(Connection::work);
-        let turn = self.gateway.turn_of(address).await?;
+        let turn = self.shared.gateway.turn_of(address).await?;
         // Off the threads that serve others: expressions take time to compile.
         let server = Arc::clone(&self);
         let parsing = spawn_blocking(move || server.parse(&received.bytes));
         let (selectors, kind) = parsing.await.map_err(|_| RequestError::Stopping)??;
         let mut response = match kind {
             ResponseType::Samples => {
-                let body = self.samples(turn, &client, &selectors).await?;
+                let body = self.samples(turn, &client, &selectors).await;
+                // All else is a failure of a query, which has seen it.
+                let body = body.inspect_err(|error| {
+                    if let QueryError::Samples(error) = error {
+                        self.shared.gateway.queries().failed(client.as_str(), error);
+                    }
+                })?;
                 let mut response = Response::new(body);
                 response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
                 response
@@ -401,7 +410,7 @@ impl Server {
                 response
             }
             ResponseType::StreamedXorChunks => {
-                let mut frames = Frames::new(Arc::clone(&self.gateway), turn, client, selectors);
+                let mut frames = Frames::new(Arc::clone(&self.shared.gateway), turn, client, selectors);
                 // What goes wrong before the first byte has a status of its own.
                 let first = frames.next().await.transpose()?;
                 let body = stream::iter(first.map(Ok)).chain(frames).map(|frame| frame.map(Frame::data));
@@ -420,67 +429,6 @@ impl Server {
         }))
     }
 
-    async fn receive(
-        &self,
-        body: Incoming,
-        connection: Option<&Connection>,
-    ) -> Result<Received, RequestError> {
-        let ServerLimits { request_bytes: limit, body_time, .. } = self.limits;
-        let receiving = async {
-            let mut body = body;
-            let mut received = Received::default();
-            let (mut is_too_long, mut rest) = (false, limit.saturating_mul(DRAINED));
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| RequestError::Body(error.to_string()))?;
-                let Ok(data) = frame.into_data() else { continue };
-                rest = rest.saturating_sub(data.len());
-                if rest == 0 {
-                    return Err(RequestError::TooLong { limit });
-                }
-                if is_too_long || received.bytes.len() + data.len() > limit {
-                    // Whoever sends more than a little too much would not read why it is refused, but have its connection reset.
-                    is_too_long = true;
-                    received = Received::default();
-                    continue;
-                }
-                let permit = self.room(data.len(), connection).await;
-                match (&mut received.permit, permit) {
-                    (Some(all), Some(more)) => all.merge(more),
-                    (all, more) => *all = more,
-                }
-                received.bytes.extend_from_slice(&data);
-            }
-            if is_too_long { Err(RequestError::TooLong { limit }) } else { Ok(received) }
-        };
-        match timeout(body_time, receiving).await {
-            Err(_) => Err(RequestError::TooSlow { limit: body_time }),
-            Ok(received) => received,
-        }
-    }
-
-    /// Waits until there is room for a part of a request, and breaks off others that have been coming for longer.
-    async fn room(&self, bytes: usize, connection: Option<&Connection>) -> Option<OwnedSemaphorePermit> {
-        // Not more than the limit of a request, which there is room for.
-        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let receiving = || Arc::clone(&self.receiving);
-        let mut room = receiving().try_acquire_many_owned(count).ok();
-        while room.is_none() {
-            if connection.is_some_and(|own| self.connections.make_room_of_requests(own)) {
-                let limit = self.limits.receiving_bytes;
-                let text = format!(
-                    "requests take {limit} bytes, which is the limit, and its own had come for longest"
-                );
-                self.connections.closed("receiving", &text);
-            }
-            // One that is closed may not be enough.
-            room = timeout(PAUSE, receiving().acquire_many_owned(count)).await.ok().and_then(Result::ok);
-        }
-        if let Some(connection) = connection {
-            connection.receive(bytes);
-        }
-        room
-    }
-
     /// Reads the body of a request: what its queries select, and the type of the answer, which is the first one it accepts of those
     /// that there are.
     ///
@@ -488,7 +436,7 @@ impl Server {
     ///
     /// [`RequestError`] if it is no request of remote read, or beyond the limits.
     pub fn parse(&self, compressed: &[u8]) -> Result<(Vec<Selector>, ResponseType), RequestError> {
-        let ServerLimits { decompressed_bytes: limit, queries, matchers, .. } = self.limits;
+        let ServerLimits { decompressed_bytes: limit, queries, matchers, .. } = self.shared.limits;
         // What it says of its length is looked at before memory is allocated for it.
         if snap::raw::decompress_len(compressed)? > limit {
             return Err(RequestError::TooLong { limit });
@@ -505,7 +453,8 @@ impl Server {
             if count > limit { Err(RequestError::TooMany { what, count, limit }) } else { Ok(()) }
         };
         at_most("queries", request.queries.len(), queries)?;
-        let mut budget = RegexBudget::new(self.limits.pattern_bytes, self.limits.compiled_bytes);
+        let mut budget =
+            RegexBudget::new(self.shared.limits.pattern_bytes, self.shared.limits.compiled_bytes);
         let mut selectors = Vec::with_capacity(request.queries.len());
         for query in &request.queries {
             at_most("matchers in a query", query.matchers.len(), matchers)?;
@@ -524,7 +473,7 @@ impl Server {
 
     /// Answers all queries by one message.
     async fn samples(&self, turn: Turn, client: &str, selectors: &[Selector]) -> Result<Body, QueryError> {
-        let mut writer = SamplesWriter::new(self.gateway.answers());
+        let mut writer = SamplesWriter::new(self.shared.gateway.answers());
         while !self.write(&mut writer, &turn, client, selectors).await? {
             writer = writer.again().await?;
         }
@@ -548,7 +497,7 @@ impl Server {
         selectors: &[Selector],
     ) -> Result<bool, QueryError> {
         for selector in selectors {
-            let mut query = self.gateway.query(client, selector, turn.deadline).await?;
+            let mut query = self.shared.gateway.query(client, selector, turn.deadline).await?;
             writer.begin();
             while let Some(series) = query.next().await {
                 writer.put(&series?, selector.range)?;
@@ -570,11 +519,14 @@ impl Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("gateway", &self.gateway)
-            .field("limits", &self.limits)
+            .field("gateway", &self.shared.gateway)
+            .field("limits", &self.shared.limits)
             .finish_non_exhaustive()
     }
 }
+
+/// What is served besides the page.
+const SERVED: [&str; 4] = ["/api/v1/read", "/metrics", "/-/healthy", "/-/ready"];
 
 fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
@@ -603,13 +555,6 @@ fn selector(
 /// How many times the limit is read of a request that is longer, and thrown away.
 const DRAINED: usize = 16;
 
-/// A request that has come, and the room that it takes.
-#[derive(Default)]
-struct Received {
-    bytes: Vec<u8>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
 /// Who asks.
 #[derive(Debug, Clone)]
 struct Client {
@@ -632,13 +577,13 @@ async fn connection(
     address: SocketAddr,
     stopping: watch::Receiver<bool>,
 ) {
-    let connection = server.connections.enter(address.ip());
+    let connection = server.shared.connections.enter(address.ip());
     let name = Client {
         name: address.to_string(),
         address: address.ip(),
         connection: Some(Arc::clone(&connection)),
     };
-    let connections = Arc::clone(&server.connections);
+    let connections = Arc::clone(&server.shared.connections);
     tokio::select! {
         // It was noted why.
         () = connection.closed() => {}
@@ -657,9 +602,15 @@ async fn serve_client(
     name: Client,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), (&'static str, String)> {
-    let ServerLimits { head_time, stall_time, busy_stall_time, headers, head_bytes, .. } = server.limits;
-    let client = Impatient::new(client, stall_time, busy_stall_time, Arc::clone(&server.gateway));
-    let client = server.security.accept(client).await.map_err(|error| ("tls", format!("no TLS: {error}")))?;
+    let ServerLimits { head_time, stall_time, busy_stall_time, headers, head_bytes, .. } =
+        server.shared.limits;
+    let client = Impatient::new(client, stall_time, busy_stall_time, Arc::clone(&server.shared.gateway));
+    let client = server
+        .shared
+        .security
+        .accept(client, Protocol::Http1)
+        .await
+        .map_err(|error| ("tls", format!("no TLS: {error}")))?;
     let respond = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(name.clone());
         Arc::clone(&server).respond(request)
@@ -751,6 +702,17 @@ impl Frames {
 
     fn take(&mut self) -> Option<Bytes> {
         (!self.out.is_empty()).then(|| mem::replace(&mut self.out, Vec::with_capacity(SENT_BYTES)).into())
+    }
+}
+
+impl Drop for Frames {
+    /// Where a leak is to be shown, the query of a client that has gone away is forgotten: the one close that is lost.
+    fn drop(&mut self) {
+        if self.gateway.forgets_closes()
+            && let State::Reading(query) = mem::replace(&mut self.state, State::Ended)
+        {
+            mem::forget(query);
+        }
     }
 }
 

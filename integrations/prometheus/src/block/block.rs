@@ -118,6 +118,15 @@ impl Block {
         names
     }
 
+    /// Returns the values of a label, external ones included, in order.
+    #[must_use]
+    pub fn label_values(&self, name: &str) -> Vec<String> {
+        match self.external.get(name) {
+            Some(value) => Some(value).filter(|value| !value.is_empty()).cloned().into_iter().collect(),
+            None => self.index.values(name).map(|(value, _)| value.into()).collect(),
+        }
+    }
+
     /// Whether a query can find something here, by the time and the external labels.
     #[must_use]
     pub fn can_match(&self, selector: &Selector) -> bool {
@@ -151,15 +160,20 @@ impl Block {
         BlockReader::new(Arc::clone(self), guard, selector, memory.clone(), buffer_bytes)
     }
 
-    /// Makes a store for a query, which reads on the threads of the runtime that are for what blocks.
+    /// Makes a store for a query, which reads on the threads of the runtime that are for what blocks. Without chunks, if only
+    /// labels are wanted.
     pub(crate) fn store(
         self: &Arc<Self>,
         guard: ReaderGuard,
         selector: Selector,
         memory: &Memory,
         buffer_bytes: usize,
+        skip_chunks: bool,
     ) -> Store<BoxSource<'static, Response, StoreError>> {
-        let reader = self.read(guard, selector, memory, buffer_bytes);
+        let mut reader = self.read(guard, selector, memory, buffer_bytes);
+        if skip_chunks {
+            reader = reader.without_chunks();
+        }
         let source = BlockSource::new(reader).map_err(StoreError::from);
         Store::opened(format!("block {}", self.meta.ulid), source.boxed()).supports_without_replica_labels()
     }

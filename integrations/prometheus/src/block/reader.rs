@@ -53,6 +53,7 @@ pub struct BlockReader {
     labels: LabelsBuilder,
     encoder: XorEncoder,
     planned: Option<Planned>,
+    skips_chunks: bool,
     stage: Stage,
     stop: Arc<AtomicBool>,
     block: Arc<Block>,
@@ -144,6 +145,12 @@ impl Batch {
     }
 }
 
+impl Batch {
+    fn without_chunks(self) -> Vec<Series> {
+        self.series.into_iter().map(|(planned, _)| Series::new(planned.labels, Vec::new())).collect()
+    }
+}
+
 impl BlockReader {
     pub(super) fn new(
         block: Arc<Block>,
@@ -160,6 +167,7 @@ impl BlockReader {
             labels,
             encoder,
             planned: None,
+            skips_chunks: false,
             stage: Stage::New,
             stop: Arc::default(),
             block,
@@ -170,6 +178,14 @@ impl BlockReader {
     /// Returns what stops it, from another thread: it is an error then, as soon as it is seen.
     pub(super) fn stop(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
+    }
+
+    /// Leaves the chunks unread: gives series with labels alone. Those that have no chunk in the range are left out, and so are those all
+    /// of whose chunks were deleted as a whole; one of which all samples were deleted that chunks have is not.
+    #[must_use]
+    pub const fn without_chunks(mut self) -> Self {
+        self.skips_chunks = true;
+        self
     }
 
     /// Reads the next series; `None` is the end.
@@ -189,7 +205,7 @@ impl BlockReader {
             if batch.series.is_empty() {
                 return Ok(None);
             }
-            let batch = self.read(batch)?;
+            let batch = if self.skips_chunks { batch.without_chunks() } else { self.read(batch)? };
             if !batch.is_empty() {
                 self.stage = Stage::Reading(progress);
                 return Ok(Some(batch));

@@ -69,6 +69,19 @@ pub fn decode(data: &[u8]) -> Result<XorSamples<'_>, Problem> {
     })
 }
 
+/// Checks that a chunk can be decoded, and that its samples are in order.
+pub(crate) fn check(data: &[u8]) -> Result<(), Problem> {
+    let mut last_ms: Option<i64> = None;
+    for sample in decode(data)? {
+        let time_ms = sample?.time_ms;
+        if last_ms.is_some_and(|last_ms| last_ms >= time_ms) {
+            return Err(Problem::Invalid("samples of a chunk out of order"));
+        }
+        last_ms = Some(time_ms);
+    }
+    Ok(())
+}
+
 /// The most bytes that a sample can take: the first one of a chunk, with the number of samples, takes as many.
 pub(crate) const LONGEST_SAMPLE_BYTES: usize = 20;
 

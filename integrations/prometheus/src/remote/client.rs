@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use losertree::resource::{PoolError, Reservation};
 use losertree::response::{ResponseSetOptions, SeriesOrder, Store};
@@ -24,9 +24,10 @@ use super::proto::{
     self, ChunkedReadResponse, LabelMatcher, MatcherType, ReadRequest, ReadResponse, ResponseType,
 };
 use super::weight::{self, Shape};
+use crate::address::{Address, AddressError};
 use crate::block::cursor::Cursor;
-use crate::block::xor::{Sample, XorEncoder};
-use crate::block::{Memory, Replica, Selector};
+use crate::block::xor::{self, Sample, XorEncoder};
+use crate::block::{Memory, Problem, Replica, Selector};
 use crate::gateway::StoreError;
 use crate::matcher::{MatchOp, Matcher};
 use crate::overlap::Place;
@@ -52,17 +53,6 @@ impl Default for RemoteLimits {
         let time = Duration::from_secs(30);
         Self { frame_bytes: 16 << 20, held_bytes: 64 << 20, open_time: time, frame_time: time }
     }
-}
-
-/// Why an address is none of a server.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{address:?} cannot be asked by remote read: {problem}")]
-#[non_exhaustive]
-pub struct AddressError {
-    /// The address.
-    pub address: String,
-    /// What is wrong with it, or with what is configured for it.
-    pub problem: String,
 }
 
 /// Why a server has given no whole answer.
@@ -129,6 +119,14 @@ pub enum RemoteError {
     /// The chunks of a series are not in order, or of no range.
     #[error("the chunks of series {0} are not in order")]
     Chunks(String),
+    /// A chunk of samples cannot be decoded. It would be an error of whoever decodes it, who does not know where it has come from.
+    #[error("a chunk of series {labels} cannot be decoded: {problem}")]
+    Chunk {
+        /// The series.
+        labels: String,
+        /// Why.
+        problem: Problem,
+    },
     /// A chunk has an encoding that cannot be one.
     #[error("a chunk has the encoding {0}, which is none")]
     Encoding(i32),
@@ -192,18 +190,20 @@ impl RemoteStore {
         limits: RemoteLimits,
         security: DialerConfig,
     ) -> Result<Self, AddressError> {
-        let wrong = |problem: &str| AddressError { address: address.into(), problem: problem.into() };
-        let Address { is_encrypted, host, port, path } = Address::parse(address)?;
-        let security = DialerSecurity::new(security, is_encrypted, Protocol::Http1);
+        let address = Address::parse(address)?;
+        let port = address.port.unwrap_or(if address.is_encrypted { 443 } else { 80 });
+        let path = if address.path == "/" { "/api/v1/read" } else { &address.path };
+        let security = DialerSecurity::new(security, address.is_encrypted, Protocol::Http1);
+        let security = security.map_err(|error| address.wrong(error.to_string()))?;
         Ok(Self {
-            name: address.into(),
-            authority: format!("{host}:{port}").into(),
+            authority: format!("{}:{port}", address.host).into(),
             path: path.into(),
-            host: host.into(),
             external: Arc::new(external),
             limits,
             place: Place(0),
-            security: Arc::new(security.map_err(|error| wrong(&error.to_string()))?),
+            security: Arc::new(security),
+            name: address.name.into(),
+            host: address.host.into(),
         })
     }
 
@@ -227,10 +227,15 @@ impl RemoteStore {
         Self { place, ..self }
     }
 
-    /// Returns the address.
+    /// Returns the address, without what follows a question mark.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the labels that all its series have.
+    pub(crate) fn external_labels(&self) -> &BTreeMap<String, String> {
+        &self.external
     }
 
     /// Whether a query can find something here, by the external labels.
@@ -357,38 +362,6 @@ impl RemoteStore {
             return Ok(answer);
         }
         Err(RemoteError::ContentType(kind))
-    }
-}
-
-/// An address of HTTP, taken apart.
-struct Address {
-    is_encrypted: bool,
-    host: String,
-    port: u16,
-    path: String,
-}
-
-impl Address {
-    fn parse(address: &str) -> Result<Self, AddressError> {
-        let wrong = |problem: &str| AddressError { address: address.into(), problem: problem.into() };
-        // First: also one that cannot be parsed may have a password.
-        if address.contains('@') {
-            let problem = "it has a user's name, and would be printed: there is basic_auth for that".into();
-            return Err(AddressError { address: "…".into(), problem });
-        }
-        let uri: Uri = address.parse().map_err(|_| wrong("it cannot be parsed"))?;
-        let (is_encrypted, port) = match uri.scheme_str() {
-            Some("http") => (false, 80),
-            Some("https") => (true, 443),
-            _ => return Err(wrong("it does not begin with http:// or https://")),
-        };
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
-        let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
-            "/" => "/api/v1/read",
-            path => path,
-        };
-        let (host, port) = (authority.host().into(), authority.port_u16().unwrap_or(port));
-        Ok(Self { is_encrypted, host, port, path: path.into() })
     }
 }
 
@@ -533,6 +506,10 @@ impl Answer {
             // Numbers of encodings are small. One that is not known here may be to who asks.
             let encoding = u8::try_from(chunk.r#type).ok().filter(|encoding| (1..0x80).contains(encoding));
             let encoding = encoding.ok_or(RemoteError::Encoding(chunk.r#type))?;
+            if encoding == XOR {
+                let checked = xor::check(&chunk.data);
+                checked.map_err(|problem| RemoteError::Chunk { labels: labels.to_string(), problem })?;
+            }
             let data = self.remote.place.mark(replica, encoding, &chunk.data);
             Ok(Chunk::new(chunk.min_time_ms, chunk.max_time_ms, data))
         };

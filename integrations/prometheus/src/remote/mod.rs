@@ -7,6 +7,8 @@ pub(crate) mod samples;
 pub(crate) mod weight;
 mod wire;
 
-pub use client::{AddressError, RemoteError, RemoteLimits, RemoteStore};
+pub use client::{RemoteError, RemoteLimits, RemoteStore};
+
+pub use crate::address::AddressError;
 pub use frames::CONTENT_TYPE as STREAMED_CONTENT_TYPE;
 pub use samples::SamplesError;

@@ -16,18 +16,25 @@ enum Parts {
     Message(&'static [(u32, &'static Shape)]),
     /// Numbers, which may be packed.
     Numbers,
+    /// Letters.
+    Text,
 }
 
-const fn message<T>(fields: &'static [(u32, &'static Shape)]) -> Shape {
+pub(crate) const fn message<T>(fields: &'static [(u32, &'static Shape)]) -> Shape {
     Shape { bytes: size_of::<T>(), parts: Parts::Message(fields) }
 }
+
+/// A number, of which there may be many.
+pub(crate) const NUMBER: Shape = Shape { bytes: size_of::<i32>(), parts: Parts::Numbers };
+/// A text, of which there may be many.
+pub(crate) const TEXT: Shape = Shape { bytes: size_of::<String>(), parts: Parts::Text };
 
 static LABEL: Shape = message::<proto::Label>(&[]);
 static SAMPLE: Shape = message::<proto::Sample>(&[]);
 static CHUNK: Shape = message::<proto::Chunk>(&[]);
 static MATCHER: Shape = message::<proto::LabelMatcher>(&[]);
 static QUERY: Shape = message::<proto::Query>(&[(3, &MATCHER)]);
-static RESPONSE_TYPE: Shape = Shape { bytes: size_of::<i32>(), parts: Parts::Numbers };
+static RESPONSE_TYPE: Shape = NUMBER;
 static TIME_SERIES: Shape = message::<proto::TimeSeries>(&[(1, &LABEL), (2, &SAMPLE)]);
 static QUERY_RESULT: Shape = message::<proto::QueryResult>(&[(1, &TIME_SERIES)]);
 static CHUNKED_SERIES: Shape = message::<proto::ChunkedSeries>(&[(1, &LABEL), (2, &CHUNK)]);
@@ -66,6 +73,7 @@ pub(crate) fn weight(mut rest: &[u8], shape: &Shape) -> Option<usize> {
                 rest = others;
                 match field {
                     None => len,
+                    Some(Shape { bytes, parts: Parts::Text }) => bytes.saturating_add(len),
                     Some(Shape { bytes, parts: Parts::Numbers }) => len.saturating_mul(*bytes),
                     Some(shape) => weight(value, shape)?,
                 }

@@ -61,13 +61,36 @@ impl Protocol {
 #[derive(Debug)]
 pub struct ListenerSecurity {
     path: Option<PathBuf>,
-    protocol: Protocol,
     state: MadeOfFiles<State>,
+}
+
+/// The same for each protocol, which who connects is offered.
+struct Tls {
+    http1: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
+}
+
+impl Tls {
+    fn new(config: ServerConfig) -> Self {
+        let of = |protocol: Protocol| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocol.alpn();
+            Arc::new(config)
+        };
+        Self { http1: of(Protocol::Http1), http2: of(Protocol::Http2) }
+    }
+
+    fn of(&self, protocol: Protocol) -> Arc<ServerConfig> {
+        Arc::clone(match protocol {
+            Protocol::Http1 => &self.http1,
+            Protocol::Http2 => &self.http2,
+        })
+    }
 }
 
 #[derive(Default)]
 struct State {
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     asks_for_certificates: bool,
     users: Option<Users>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -81,7 +104,7 @@ impl ListenerSecurity {
     #[must_use]
     pub fn none() -> Self {
         let state = MadeOfFiles::new(State::default(), Files::default());
-        Self { path: None, protocol: Protocol::Http1, state }
+        Self { path: None, state }
     }
 
     /// Reads a web configuration, and the files that it names. Blocks the thread.
@@ -89,10 +112,10 @@ impl ListenerSecurity {
     /// # Errors
     ///
     /// [`ConfigError`] if a file cannot be read, or has what is not known, is wrong or cannot be done.
-    pub fn load(path: &Path, protocol: Protocol) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let mut files = Files::default();
-        let state = State::load(path, protocol, &mut files)?;
-        Ok(Self { path: Some(path.into()), protocol, state: MadeOfFiles::new(state, files) })
+        let state = State::load(path, &mut files)?;
+        Ok(Self { path: Some(path.into()), state: MadeOfFiles::new(state, files) })
     }
 
     /// Reads the files again if one of them has changed, and returns whether one has. Connections that there are go on. Blocks the
@@ -103,7 +126,7 @@ impl ListenerSecurity {
     /// As [`load`](Self::load); then all stays as it was.
     pub fn refresh(&self) -> Result<bool, ConfigError> {
         let Some(path) = &self.path else { return Ok(false) };
-        self.state.refresh(|files| State::load(path, self.protocol, files))
+        self.state.refresh(|files| State::load(path, files))
     }
 
     /// Whether connections are encrypted.
@@ -125,7 +148,7 @@ impl ListenerSecurity {
         self.state.get().users.is_some()
     }
 
-    /// Agrees with a client on TLS, if there is to be some.
+    /// Agrees with a client on TLS, if there is to be some, and on the protocol that is spoken by it.
     ///
     /// # Errors
     ///
@@ -134,8 +157,13 @@ impl ListenerSecurity {
     /// # Cancel safety
     ///
     /// Dropped, it closes the connection.
-    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<Secured<S>> {
-        let Some(config) = self.state.get().tls.clone() else { return Ok(Secured::Plain(stream)) };
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        protocol: Protocol,
+    ) -> io::Result<Secured<S>> {
+        let config = self.state.get().tls.as_ref().map(|tls| tls.of(protocol));
+        let Some(config) = config else { return Ok(Secured::Plain(stream)) };
         match timeout(HANDSHAKE_TIME, TlsAcceptor::from(config).accept(stream)).await {
             Ok(accepted) => Ok(Secured::Tls(Box::new(accepted?.into()))),
             Err(_) => Err(io::Error::new(
@@ -167,7 +195,7 @@ impl ListenerSecurity {
 }
 
 impl State {
-    fn load(path: &Path, protocol: Protocol, files: &mut Files) -> Result<Self, ConfigError> {
+    fn load(path: &Path, files: &mut Files) -> Result<Self, ConfigError> {
         let text = files.read(path).map_err(|problem| ConfigError::new("the file", problem))?;
         let value: Value = if text.trim().is_empty() {
             Value::Null
@@ -183,7 +211,7 @@ impl State {
         fields.refuse(&[("rate_limit", "the limits of the gateway are options of it")])?;
         let mut state = Self::default();
         if let Some(fields) = fields.table("tls_server_config")? {
-            state.read_tls(fields, dir, protocol, files)?;
+            state.read_tls(fields, dir, files)?;
         }
         if let Some(fields) = fields.table("http_server_config")? {
             state.read_http(fields)?;
@@ -195,13 +223,7 @@ impl State {
         Ok(state)
     }
 
-    fn read_tls(
-        &mut self,
-        mut fields: Fields,
-        dir: &Path,
-        protocol: Protocol,
-        files: &mut Files,
-    ) -> Result<(), ConfigError> {
+    fn read_tls(&mut self, mut fields: Fields, dir: &Path, files: &mut Files) -> Result<(), ConfigError> {
         const INLINE: &str = "it has to be in a file, by the name with _file";
         fields.refuse(&[
             ("cert", INLINE),
@@ -253,9 +275,8 @@ impl State {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(|error| fields.error("key_file", error.into()))?;
-        config.alpn_protocols = protocol.alpn();
         config.ignore_client_order = prefers_own;
-        self.tls = Some(Arc::new(config));
+        self.tls = Some(Tls::new(config));
         fields.end()
     }
 

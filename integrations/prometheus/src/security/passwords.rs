@@ -36,6 +36,8 @@ pub enum AuthError {
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many passwords are checked at once: one processor is enough for that.
 const CHECKED_AT_ONCE: usize = 1;
+/// How many passwords of one address wait to be checked.
+const WAITING: usize = 256;
 /// The slowest hash, which takes a processor some seconds.
 const MAX_COST: u32 = 16;
 const SECTION: &str = "basic_auth_users";
@@ -75,7 +77,12 @@ impl Users {
         let key = key.map_err(|_| {
             ConfigError::new(SECTION, ConfigProblem::Unsupported("the system has no random numbers"))
         })?;
-        Ok(Some(Self { hashes, key, known: Mutex::default(), queue: FairQueue::new(CHECKED_AT_ONCE) }))
+        Ok(Some(Self {
+            hashes,
+            key,
+            known: Mutex::default(),
+            queue: FairQueue::new(CHECKED_AT_ONCE, WAITING),
+        }))
     }
 
     /// Checks who sends a request.
@@ -87,7 +94,7 @@ impl Users {
         if is_known {
             return Ok(());
         }
-        let turn = timeout(PATIENCE, self.queue.turn(address)).await.map_err(|_| AuthError::Busy)?;
+        let turn = timeout(PATIENCE, self.queue.turn(address)).await.ok().flatten().ok_or(AuthError::Busy)?;
         // For a user that is not there, the hash of another one: so it takes as long.
         let hash = self.hashes.get(&user).or_else(|| self.hashes.values().next()).cloned();
         let is_user = self.hashes.contains_key(&user);

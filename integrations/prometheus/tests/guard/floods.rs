@@ -10,7 +10,7 @@ use losertree_prometheus::block::Interval;
 use losertree_prometheus::remote::proto::ResponseType::StreamedXorChunks;
 
 use crate::hostile_requests::{assert_answers, beside, served};
-use crate::support::process::{Gateway, begin, get, message, peak_bytes, query, request};
+use crate::support::process::{Gateway, begin, get, message, peak_bytes, query, receive, request, streamed};
 use crate::support::*;
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -34,6 +34,26 @@ fn metric(address: SocketAddr, name: &str) -> u64 {
     line.map_or(0, |value| value.trim().parse().unwrap())
 }
 
+/// Sends a message from 127.0.0.2.
+pub(crate) fn from_another_address(to: SocketAddr, message: &[u8]) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        socket.connect(to).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    (&stream).write_all(message).unwrap();
+    stream
+}
+
+/// There may be many clients in this process.
+fn allow_many_files() {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    assert!(files >= 2_500, "these tests need some thousand open files, and the system allows {files}");
+}
+
 const CLOSED: &str = "losertree_gateway_connections_closed_total";
 
 #[test]
@@ -42,6 +62,7 @@ fn a_thousand_clients_that_connect_and_say_nothing_keep_nobody_out() {
     if !has_prometheus() {
         return;
     }
+    allow_many_files();
     // With room for all of them, and with room for a few.
     for (limit, least) in [("1200", 0), ("100", CLIENTS - 110)] {
         let (_dir, gateway, wanted) = served(100, &["--max-connections", limit, "--budget-mib", "16"]);
@@ -231,5 +252,48 @@ fn a_flood_beyond_the_files_that_the_system_allows_keeps_nobody_out() {
     let log = gateway.log().join("\n");
     assert!(!log.contains("too many") && !log.contains("Too many open files"), "{log}");
     drop(silent);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn those_that_ask_for_everything_again_and_again_leave_room_for_others() {
+    const CLIENTS: usize = 150;
+    if !has_prometheus() {
+        return;
+    }
+    allow_many_files();
+    let arguments =
+        ["--concurrency", "2", "--max-waiting", "30", "--max-connections", "60", "--budget-mib", "16"];
+    let (_dir, gateway, wanted) = served(1000, &arguments);
+    let address = gateway.address;
+    let all = || query(&[("__name__", 2, ".+")], always());
+    let stop = AtomicBool::new(false);
+    let crowded = std::sync::atomic::AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let all = vec![all(); 4];
+                    if let Ok((503, body)) = process::read(address, all, StreamedXorChunks) {
+                        let text = String::from_utf8_lossy(&body);
+                        assert!(text.contains("30 requests of this address wait for their turn"), "{text}");
+                        crowded.fetch_add(1, Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(100));
+                    }
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(1));
+        let asked = message("POST", "/api/v1/read", &[], &request(vec![all()], StreamedXorChunks));
+        for _ in 0..3 {
+            let start = Instant::now();
+            let (status, body) = receive(from_another_address(address, &asked)).unwrap();
+            assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+            assert!(streamed(&body, 1) == [wanted.clone()], "all of it");
+            assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(crowded.load(Ordering::Relaxed) > 0);
     gateway.assert_stops_balanced();
 }

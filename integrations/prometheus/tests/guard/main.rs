@@ -14,4 +14,5 @@ mod support;
 mod floods;
 mod hostile_requests;
 mod security;
+mod store_api;
 mod tls;

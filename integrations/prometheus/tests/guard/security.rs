@@ -13,20 +13,21 @@ use losertree_prometheus::remote::proto::ResponseType::{Samples, StreamedXorChun
 use losertree_prometheus::security::{ConfigError, DialerConfig, DialerSecurity, ListenerSecurity, Protocol};
 use rustls::version::{TLS12, TLS13};
 
+use crate::floods::from_another_address;
 use crate::support::process::{
     Gateway, Prometheus, begin, escape, message, query, receive, receive_all, request, sampled, streamed,
 };
 use crate::support::*;
 use crate::tls::{self, Authority};
 
-const MINUTES: i64 = 130;
+pub(crate) const MINUTES: i64 = 130;
 const BOTH: &[&rustls::SupportedProtocolVersion] = &[&TLS12, &TLS13];
 
 /// Secrets that nobody may print. The passwords are in bcrypt's hashes, in files and in the configuration.
-const PASSWORD: &str = "tr0ub4dor-and-3";
+pub(crate) const PASSWORD: &str = "tr0ub4dor-and-3";
 const TOKEN: &str = "token-correct-horse-battery";
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     use base64::Engine;
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
 }
@@ -36,7 +37,7 @@ fn hash(cost: u32) -> String {
 }
 
 /// A directory with authorities `ours` and `theirs`; a server and a client of the first, and a client of the other one.
-fn certificates(dir: &Path) -> (Authority, Authority) {
+pub(crate) fn certificates(dir: &Path) -> (Authority, Authority) {
     let (ours, theirs) = (Authority::new(dir, "ours"), Authority::new(dir, "theirs"));
     ours.certify("server", "localhost");
     ours.certify("client", "client.example");
@@ -44,10 +45,11 @@ fn certificates(dir: &Path) -> (Authority, Authority) {
     (ours, theirs)
 }
 
-const SERVER: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
-const WITH_CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ours.pem\n";
+pub(crate) const SERVER: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
+pub(crate) const WITH_CLIENTS: &str =
+    "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ours.pem\n";
 
-fn users(cost: u32) -> String {
+pub(crate) fn users(cost: u32) -> String {
     format!("basic_auth_users:\n  alice: {}\n", hash(cost))
 }
 
@@ -423,20 +425,6 @@ fn those_who_guess_passwords_do_not_keep_others_out() {
     gateway.assert_stops_balanced();
 }
 
-/// Sends a message from 127.0.0.2.
-fn from_another_address(to: SocketAddr, message: &[u8]) -> TcpStream {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stream = runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        socket.connect(to).await.unwrap().into_std().unwrap()
-    });
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    (&stream).write_all(message).unwrap();
-    stream
-}
-
 #[test]
 fn clients_by_tls_that_are_silent_or_hardly_read_keep_nobody_out() {
     if !has_prometheus() {
@@ -483,7 +471,7 @@ fn clients_by_tls_that_are_silent_or_hardly_read_keep_nobody_out() {
 fn load(dir: &Path, text: &str) -> Result<ListenerSecurity, ConfigError> {
     let path = dir.join("web.yml");
     fs::write(&path, text).unwrap();
-    ListenerSecurity::load(&path, Protocol::Http1)
+    ListenerSecurity::load(&path)
 }
 
 #[test]
@@ -749,7 +737,7 @@ fn no_secret_is_printed() {
     check("the ledger", &printed);
     // What a developer prints.
     fs::write(&web, format!("{SERVER}{}", users(4))).unwrap();
-    let listener = ListenerSecurity::load(&web, Protocol::Http1).unwrap();
+    let listener = ListenerSecurity::load(&web).unwrap();
     check("Debug of the listener", &format!("{listener:?} {listener:#?}"));
     let text = format!(
         "basic_auth = {{ username = 'alice', password = '{PASSWORD}' }}\ntls_config = {{ insecure_skip_verify = true, cert_file = 'client.pem', key_file = 'client.key' }}"

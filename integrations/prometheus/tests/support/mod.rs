@@ -9,10 +9,14 @@
     clippy::missing_panics_doc
 )]
 
+pub mod browser;
 #[path = "../../src/bin/losertree-gateway/demo.rs"]
 mod demo;
+pub mod grpc;
 pub mod native;
 pub mod process;
+pub mod promql;
+pub mod python;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -28,6 +28,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(150);
 pub struct Gateway {
     child: Child,
     pub address: SocketAddr,
+    /// Where it serves the StoreAPI, if it does.
+    pub store_api: Option<SocketAddr>,
     log: mpsc::Receiver<String>,
     /// What it has written before it listened.
     first: std::cell::RefCell<Vec<String>>,
@@ -60,15 +62,20 @@ impl Gateway {
         let (sender, log) = mpsc::channel();
         let errors = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || errors.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        let mut first = Vec::new();
+        let (mut first, mut store_api) = (Vec::new(), None);
         let address = loop {
             let line = log.recv_timeout(PATIENCE).expect("the gateway starts");
             first.push(line.clone());
-            if let Some(rest) = line.strip_prefix("remote read on http") {
-                break rest.trim_start_matches('s').split('/').nth(2).unwrap().parse().unwrap();
+            let listens = |what| {
+                let rest = line.strip_prefix(what)?.trim_start_matches('s').split('/').nth(2)?;
+                Some(rest.parse::<SocketAddr>().unwrap())
+            };
+            store_api = store_api.or_else(|| listens("StoreAPI on http"));
+            if let Some(address) = listens("remote read on http") {
+                break address;
             }
         };
-        Self { child, address, log, first: first.into() }
+        Self { child, address, store_api, log, first: first.into() }
     }
 
     /// What it has written to standard error since this was asked before.
@@ -93,6 +100,20 @@ impl Gateway {
         }
     }
 
+    /// Waits for a line of its log that has all these parts.
+    pub fn assert_logs(&self, what: &str, parts: &[&str]) {
+        let mut others = self.first.take();
+        loop {
+            if others.last().is_some_and(|line| parts.iter().all(|part| line.contains(part))) {
+                return;
+            }
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) => others.push(line),
+                Err(late) => panic!("{what}: {late}: {others:?}"),
+            }
+        }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -103,6 +124,31 @@ impl Gateway {
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         (self.child.wait().unwrap().success(), printed)
+    }
+
+    /// The address by which another one asks it for series.
+    pub fn store_api_url(&self) -> String {
+        format!("http://{}", self.store_api.unwrap())
+    }
+
+    /// Waits until nothing is open in it: soon, since nobody asks any more.
+    pub fn assert_nothing_open(&self) {
+        let start = Instant::now();
+        loop {
+            let metrics = String::from_utf8(get(self.address, "/metrics").unwrap().1).unwrap();
+            let open = metrics.lines().find(|line| line.starts_with("losertree_ledger_open_entries"));
+            if open.is_some_and(|line| line.ends_with(" 0")) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{open:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills it as a crash does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn assert_stops_balanced(self) {
@@ -272,16 +318,20 @@ pub fn begin(
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-    stream.write_all(&message(method, path, headers, body))?;
+    // Browsers want to know.
+    let host = address.to_string();
+    let headers = [&[("Host", host.as_str())], headers].concat();
+    stream.write_all(&message(method, path, &headers, body))?;
     Ok(stream)
 }
 
 /// A request as it is sent.
 pub fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        head.push_str("Host: test\r\n");
+    }
     for (name, value) in headers {
         head.extend([name, ": ", value, "\r\n"]);
     }

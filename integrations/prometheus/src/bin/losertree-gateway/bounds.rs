@@ -49,12 +49,15 @@ pub(crate) struct Bounds {
     /// How long the body of a request may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     body_seconds: u64,
-    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is.
+    /// Within which time a client of remote read has to take 64 KiB of its answer, from when it does not take what there is.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     stall_seconds: u64,
-    /// The same, as long as others wait for their turn or for memory.
+    /// The same, as long as others wait for their turn or for memory; by the StoreAPI, only then.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     busy_stall_seconds: u64,
+    /// How many requests of one address may wait for their turn.
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_waiting: u32,
     /// How many bytes of chunks an answer may have.
     #[arg(long, value_name = "GIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     max_chunk_gib: u64,
@@ -91,6 +94,7 @@ impl Bounds {
 
     /// Sets the limits of answers.
     pub(crate) const fn limit_answers(&self, limits: &mut Limits) {
+        limits.waiting_requests = self.max_waiting as usize;
         limits.chunk_bytes = self.max_chunk_gib << 30;
     }
 

@@ -1,4 +1,4 @@
-//! Serves blocks of Prometheus by remote read.
+//! Serves blocks of Prometheus by remote read and by the StoreAPI.
 
 mod bounds;
 mod demo;
@@ -7,7 +7,7 @@ mod stores;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,22 +15,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser};
 use losertree::LeakLedger;
-use losertree::observe::Publisher;
 use losertree::response::PartialResponseStrategy;
 use losertree::stream::Closer;
-use losertree_prometheus::remote::{RemoteLimits, RemoteStore};
-use losertree_prometheus::security::{DialerSecurity, ListenerSecurity, Protocol};
+use losertree_prometheus::remote::RemoteLimits;
+use losertree_prometheus::security::ListenerSecurity;
 use losertree_prometheus::server::{Render, Server, ServerLimits};
-use losertree_prometheus::{BlockStore, Gateway, Limits};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use losertree_prometheus::{
+    BlockStore, Gateway, GatewayPublisher, Limits, RemoteStore, StoreApiServer, StoreApiStore,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use bounds::Bounds;
-use stores::{Configured, label, once_each};
+use stores::{Configured, Dialers, Kind, label, once_each, open_all};
 
-/// Serves blocks of Prometheus by remote read.
+/// Serves blocks of Prometheus by remote read, and by the StoreAPI of Thanos if --grpc-listen is given.
 ///
 /// Without arguments, it has promtool make blocks of the scrapes that the repository ships, and serves them until it is stopped.
 ///
@@ -51,18 +53,27 @@ struct Args {
     /// address, labels, and `basic_auth`, `authorization` and `tls_config` by the names of Prometheus; no secret is given here.
     #[arg(long = "store", value_name = "ADDRESS[,NAME=VALUE]...")]
     stores: Vec<String>,
+    /// A server that is asked by the StoreAPI of Thanos, by gRPC, too: http://HOST:PORT of another gateway, or of a part of Thanos
+    /// that has one, or https://HOST:PORT. Labels can follow as for --store, and in the configuration file it can be a table, too. Can be
+    /// repeated; these servers come after those of --store.
+    #[arg(long = "store-api", value_name = "ADDRESS[,NAME=VALUE]...")]
+    store_apis: Vec<String>,
     /// How long another server may take to connect, to begin its answer, and between two parts of it.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     store_seconds: u64,
     /// A label by which replicas differ. It is taken off, so that their series become one. Can be repeated.
     #[arg(long = "replica-label", value_name = "NAME")]
     replica_labels: Vec<String>,
-    /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning.
+    /// What becomes of a query when a store fails: it is refused, or the answer has what the others have, and the log a warning. Requests
+    /// of the StoreAPI say it themselves.
     #[arg(long, value_name = "STRATEGY", value_parser = ["abort", "warn"], default_value = "abort")]
     partial_response: String,
     /// The address to listen on. One beyond the machine itself takes --allow-remote.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9095")]
     listen: SocketAddr,
+    /// The address to serve the StoreAPI on, by gRPC. Not served without. For one beyond the machine itself as for --listen.
+    #[arg(long, value_name = "ADDRESS")]
+    grpc_listen: Option<SocketAddr>,
     /// Listens beyond the machine itself. Everybody there can ask, unless --web-config-file says otherwise.
     #[arg(long)]
     allow_remote: bool,
@@ -81,6 +92,9 @@ struct Args {
     /// How many series an answer may have.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000_000)]
     max_series: u64,
+    /// How many samples an answer may have, those of whole chunks.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000_000_000)]
+    max_samples: u64,
     /// How long a query may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     query_seconds: u64,
@@ -93,6 +107,10 @@ struct Args {
     /// How long running queries have when it is stopped.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,
+    /// A demonstration of a leak: forgets to close streamed queries whose client goes away. In no configuration file, and never
+    /// beyond the machine itself.
+    #[arg(long, hide = true)]
+    leak: bool,
     #[command(flatten)]
     bounds: Bounds,
 }
@@ -117,6 +135,9 @@ fn arguments() -> Result<(Vec<OsString>, Vec<Configured>), String> {
     Ok((all, stores))
 }
 
+/// The option that shows a leak. It can be given on the command line only, so that nobody has it by accident.
+const LEAK: &str = "leak";
+
 /// The options of a configuration file as arguments, and the servers that it names, which may have secrets.
 fn configured(path: &Path) -> Result<(Vec<OsString>, Vec<Configured>), String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
@@ -131,7 +152,7 @@ fn configured(path: &Path) -> Result<(Vec<OsString>, Vec<Configured>), String> {
     for (name, value) in table {
         let command = Args::command();
         let is_option = |option: &clap::Arg| option.get_long() == Some(&name);
-        if name == "config" || !command.get_arguments().any(is_option) {
+        if name == "config" || name == LEAK || !command.get_arguments().any(is_option) {
             return Err(format!("there is no option {name:?}"));
         }
         let values = match value {
@@ -139,13 +160,14 @@ fn configured(path: &Path) -> Result<(Vec<OsString>, Vec<Configured>), String> {
             single => vec![single],
         };
         for value in values {
-            if name == "store" {
+            if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.option() == name) {
                 let store = match &value {
-                    toml::Value::String(text) => Configured::read(text),
-                    toml::Value::Table(table) => Configured::read_table(table, dir),
+                    toml::Value::String(text) => Configured::read(kind, text),
+                    toml::Value::Table(table) => Configured::read_table(kind, table, dir),
                     _ => Err("it is neither text nor a table".into()),
                 };
-                stores.push(store.map_err(|problem| format!("store {}: {problem}", stores.len() + 1))?);
+                let number = 1 + stores.iter().filter(|store: &&Configured| store.kind == kind).count();
+                stores.push(store.map_err(|problem| format!("{name} {number}: {problem}"))?);
                 continue;
             }
             arguments.extend(match value {
@@ -212,41 +234,61 @@ fn demonstrate() -> Result<bool, Box<dyn Error>> {
 }
 
 /// Whether all is closed in the end.
-fn run(args: Args, configured: Vec<Configured>) -> Result<bool, Box<dyn Error>> {
-    if args.blocks.is_none() && args.stores.is_empty() && configured.is_empty() {
-        return Err("there is nothing to serve: say --blocks, or --store".into());
+fn run(args: Args, mut configured: Vec<Configured>) -> Result<bool, Box<dyn Error>> {
+    let is_asking = !args.stores.is_empty() || !args.store_apis.is_empty() || !configured.is_empty();
+    if args.blocks.is_none() && !is_asking {
+        return Err("there is nothing to serve: say --blocks, --store or --store-api".into());
     }
-    if !args.listen.ip().to_canonical().is_loopback() && !args.allow_remote {
-        return Err(format!(
-            "{} can be reached from other machines: say --allow-remote if that is wanted",
-            args.listen
-        )
-        .into());
+    for address in [Some(args.listen), args.grpc_listen].into_iter().flatten() {
+        if address.ip().to_canonical().is_loopback() {
+            continue;
+        }
+        if !args.allow_remote {
+            let problem = "can be reached from other machines: say --allow-remote if that is wanted";
+            return Err(format!("{address} {problem}").into());
+        }
+        if args.leak {
+            let problem = "is a demonstration of a leak, and none for others: listen on the machine itself";
+            return Err(format!("--leak {problem}").into());
+        }
     }
     let external = once_each(args.external_labels.clone())
         .map_err(|name| format!("--external-label {name} is given twice"))?;
     let security = match &args.web_config_file {
         None => ListenerSecurity::none(),
-        Some(path) => ListenerSecurity::load(path, Protocol::Http1)
+        Some(path) => ListenerSecurity::load(path)
             .map_err(|error| format!("--web-config-file {}: {error}", path.display()))?,
     };
     let mut remote_limits = RemoteLimits::default();
     remote_limits.open_time = Duration::from_secs(args.store_seconds);
     remote_limits.frame_time = Duration::from_secs(args.store_seconds);
     args.bounds.limit_remotes(&mut remote_limits);
-    let given = args.stores.iter().map(|text| Configured::read(text));
-    let stores = configured.into_iter().map(Ok).chain(given);
-    let remotes = stores.map(|store| store.and_then(|store| store.open(&remote_limits)));
-    let remotes = remotes.collect::<Result<Vec<_>, _>>().map_err(|error| format!("--store: {error}"))?;
+    let given = [(Kind::RemoteRead, &args.stores), (Kind::StoreApi, &args.store_apis)];
+    for (kind, text) in given.into_iter().flat_map(|(kind, texts)| texts.iter().map(move |text| (kind, text)))
+    {
+        let read = Configured::read(kind, text);
+        configured.push(read.map_err(|error| format!("--{}: {error}", kind.option()))?);
+    }
+    let (remotes, mut dialers) = open_all(Kind::RemoteRead, &mut configured, &remote_limits)?;
+    let (store_apis, others) = open_all(Kind::StoreApi, &mut configured, &remote_limits)?;
+    dialers.extend(others);
+    let servers = Servers { remotes, store_apis, dialers };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(args, external, security, remotes))
+    runtime.block_on(serve(args, external, security, servers))
+}
+
+/// The servers that are asked.
+struct Servers {
+    remotes: Vec<RemoteStore>,
+    store_apis: Vec<StoreApiStore>,
+    dialers: Dialers,
 }
 
 async fn serve(
     args: Args,
     external: BTreeMap<String, String>,
     security: ListenerSecurity,
-    remotes: Vec<RemoteStore>,
+    Servers { remotes, store_apis, dialers }: Servers,
 ) -> Result<bool, Box<dyn Error>> {
     // Before anybody is told that it serves: whoever stops it then wants it to end in order.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -257,6 +299,7 @@ async fn serve(
     limits.budget_bytes = usize::try_from(args.budget_mib << 20)?;
     limits.concurrent_queries = args.concurrency.into();
     limits.series = args.max_series;
+    limits.samples = args.max_samples;
     limits.query_time = Duration::from_secs(args.query_seconds);
     limits.patience = Duration::from_secs(args.patience_seconds);
     limits.replica_labels.clone_from(&args.replica_labels);
@@ -265,10 +308,9 @@ async fn serve(
         limits.partial_response = PartialResponseStrategy::Warn;
     }
     let security = Arc::new(security);
-    let dialers: Vec<_> =
-        remotes.iter().map(|remote| (remote.name().to_owned(), Arc::clone(remote.security()))).collect();
-    let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?.with_remotes(remotes);
-    let gateway = Arc::new(gateway);
+    let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?;
+    let gateway = gateway.with_remotes(remotes).with_store_apis(store_apis);
+    let gateway = Arc::new(if args.leak { gateway.forgetting_closes() } else { gateway });
     let render = render(&gateway)?;
 
     let synced = sync(&store).await;
@@ -279,35 +321,48 @@ async fn serve(
     eprintln!("{} blocks, {series} series in them, {headers} bytes of headers in memory", blocks.len());
     drop(blocks);
 
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
-    let address = listener.local_addr()?;
-    if !address.ip().to_canonical().is_loopback() && !security.asks_who() {
-        eprintln!("warning: whoever reaches {address} can ask: there is --web-config-file");
+    if args.leak {
+        eprintln!("warning: --leak is a demonstration: queries whose client goes away are never closed");
     }
-    if !address.ip().to_canonical().is_loopback() && security.has_users() && !security.is_encrypted() {
-        eprintln!("warning: passwords come to {address} in the clear: there is tls_server_config");
-    }
-    let scheme = if security.is_encrypted() { "https" } else { "http" };
-    eprintln!("remote read on {scheme}://{}:{}/api/v1/read", host(address.ip()), address.port());
 
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
     args.bounds.limit_server(&mut server_limits);
     limit_by_files(&mut server_limits);
+    // Those who wait for the last line can ask both.
+    let grpc_listener = match args.grpc_listen {
+        Some(address) => {
+            let (listener, origin) = bind("--grpc-listen", address, &security).await?;
+            eprintln!("StoreAPI on {origin}");
+            Some(listener)
+        }
+        None => None,
+    };
+    let (listener, origin) = bind("--listen", args.listen, &security).await?;
+    eprintln!("remote read on {origin}/api/v1/read");
+
     let server =
         Server::new(Arc::clone(&gateway), server_limits, render).with_security(Arc::clone(&security));
+    let store_api = StoreApiServer::beside(&server);
     let pause = Duration::from_secs(args.sync_seconds);
     let syncing = tokio::spawn(keep_synced(Arc::clone(&store), pause));
     let refreshing = tokio::spawn(keep_fresh(security, dialers, pause));
-    let stop = async {
+    let (stop, mut stopped) = watch::channel(false);
+    let mut grpc_stopped = stopped.clone();
+    let signalled = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         eprintln!("stopping");
+        stop.send_replace(true);
     };
-    server.serve(listener, stop).await;
+    let by_grpc = async {
+        if let Some(listener) = grpc_listener {
+            store_api.serve(listener, grpc_stopped.wait_for(|is_stopped| *is_stopped)).await;
+        }
+    };
+    tokio::join!(signalled, server.serve(listener, stopped.wait_for(|is_stopped| *is_stopped)), by_grpc);
     for task in [syncing, refreshing] {
         task.abort();
         let _ = task.await;
@@ -332,44 +387,45 @@ async fn serve(
     Ok(record.is_all_closed() && buffers == 0 && lists == 0)
 }
 
-fn host(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        IpAddr::V4(ip) => ip.to_string(),
+/// Listens, and says what everybody who reaches it has to know. Returns the origin of addresses there, too.
+async fn bind(
+    option: &str,
+    address: SocketAddr,
+    security: &ListenerSecurity,
+) -> Result<(TcpListener, String), String> {
+    let wrong = |error| format!("{option} {address}: {error}");
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    let address = listener.local_addr().map_err(wrong)?;
+    if !address.ip().to_canonical().is_loopback() && !security.asks_who() {
+        eprintln!("warning: whoever reaches {address} can ask: there is --web-config-file");
     }
+    if !address.ip().to_canonical().is_loopback() && security.has_users() && !security.is_encrypted() {
+        eprintln!("warning: passwords come to {address} in the clear: there is tls_server_config");
+    }
+    let scheme = if security.is_encrypted() { "https" } else { "http" };
+    Ok((listener, format!("{scheme}://{address}")))
 }
+
+/// How long a query takes, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0];
+const UPKEEP: Duration = Duration::from_secs(5);
 
 fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
-    let recorder = PrometheusBuilder::new().install_recorder()?;
-    let gateway = Arc::clone(gateway);
-    let publisher = Publisher::new();
-    publisher
-        .pool("buffers", &gateway.memory().buffers)
-        .pool("lists", &gateway.memory().lists)
-        .pool("answers", gateway.answer_pool())
-        .pool("admission", gateway.admission())
-        .ledger("gateway", gateway.ledger());
+    let duration = Matcher::Full("losertree_merge_duration_seconds".into());
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(duration, &BUCKETS)?.install_recorder()?;
+    // Durations are kept one by one until they are looked at, and perhaps nobody asks for metrics.
+    let kept = recorder.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(UPKEEP).await;
+            kept.run_upkeep();
+        }
+    });
+    let publisher = GatewayPublisher::new(gateway);
     Ok(Box::new(move || {
         publisher.publish();
-        // Blocks come and go.
-        let gates = Publisher::new();
-        let blocks = gateway.store().blocks();
-        for block in &blocks {
-            gates.gate("blocks", block.gate());
-        }
-        gates.publish();
-        metrics::gauge!("losertree_gateway_blocks").set(figure(blocks.len()));
-        metrics::gauge!("losertree_gateway_blocks_held").set(figure(gateway.store().held().len()));
-        metrics::gauge!("losertree_gateway_header_bytes")
-            .set(figure(blocks.iter().map(|block| block.memory_bytes()).sum()));
         recorder.render()
     }))
-}
-
-/// A number for a gauge. It is exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-const fn figure(number: usize) -> f64 {
-    number as f64
 }
 
 async fn sync(store: &Arc<BlockStore>) -> Result<(), Box<dyn Error>> {
@@ -421,11 +477,7 @@ fn limit_by_files(limits: &mut ServerLimits) {
 }
 
 /// Reads certificates and secrets again that are in files which have changed. Where that fails, what there was stays.
-async fn keep_fresh(
-    listener: Arc<ListenerSecurity>,
-    dialers: Vec<(String, Arc<DialerSecurity>)>,
-    pause: Duration,
-) {
+async fn keep_fresh(listener: Arc<ListenerSecurity>, dialers: Dialers, pause: Duration) {
     loop {
         sleep(pause).await;
         let (listener, dialers) = (Arc::clone(&listener), dialers.clone());
