@@ -1,155 +1,104 @@
-//! Merges by windows against DataFusion's own: `cargo bench --bench spm -- [--quick] [--json FILE]`.
+//! Merges by windows against DataFusion's own: `cargo bench --bench spm -- [--quick] [--json FILE] [merges | workers | queries | sort]`.
 //!
-//! Both merge the same batches, in turn; every output is compared before. The time is that of the thread, in nanoseconds a row, the median
-//! of the rounds. A line of JSON a row goes to FILE.
+//! Both merge the same, in turn; every output is compared before. There are three parts, of which one can be chosen:
+//!
+//! - `merges` of batches that are there: the time of the thread, in nanoseconds a row.
+//! - `workers`: the same where two threads run the inputs and the merge: wall time, in nanoseconds a row.
+//! - `queries`: TPC-H's ordered queries, and sorted Parquet files, with `losertree.enabled` on and off: wall time, in nanoseconds a query.
+//!
+//! All are medians of the rounds. A line of JSON a row goes to FILE.
+//!
+//! `sort` is for a profiler: it has DataFusion sort four times as much as the memory limit, and no merge of ours is in it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
-#![allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_wrap,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss
-)]
+#![allow(clippy::cast_precision_loss)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+#[path = "../tests/support/data.rs"]
+mod data;
+
+#[path = "../tests/support/tpch.rs"]
+mod tpch;
+
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Instant;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::compute::SortOptions;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use cpu_time::ThreadTime;
+use data::{BATCH, Keys, Sorted};
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_execution::TaskContext;
+use datafusion_execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion_execution::runtime_env::RuntimeEnvBuilder;
 use datafusion_physical_expr::expressions::col;
 use datafusion_physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion_physical_plan::ExecutionPlan;
+use datafusion_physical_plan::sorts::sort::SortExec;
 use futures::StreamExt;
-use support::{Partitions, Rng, context, joined, ours, run, theirs};
-use tokio::runtime::Runtime;
+use support::{Partitions, Rng, Step, context, joined, ours, run, theirs};
+use tokio::runtime::{Builder, Runtime};
+use tpch::{PARTITIONS, SORTED_QUERIES, queries, register_sorted, session, set_enabled};
 
-const BATCH: usize = 8_192;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Keys {
-    Uniform,
-    Few,
-    Runs,
-    Disjoint,
-    Short,
-    Urls,
-    Three,
-    Nullable,
-}
-
-impl Keys {
-    const ALL: [(Self, &str); 8] = [
-        (Self::Uniform, "i64 uniform"),
-        (Self::Few, "i64 16 distinct"),
-        (Self::Runs, "i64 runs of 1000"),
-        (Self::Disjoint, "i64 disjoint"),
-        (Self::Short, "utf8 4-12"),
-        (Self::Urls, "urls"),
-        (Self::Three, "utf8 i64 utf8"),
-        (Self::Nullable, "i64 nullable desc"),
-    ];
-
-    /// The keys of a partition, sorted.
-    fn columns(self, rng: &mut Rng, k: usize, partition: usize, rows: usize) -> Vec<ArrayRef> {
-        let mut numbers = |value: &mut dyn FnMut(&mut Rng, usize) -> i64| {
-            let mut numbers: Vec<i64> = (0..rows).map(|row| value(rng, row)).collect();
-            numbers.sort_unstable();
-            numbers
-        };
-        let short = |rng: &mut Rng| {
-            let len = 4 + rng.below(9);
-            (0..len).map(|_| char::from(b'a' + rng.below(26) as u8)).collect::<String>()
-        };
-        let number = |numbers: Vec<i64>| vec![Arc::new(Int64Array::from(numbers)) as ArrayRef];
-        match self {
-            Self::Uniform => number(numbers(&mut |rng, _| rng.next() as i64)),
-            Self::Few => number(numbers(&mut |rng, _| rng.below(16) as i64)),
-            Self::Runs => {
-                number(numbers(&mut |_, row| (((row / 1_000) * k + partition) * 1_000 + row % 1_000) as i64))
-            }
-            Self::Disjoint => number(numbers(&mut |_, row| (partition * rows + row) as i64)),
-            Self::Short => {
-                let mut strings: Vec<_> = (0..rows).map(|_| short(rng)).collect();
-                strings.sort_unstable();
-                vec![Arc::new(StringArray::from(strings))]
-            }
-            Self::Urls => {
-                let url = |rng: &mut Rng| {
-                    format!(
-                        "https://www.example.org/shop/{}/item/{}?ref={}",
-                        rng.below(40),
-                        rng.below(100_000),
-                        short(rng)
-                    )
-                };
-                let mut strings: Vec<_> = (0..rows).map(|_| url(rng)).collect();
-                strings.sort_unstable();
-                vec![Arc::new(StringArray::from(strings))]
-            }
-            Self::Three => {
-                let mut tuples: Vec<_> = (0..rows)
-                    .map(|_| (format!("city {}", rng.below(100)), rng.below(1_000) as i64, short(rng)))
-                    .collect();
-                tuples.sort_unstable();
-                vec![
-                    Arc::new(tuples.iter().map(|(a, ..)| Some(a)).collect::<StringArray>()),
-                    Arc::new(tuples.iter().map(|(_, b, _)| Some(*b)).collect::<Int64Array>()),
-                    Arc::new(tuples.iter().map(|(.., c)| Some(c)).collect::<StringArray>()),
-                ]
-            }
-            Self::Nullable => {
-                let mut numbers: Vec<_> =
-                    (0..rows).map(|_| (!rng.one_in(10)).then(|| rng.next() as i64)).collect();
-                numbers.sort_unstable_by(|a, b| b.cmp(a));
-                vec![Arc::new(Int64Array::from(numbers))]
-            }
-        }
-    }
-
-    fn options(self) -> SortOptions {
-        SortOptions { descending: self == Self::Nullable, nulls_first: false }
-    }
-}
-
-fn partition(
-    rng: &mut Rng,
-    keys: Keys,
-    payload: usize,
-    k: usize,
-    index: usize,
+/// How large the merges are, how often each is timed, and the scale of TPC-H.
+struct Size {
     rows: usize,
-) -> Vec<RecordBatch> {
-    let mut columns = keys.columns(rng, k, index, rows);
-    for column in 0..payload {
-        columns.push(match column % 3 {
-            0 => Arc::new((0..rows).map(|row| Some((index * rows + row) as i64)).collect::<Int64Array>()),
-            1 => Arc::new((0..rows).map(|_| Some(rng.next() as f64)).collect::<Float64Array>()),
-            _ => Arc::new(
-                (0..rows).map(|_| Some(format!("value {}", rng.below(100_000)))).collect::<StringArray>(),
-            ),
-        });
-    }
-    let columns = columns.into_iter().enumerate().map(|(index, array)| (format!("c{index}"), array, true));
-    let all = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
-    (0..rows).step_by(BATCH).map(|at| all.slice(at, BATCH.min(rows - at))).collect()
+    rounds: usize,
+    scale: f64,
 }
 
-/// The time that a merge takes whose batches are dropped as they come, as an engine drops them.
-fn time(runtime: &Runtime, plan: &dyn ExecutionPlan, context: &Arc<TaskContext>) -> f64 {
-    runtime.block_on(async {
-        let begin = ThreadTime::now();
-        let mut stream = plan.execute(0, Arc::clone(context)).unwrap();
-        while let Some(batch) = stream.next().await {
-            drop(batch.unwrap());
+const QUICK: Size = Size { rows: 400_000, rounds: 5, scale: 0.05 };
+const WHOLE: Size = Size { rows: 4_000_000, rounds: 7, scale: 0.1 };
+
+/// What was measured: times are in nanoseconds.
+struct Row {
+    keys: String,
+    k: usize,
+    payload: Option<usize>,
+    fetch: Option<usize>,
+    workers: usize,
+    spm: f64,
+    ours: f64,
+}
+
+/// Takes rows as they are measured.
+struct Report {
+    json: Option<File>,
+    rows: Vec<Row>,
+}
+
+impl Report {
+    fn add(&mut self, row: Row) {
+        let Row { keys, k, payload, fetch, workers, spm, ours } = &row;
+        let number = |number: &Option<usize>, none: &str| number.map_or(none.to_owned(), |n| n.to_string());
+        let (shown_payload, shown_fetch) = (number(payload, "-"), number(fetch, "-"));
+        println!(
+            "{keys:<18} {k:>3} {shown_payload:>7} {shown_fetch:>6} {workers:>7} {spm:>12.1} {ours:>12.1} {:>6.2}",
+            spm / ours
+        );
+        if let Some(json) = &mut self.json {
+            let (payload, fetch) = (number(payload, "null"), number(fetch, "null"));
+            writeln!(
+                json,
+                r#"{{"keys":"{keys}","k":{k},"payload":{payload},"fetch":{fetch},"workers":{workers},"spm_ns":{spm:.2},"ours_ns":{ours:.2}}}"#
+            )
+            .expect("can be written");
         }
-        drop(stream);
-        begin.elapsed().as_nanos() as f64
-    })
+        self.rows.push(row);
+    }
+
+    fn mean(&self, name: &str, of: impl Fn(&Row) -> bool) {
+        let ratios: Vec<f64> = self.rows.iter().filter(|row| of(row)).map(|row| row.spm / row.ours).collect();
+        if ratios.is_empty() {
+            return;
+        }
+        let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
+        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        println!("{name}: geometric mean {mean:.2}, least {least:.2}, {} rows", ratios.len());
+    }
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -157,105 +106,214 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-struct Row {
-    keys: &'static str,
-    k: usize,
-    payload: usize,
-    fetch: Option<usize>,
-    spm: f64,
-    ours: f64,
+/// Merges, and drops batches as they come, as an engine drops them. Returns the time of the thread.
+fn time(runtime: &Runtime, plan: &dyn ExecutionPlan, context: &Arc<TaskContext>) -> f64 {
+    runtime.block_on(async {
+        let begin = ThreadTime::now();
+        drain(plan, context).await;
+        begin.elapsed().as_nanos() as f64
+    })
+}
+
+/// The same on a worker, with wall time.
+fn time_on_worker(runtime: &Runtime, plan: Box<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> f64 {
+    let context = Arc::clone(context);
+    let merge = runtime.spawn(async move {
+        let begin = Instant::now();
+        drain(plan.as_ref(), &context).await;
+        begin.elapsed().as_nanos() as f64
+    });
+    runtime.block_on(merge).unwrap()
+}
+
+async fn drain(plan: &dyn ExecutionPlan, context: &Arc<TaskContext>) {
+    let mut stream = plan.execute(0, Arc::clone(context)).unwrap();
+    while let Some(batch) = stream.next().await {
+        drop(batch.unwrap());
+    }
+}
+
+fn check(runtime: &Runtime, sorted: &Sorted, fetch: Option<usize>, context: &Arc<TaskContext>) {
+    let Sorted { schema, ordering, input, .. } = sorted;
+    let all = |plan: Box<dyn ExecutionPlan>| {
+        let (batches, error) = runtime.block_on(run(plan.as_ref(), Arc::clone(context)));
+        assert!(error.is_none(), "{error:?}");
+        joined(schema, &batches)
+    };
+    let expected = all(Box::new(theirs(ordering, Arc::clone(input), fetch)));
+    assert_eq!(all(Box::new(ours(ordering, Arc::clone(input), fetch))), expected);
+}
+
+fn merges(size: &Size, report: &mut Report, workers: usize) {
+    let runtime = if workers == 1 {
+        Builder::new_current_thread().build().unwrap()
+    } else {
+        Builder::new_multi_thread().worker_threads(workers).build().unwrap()
+    };
+    let context = context(BATCH, None);
+    for (keys, name) in Keys::ALL {
+        for k in [2, 4, 16, 64] {
+            for payload in [1, 10] {
+                let sorted = keys.sorted(k, payload, size.rows, Step::Batch);
+                let fetches: &[_] =
+                    if payload == 1 && workers == 1 { &[None, Some(10), Some(1_000)] } else { &[None] };
+                for &fetch in fetches {
+                    check(&runtime, &sorted, fetch, &context);
+                    let (mut spm, mut own) = (Vec::new(), Vec::new());
+                    let rounds = if fetch.is_some() { 20 * size.rounds } else { size.rounds };
+                    let Sorted { ordering, input, rows, .. } = &sorted;
+                    for _ in 0..rounds {
+                        // Plans are used once: what they hold of metrics grows.
+                        let their_plan = theirs(ordering, Arc::clone(input), fetch);
+                        let our_plan = ours(ordering, Arc::clone(input), fetch);
+                        if workers == 1 {
+                            spm.push(time(&runtime, &their_plan, &context));
+                            own.push(time(&runtime, &our_plan, &context));
+                        } else {
+                            spm.push(time_on_worker(&runtime, Box::new(their_plan), &context));
+                            own.push(time_on_worker(&runtime, Box::new(our_plan), &context));
+                        }
+                    }
+                    let per = fetch.unwrap_or(*rows) as f64;
+                    report.add(Row {
+                        keys: name.to_owned(),
+                        k,
+                        payload: Some(payload),
+                        fetch,
+                        workers,
+                        spm: median(spm) / per,
+                        ours: median(own) / per,
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn end_to_end(size: &Size, report: &mut Report) {
+    let workers = 2;
+    let runtime = Builder::new_multi_thread().worker_threads(workers).build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let context = session(size.scale);
+    runtime.block_on(async {
+        register_sorted(&context, directory.path(), size.scale).await;
+        for query in &queries(&context).await {
+            let name = format!("TPC-H {}", query.number);
+            on_and_off(&context, size, report, name, async || query.run(&context).await).await;
+        }
+        for (number, sql) in SORTED_QUERIES.iter().enumerate() {
+            let name = format!("Parquet {}", number + 1);
+            on_and_off(&context, size, report, name, async || tpch::run(&context, sql).await).await;
+        }
+    });
+}
+
+/// Times a query with merges by windows and without.
+async fn on_and_off(
+    context: &SessionContext,
+    size: &Size,
+    report: &mut Report,
+    keys: String,
+    query: impl AsyncFn() -> RecordBatch,
+) {
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    let mut answers = Vec::new();
+    for round in 0..=size.rounds {
+        for (is_enabled, times) in [(false, &mut off), (true, &mut on)] {
+            set_enabled(context, is_enabled).await;
+            let begin = Instant::now();
+            let answer = query().await;
+            // The first round warms up.
+            if round > 0 {
+                times.push(begin.elapsed().as_nanos() as f64);
+            } else {
+                answers.push(answer);
+            }
+        }
+    }
+    assert_eq!(answers[0], answers[1], "{keys}");
+    let k = usize::try_from(PARTITIONS).unwrap();
+    let (spm, ours) = (median(off), median(on));
+    report.add(Row { keys, k, payload: None, fetch: None, workers: 2, spm, ours });
+}
+
+/// Has DataFusion sort four times as much as its memory limit, so that most of it is spilled and merged.
+fn sort(size: &Size) {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    for (keys, name) in [(Keys::Uniform, "i64 uniform"), (Keys::Urls, "urls"), (Keys::Three, "utf8 i64 utf8")]
+    {
+        for payload in [1, 10] {
+            let Sorted { schema, ordering, input, rows } = keys.sorted(1, payload, size.rows, Step::Batch);
+            let batches = runtime.block_on(run(input.as_ref(), context(BATCH, None))).0;
+            let all = joined(&schema, &batches);
+            let mut rng = Rng::new(1);
+            let mut order: Vec<u32> = (0..u32::try_from(rows).unwrap()).collect();
+            for at in (1..rows).rev() {
+                order.swap(at, rng.below(at + 1));
+            }
+            let batches: Vec<_> = order
+                .chunks(BATCH)
+                .map(|rows| take_record_batch(&all, &UInt32Array::from(rows.to_vec())).unwrap())
+                .collect();
+            let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+            let last = format!("c{}", schema.fields().len() - 1);
+            let other = PhysicalSortExpr::new_default(col(&last, &schema).unwrap());
+            let input = Partitions::of_batches(schema, &LexOrdering::new([other]).unwrap(), vec![batches]);
+            let plan = SortExec::new(ordering, input);
+            let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(bytes / 4));
+            // Of which SortExec keeps some for merging, 10 MiB by default, which is more than all of it where little is sorted.
+            let config =
+                SessionConfig::new().with_batch_size(BATCH).with_sort_spill_reservation_bytes(bytes / 32);
+            let runtime_env = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
+            let context = TaskContext::default().with_session_config(config).with_runtime(runtime_env);
+            let nanos = time(&runtime, &plan, &Arc::new(context)) / rows as f64;
+            let spills = plan.metrics().unwrap().spill_count().unwrap_or(0);
+            println!("{name:<18} payload {payload:>2}, {bytes} bytes: {nanos:.1} ns a row, {spills} spills");
+        }
+    }
 }
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let (mut is_quick, mut json) = (false, None);
+    let (mut is_quick, mut json, mut part) = (false, None, None);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => is_quick = true,
             "--json" => {
                 json = Some(File::create(args.next().expect("--json FILE")).expect("a file to write to"));
             }
-            _ => {}
+            "merges" | "workers" | "queries" | "sort" => part = Some(arg),
+            // Cargo passes it.
+            "--bench" => {}
+            _ => panic!("not an argument: {arg}"),
         }
     }
-    let (total, rounds) = if is_quick { (400_000, 5) } else { (4_000_000, 7) };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let context = context(BATCH, None);
-    let mut rows = Vec::new();
+    let size = if is_quick { QUICK } else { WHOLE };
+    let is_wanted = |name: &str| part.as_ref().is_none_or(|part| part == name);
+    if part.as_deref() == Some("sort") {
+        return sort(&size);
+    }
+    let mut report = Report { json, rows: Vec::new() };
     println!(
-        "{:<18} {:>3} {:>7} {:>6} {:>9} {:>9} {:>6}",
-        "keys", "k", "payload", "fetch", "spm ns", "ours ns", "ratio"
+        "{:<18} {:>3} {:>7} {:>6} {:>7} {:>12} {:>12} {:>6}",
+        "keys", "k", "payload", "fetch", "workers", "spm ns", "ours ns", "ratio"
     );
-    for (keys, name) in Keys::ALL {
-        for k in [2, 4, 16, 64] {
-            for payload in [1, 10] {
-                let rng = &mut Rng::new(1);
-                let batches: Vec<_> =
-                    (0..k).map(|index| partition(rng, keys, payload, k, index, total / k)).collect();
-                let schema = batches[0][0].schema();
-                let key_columns = if keys == Keys::Three { 3 } else { 1 };
-                let sort = (0..key_columns).map(|index| {
-                    PhysicalSortExpr::new(col(&format!("c{index}"), &schema).unwrap(), keys.options())
-                });
-                let ordering = LexOrdering::new(sort).unwrap();
-                let input: Arc<dyn ExecutionPlan> =
-                    Partitions::of_batches(Arc::clone(&schema), &ordering, batches);
-                let fetches: &[Option<usize>] =
-                    if payload == 1 { &[None, Some(10), Some(1_000)] } else { &[None] };
-                for &fetch in fetches {
-                    let (mut spm, mut own) = (Vec::new(), Vec::new());
-                    let rounds = if fetch.is_some() { 5 * rounds } else { rounds };
-                    // Plans are used once: what they hold of metrics grows.
-                    let their_plan = || theirs(&ordering, Arc::clone(&input), fetch);
-                    let our_plan = || ours(&ordering, Arc::clone(&input), fetch);
-                    let (expected, error) = runtime.block_on(run(&their_plan(), Arc::clone(&context)));
-                    assert!(error.is_none(), "{error:?}");
-                    let (actual, error) = runtime.block_on(run(&our_plan(), Arc::clone(&context)));
-                    assert!(error.is_none(), "{error:?}");
-                    assert_eq!(joined(&schema, &actual), joined(&schema, &expected), "{name} {k}");
-                    drop((actual, expected));
-                    for _ in 0..rounds {
-                        spm.push(time(&runtime, &their_plan(), &context));
-                        own.push(time(&runtime, &our_plan(), &context));
-                    }
-                    let per = fetch.unwrap_or(total / k * k) as f64;
-                    let row = Row {
-                        keys: name,
-                        k,
-                        payload,
-                        fetch,
-                        spm: median(spm) / per,
-                        ours: median(own) / per,
-                    };
-                    let Row { spm, ours, .. } = row;
-                    let limit = fetch.map_or_else(|| "-".to_owned(), |fetch| fetch.to_string());
-                    println!(
-                        "{name:<18} {k:>3} {payload:>7} {limit:>6} {spm:>9.1} {ours:>9.1} {:>6.2}",
-                        spm / ours
-                    );
-                    if let Some(json) = &mut json {
-                        let limit = fetch.map_or_else(|| "null".to_owned(), |fetch| fetch.to_string());
-                        writeln!(
-                            json,
-                            r#"{{"keys":"{name}","k":{k},"payload":{payload},"fetch":{limit},"spm_ns":{spm:.2},"ours_ns":{ours:.2}}}"#
-                        )
-                        .expect("can be written");
-                    }
-                    rows.push(row);
-                }
-            }
-        }
+    if is_wanted("merges") {
+        merges(&size, &mut report, 1);
     }
-    let mean = |name: &str, of: &dyn Fn(&Row) -> bool| {
-        let ratios: Vec<f64> = rows.iter().filter(|row| of(row)).map(|row| row.spm / row.ours).collect();
-        let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
-        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-        println!("{name}: geometric mean {mean:.2}, least {least:.2}, {} rows", ratios.len());
-    };
-    mean("all rows", &|row| row.fetch.is_none());
-    mean("K >= 16, payload 1", &|row| row.fetch.is_none() && row.k >= 16 && row.payload == 1);
-    mean("K >= 16, payload 10", &|row| row.fetch.is_none() && row.k >= 16 && row.payload == 10);
-    mean("disjoint, K = 64", &|row| row.fetch.is_none() && row.k == 64 && row.keys == "i64 disjoint");
-    mean("runs of 1000", &|row| row.fetch.is_none() && row.keys == "i64 runs of 1000");
-    mean("limits", &|row| row.fetch.is_some());
+    if is_wanted("workers") {
+        merges(&size, &mut report, 2);
+    }
+    if is_wanted("queries") {
+        end_to_end(&size, &mut report);
+    }
+    let is_whole = |row: &Row| row.workers == 1 && row.fetch.is_none();
+    report.mean("all rows", is_whole);
+    report.mean("K >= 16, payload 1", |row| is_whole(row) && row.k >= 16 && row.payload == Some(1));
+    report.mean("K >= 16, payload 10", |row| is_whole(row) && row.k >= 16 && row.payload == Some(10));
+    report.mean("disjoint, K = 64", |row| is_whole(row) && row.k == 64 && row.keys == "i64 disjoint");
+    report.mean("runs of 1000", |row| is_whole(row) && row.keys == "i64 runs of 1000");
+    report.mean("limits", |row| row.fetch.is_some());
+    report.mean("two workers", |row| row.workers == 2 && row.payload.is_some());
+    report.mean("queries", |row| row.payload.is_none());
 }

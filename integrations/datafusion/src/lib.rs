@@ -14,6 +14,7 @@ mod merge_by_windows;
 mod merge_exec;
 mod merge_stream;
 mod output;
+mod turns;
 
 #[cfg(feature = "session")]
 pub use enable::enable;

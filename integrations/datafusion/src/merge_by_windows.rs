@@ -16,6 +16,9 @@ extensions_options! {
     pub struct LoserTreeOptions {
         /// Whether ordered queries are merged by windows: `SET losertree.enabled = false` has DataFusion merge them itself.
         pub enabled: bool, default = true
+        /// Whether equal rows of several partitions take turns, so that these are read at even rates: `SET losertree.round_robin_ties = true`.
+        /// Otherwise they come in the order of the partitions.
+        pub round_robin_ties: bool, default = false
     }
 }
 
@@ -25,6 +28,9 @@ impl ConfigExtension for LoserTreeOptions {
 
 /// Has each [`SortPreservingMergeExec`] of a plan be a [`LoserTreeMergeExec`], unless a type of its columns has no order, or
 /// [`LoserTreeOptions::enabled`] is off.
+///
+/// A [`SortPreservingMergeExec`] does not tell whether its ties are to take turns, which is its default. So the rule replaces it in either case, and
+/// [`LoserTreeOptions::round_robin_ties`] says what becomes of ties.
 ///
 /// It is idempotent. It can be the last of all rules: the nodes have the same requirements and properties.
 #[derive(Debug, Clone, Default)]
@@ -52,12 +58,15 @@ impl PhysicalOptimizerRule for MergeByWindows {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if config.extensions.get::<LoserTreeOptions>().is_some_and(|options| !options.enabled) {
+        let defaults = LoserTreeOptions::default();
+        let options = config.extensions.get::<LoserTreeOptions>().unwrap_or(&defaults);
+        if !options.enabled {
             return Ok(plan);
         }
         let replace = |plan: Arc<dyn ExecutionPlan>| match plan.downcast_ref::<SortPreservingMergeExec>() {
             Some(merge) if LoserTreeMergeExec::is_supported(merge) => {
-                let mut merge = LoserTreeMergeExec::from(merge);
+                let mut merge =
+                    LoserTreeMergeExec::from(merge).with_round_robin_ties(options.round_robin_ties);
                 if let Some(ledger) = &self.ledger {
                     merge = merge.with_ledger(ledger.clone());
                 }

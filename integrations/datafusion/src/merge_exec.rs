@@ -30,8 +30,8 @@ use crate::merge_stream::{MergeStream, Metrics, Parts};
 ///
 /// # Ordering
 ///
-/// Each partition must be sorted by the sort expressions. Equal rows come in the order of their partitions, always, and within a partition
-/// as they are there.
+/// Each partition must be sorted by the sort expressions. Equal rows come in the order of their partitions, and within a partition
+/// as they are there. [Round-robin ties](Self::with_round_robin_ties) are an option.
 ///
 /// # Batches
 ///
@@ -62,24 +62,38 @@ pub struct LoserTreeMergeExec {
     input: Arc<dyn ExecutionPlan>,
     ordering: LexOrdering,
     fetch: Option<usize>,
+    has_round_robin_ties: bool,
     ledger: LeakLedger,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl LoserTreeMergeExec {
-    /// Creates a merge of the partitions of a plan, which are sorted by an ordering. Without a limit and a ledger.
+    /// Creates a merge of the partitions of a plan, which are sorted by an ordering. It is stable, and has neither a limit nor a ledger.
     #[must_use]
     pub fn new(ordering: LexOrdering, input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = Arc::new(properties(&input, &ordering));
         let (ledger, metrics) = (LeakLedger::off(), ExecutionPlanMetricsSet::new());
-        Self { input, ordering, fetch: None, ledger, metrics, properties }
+        Self { input, ordering, fetch: None, has_round_robin_ties: false, ledger, metrics, properties }
     }
 
     /// Has only so many rows come. Default: all.
     #[must_use]
     pub fn with_fetch(self, fetch: Option<usize>) -> Self {
         Self { fetch, ..self }
+    }
+
+    /// Has equal rows of several partitions take turns: first the first of each partition, in the order of the partitions, then the second of
+    /// each, and so on. Default: all of the first partition come first, then all of the second.
+    ///
+    /// So partitions are read at even rates where many rows are equal, and what is before the merge has less to buffer. It is what
+    /// [`SortPreservingMergeExec::with_round_robin_repartition`] is for. That one has only the last match of its tournament
+    /// take turns, so among three and more partitions it may order equal rows otherwise.
+    ///
+    /// Each row is compared with the one before it in its partition, and takes 8 bytes more.
+    #[must_use]
+    pub fn with_round_robin_ties(self, has_round_robin_ties: bool) -> Self {
+        Self { has_round_robin_ties, ..self }
     }
 
     /// Books the inputs of each execution in a ledger. Default: in none.
@@ -98,6 +112,12 @@ impl LoserTreeMergeExec {
     #[must_use]
     pub const fn ordering(&self) -> &LexOrdering {
         &self.ordering
+    }
+
+    /// Whether equal rows of several partitions [take turns](Self::with_round_robin_ties).
+    #[must_use]
+    pub const fn has_round_robin_ties(&self) -> bool {
+        self.has_round_robin_ties
     }
 
     /// Whether columns of all types of a merge have an order that it can merge by.
@@ -123,7 +143,7 @@ fn properties(input: &Arc<dyn ExecutionPlan>, ordering: &LexOrdering) -> PlanPro
         .with_scheduling_type(scheduling)
 }
 
-/// A plan that merges the same.
+/// A plan that merges the same, and is stable.
 impl From<&SortPreservingMergeExec> for LoserTreeMergeExec {
     fn from(merge: &SortPreservingMergeExec) -> Self {
         Self::new(merge.expr().clone(), Arc::clone(merge.input())).with_fetch(merge.fetch())
@@ -135,10 +155,13 @@ impl DisplayAs for LoserTreeMergeExec {
         match format {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "LoserTreeMergeExec: [{}]", self.ordering)?;
-                match self.fetch {
-                    Some(fetch) => write!(f, ", fetch={fetch}"),
-                    None => Ok(()),
+                if let Some(fetch) = self.fetch {
+                    write!(f, ", fetch={fetch}")?;
                 }
+                if self.has_round_robin_ties {
+                    write!(f, ", ties=round robin")?;
+                }
+                Ok(())
             }
             DisplayFormatType::TreeRender => {
                 if let Some(fetch) = self.fetch {
@@ -257,7 +280,10 @@ impl ExecutionPlan for LoserTreeMergeExec {
         if batch_size == 0 {
             return internal_err!("LoserTreeMergeExec cannot make batches of no rows");
         }
-        let keys = SortKeys::new(&self.schema(), &self.ordering)?;
+        let mut keys = SortKeys::new(&self.schema(), &self.ordering)?;
+        if self.has_round_robin_ties {
+            keys = keys.with_turns()?;
+        }
         let reservation = MemoryConsumer::new(format!("LoserTreeMergeExec[{partition}]"))
             .register(&context.runtime_env().memory_pool);
         let inputs = (0..partitions)
@@ -314,7 +340,8 @@ impl ExecutionPlan for LoserTreeMergeExec {
             return Ok(None);
         };
         let input = make_with_child(projection, &self.input)?;
-        let merge = Self::new(ordering, input).with_fetch(self.fetch).with_ledger(self.ledger.clone());
-        Ok(Some(Arc::new(merge)))
+        let properties = Arc::new(properties(&input, &ordering));
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Some(Arc::new(Self { input, ordering, metrics, properties, ..self.clone() })))
     }
 }

@@ -91,7 +91,7 @@ impl MergeStream {
             Some(Input { stream, entry })
         };
         Self {
-            output: Output::new(SchemaRef::clone(&schema), reservation),
+            output: Output::new(SchemaRef::clone(&schema), batch_size, reservation),
             schema,
             keys,
             inputs: inputs.into_iter().enumerate().map(open).collect(),
@@ -122,6 +122,7 @@ impl MergeStream {
                     Poll::Pending => is_pending = true,
                     Poll::Ready(None) => {
                         self.merge.end(index);
+                        self.keys.end(index);
                         if let Some(input) = self.inputs[index].take() {
                             input.end(Ending::Closed);
                         }
@@ -150,7 +151,7 @@ impl MergeStream {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let (columns, bytes) = self.keys.of(&batch)?;
+        let (columns, bytes) = self.keys.of(index, &batch)?;
         let rows = batch.num_rows();
         let slot = self.output.hold(batch, bytes)?;
         self.metrics.peak_reserved.set_max(self.output.reserved());
@@ -191,6 +192,10 @@ impl MergeStream {
         }
         while self.error.is_none() && !self.merge.is_done() && self.output.rows() < self.batch_size {
             if !self.decide() {
+                if self.output.has_slice() {
+                    // Before further batches come, so that no more of them are held.
+                    break;
+                }
                 ready!(self.poll_inputs(cx));
             }
         }

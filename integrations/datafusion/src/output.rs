@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, GenericByteArray,
-    OffsetSizeTrait, PrimitiveArray, RecordBatch, downcast_primitive,
+    GenericByteBuilder, OffsetSizeTrait, PrimitiveArray, RecordBatch, downcast_primitive,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{concat, interleave};
 use arrow::datatypes::{
-    BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, SchemaRef, Utf8Type,
+    ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, SchemaRef, Utf8Type,
 };
 use arrow::error::ArrowError;
 use datafusion_common::utils::memory::get_record_batch_memory_size;
@@ -22,11 +22,14 @@ const MANY_BATCHES: usize = 32;
 /// How long runs are on average that are copied run by run.
 const LONG: usize = 4;
 
-/// How long runs are on average that are concatenated, in columns that are otherwise gathered row by row.
+/// How long runs are on average that are concatenated as slices, in columns of strings and those that are otherwise gathered row by row.
 const LONG_ROWS: usize = 16;
 
 /// From how many neighbouring bits on they are copied as such.
 const SHORT: usize = 8;
+
+/// From how many neighbouring rows on they can come as a batch of their own, which has fewer rows than others.
+const FEWEST_SLICED: usize = 1_024;
 
 /// The rows that come next, as parts of the batches that they are in, which it holds and accounts for.
 #[derive(Debug)]
@@ -37,6 +40,10 @@ pub(crate) struct Output {
     free: Vec<usize>,
     runs: Vec<Run>,
     rows: usize,
+    /// How many rows a run has at least that comes as a batch of its own.
+    sliced_rows: usize,
+    /// Whether there is such a run.
+    has_slice: bool,
     reservation: MemoryReservation,
 }
 
@@ -67,8 +74,18 @@ pub(crate) struct Emitted {
 }
 
 impl Output {
-    pub(crate) fn new(schema: SchemaRef, reservation: MemoryReservation) -> Self {
-        Self { schema, slots: Vec::new(), free: Vec::new(), runs: Vec::new(), rows: 0, reservation }
+    /// Puts out batches, most of them of `batch_size` rows.
+    pub(crate) fn new(schema: SchemaRef, batch_size: usize, reservation: MemoryReservation) -> Self {
+        Self {
+            schema,
+            slots: Vec::new(),
+            free: Vec::new(),
+            runs: Vec::new(),
+            rows: 0,
+            sliced_rows: FEWEST_SLICED.max(batch_size.div_ceil(2)),
+            has_slice: false,
+            reservation,
+        }
     }
 
     /// Holds a batch until all of its rows have been put out, and reserves memory for it and `more` bytes. Returns its slot.
@@ -100,6 +117,11 @@ impl Output {
         self.rows
     }
 
+    /// Whether there are rows that come as a slice of a batch, maybe behind others.
+    pub(crate) const fn has_slice(&self) -> bool {
+        self.has_slice
+    }
+
     /// Has rows of a batch come next: those after its rows that came before.
     #[inline]
     pub(crate) fn push(&mut self, slot: usize, from: usize, len: usize) {
@@ -108,19 +130,25 @@ impl Output {
             held.pushed += len;
         }
         match self.runs.last_mut() {
-            Some(last) if last.slot == slot && last.from + last.len == from => last.len += len,
-            _ => self.runs.push(Run { slot, from, len }),
+            Some(last) if last.slot == slot && last.from + last.len == from => {
+                last.len += len;
+                self.has_slice |= last.len >= self.sliced_rows;
+            }
+            _ => {
+                self.runs.push(Run { slot, from, len });
+                self.has_slice |= len >= self.sliced_rows;
+            }
         }
     }
 
-    /// Puts out the rows that were pushed. Where strings have more bytes than offsets can tell, only the first of them, as often half of
-    /// what does not fit until it does.
+    /// Puts out the rows that were pushed, or the first of them: a long run of at least half a batch is put out by itself, so that it is a slice
+    /// and copies nothing. Where strings have more bytes than offsets can tell, as often half of what does not fit until it does.
     ///
     /// # Errors
     ///
     /// If one row does not fit, or the columns do not fit the schema.
     pub(crate) fn emit(&mut self) -> Result<Emitted> {
-        let mut rows = self.rows;
+        let mut rows = self.next_rows();
         let emitted = loop {
             match self.gather(rows) {
                 Err(DataFusionError::ArrowError(error, _))
@@ -135,17 +163,56 @@ impl Output {
         Ok(emitted)
     }
 
+    /// How many rows the next batch has: those before a long run, or that run.
+    fn next_rows(&self) -> usize {
+        if !self.has_slice {
+            return self.rows;
+        }
+        let mut before = 0;
+        for run in &self.runs {
+            if run.len >= self.sliced_rows {
+                return if before == 0 { run.len } else { before };
+            }
+            before += run.len;
+        }
+        before
+    }
+
     /// Forgets all rows and batches.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
         self.free.clear();
         self.runs.clear();
         self.rows = 0;
+        self.has_slice = false;
         self.reservation.free();
     }
 
     /// Removes the first rows, and lets go of batches that are used up.
     fn take(&mut self, rows: usize) {
+        if rows == self.rows {
+            self.take_all();
+        } else {
+            self.take_some(rows);
+        }
+    }
+
+    fn take_all(&mut self) {
+        for (slot, place) in self.slots.iter_mut().enumerate() {
+            let Some(held) = place else { continue };
+            held.left -= mem::take(&mut held.pushed);
+            if held.left == 0 {
+                self.reservation.shrink(held.bytes);
+                *place = None;
+                self.free.push(slot);
+            }
+        }
+        self.runs.clear();
+        self.rows = 0;
+        self.has_slice = false;
+    }
+
+    fn take_some(&mut self, rows: usize) {
         self.rows -= rows;
         let (mut wanted, mut taken) = (rows, 0);
         for run in &mut self.runs {
@@ -172,6 +239,7 @@ impl Output {
             }
         }
         self.runs.drain(..taken);
+        self.has_slice = self.has_slice && self.runs.iter().any(|run| run.len >= self.sliced_rows);
     }
 
     fn gather(&self, rows: usize) -> Result<Emitted> {
@@ -209,20 +277,18 @@ impl<'a> Plan<'a> {
         let any = output.slots.iter().flatten().next();
         let batches = output.slots.iter().filter_map(|held| held.as_ref().or(any).map(|held| &held.batch));
         let batches = batches.collect();
-        if rows < output.rows {
-            return Self {
-                batches,
-                runs: cut(&output.runs, rows).into(),
-                rows,
-                places: vec![],
-                parts: vec![],
-            };
-        }
-        let mut plan =
-            Self { batches, runs: (&output.runs).into(), rows, places: Vec::new(), parts: Vec::new() };
+        let is_part = rows < output.rows;
+        let runs = if is_part { cut(&output.runs, rows).into() } else { (&output.runs).into() };
+        let mut plan = Self { batches, runs, rows, places: Vec::new(), parts: Vec::new() };
         if rows < LONG * plan.runs.len() && u32::try_from(rows).is_ok() {
-            let part = |held: &Held| (held.batch.num_rows() - held.left, held.pushed);
+            let part =
+                |held: &Held| (held.batch.num_rows() - held.left, if is_part { 0 } else { held.pushed });
             plan.parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
+            if is_part {
+                for Run { slot, len, .. } in plan.runs.iter() {
+                    plan.parts[*slot].1 += len;
+                }
+            }
             plan.find_places();
         }
         plan
@@ -303,11 +369,12 @@ impl<'a> Plan<'a> {
     }
 
     fn bytes<T: ByteArrayType>(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
-        let columns: Vec<(&[T::Offset], &[u8])> = arrays
-            .iter()
-            .map(|array| array.as_bytes::<T>())
-            .map(|array| (array.value_offsets(), array.value_data()))
-            .collect();
+        let arrays_of_bytes: Vec<_> = arrays.iter().map(|array| array.as_bytes::<T>()).collect();
+        if self.rows >= LONG_ROWS * self.runs.len() {
+            return self.bytes_by_slice(&arrays_of_bytes);
+        }
+        let columns: Vec<(&[T::Offset], &[u8])> =
+            arrays_of_bytes.iter().map(|array| (array.value_offsets(), array.value_data())).collect();
         let (offsets, data) = if self.places.is_empty() || self.batches.len() < MANY_BATCHES {
             self.bytes_by_run(&columns)?
         } else {
@@ -317,24 +384,45 @@ impl<'a> Plan<'a> {
         Ok(Arc::new(GenericByteArray::<T>::try_new(offsets, data.into(), self.nulls(arrays))?))
     }
 
+    /// By long runs: what is copied as arrays need not be looked at to be known as text.
+    fn bytes_by_slice<T: ByteArrayType>(
+        &self,
+        arrays: &[&GenericByteArray<T>],
+    ) -> Result<ArrayRef, ArrowError> {
+        let bytes = self.runs.iter().map(|Run { slot, from, len }| {
+            let offsets = arrays[*slot].value_offsets();
+            offsets[*from + *len].as_usize() - offsets[*from].as_usize()
+        });
+        let bytes = bytes.sum();
+        if bytes > T::Offset::MAX_OFFSET {
+            return Err(ArrowError::OffsetOverflowError(bytes));
+        }
+        let mut builder = GenericByteBuilder::<T>::with_capacity(self.rows, bytes);
+        for Run { slot, from, len } in self.runs.iter() {
+            builder.append_array(&arrays[*slot].slice(*from, *len))?;
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
     fn bytes_by_run<O: OffsetSizeTrait>(
         &self,
         columns: &[(&[O], &[u8])],
     ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
         let mut offsets = vec![O::usize_as(0); self.rows + 1];
-        let mut places = offsets.iter_mut().skip(1);
+        let mut places = &mut offsets[1..];
         let mut end = 0_usize;
         for Run { slot, from, len } in self.runs.iter() {
             let of_run = &columns[*slot].0[*from..=*from + *len];
-            // What one offset is behind that of the batch is the same for all of a run; it can be negative.
-            let shift = end.wrapping_sub(of_run[0].as_usize());
-            for (offset, place) in of_run[1..].iter().zip(&mut places) {
-                end = offset.as_usize().wrapping_add(shift);
-                *place = O::usize_as(end);
+            let (first, begin) = (of_run[0], O::usize_as(end));
+            end += of_run[*len].as_usize() - first.as_usize();
+            if end > O::MAX_OFFSET {
+                return Err(ArrowError::OffsetOverflowError(end));
             }
-        }
-        if end > O::MAX_OFFSET {
-            return Err(ArrowError::OffsetOverflowError(end));
+            let (here, rest) = places.split_at_mut(*len);
+            for (offset, place) in of_run[1..].iter().zip(here) {
+                *place = begin + (*offset - first);
+            }
+            places = rest;
         }
         let mut data = Vec::with_capacity(end + 32);
         let mut end = 0;

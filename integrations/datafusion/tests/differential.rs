@@ -12,13 +12,15 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, FixedSizeBinaryArray, Int32Array, Int64Array,
     ListArray, NullArray, PrimitiveArray, RecordBatch, StringArray, StructArray, UInt32Array,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::{SortOptions, cast, take};
+use arrow::compute::{SortOptions, cast, interleave_record_batch, take};
 use arrow::datatypes::{
     DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, DurationMillisecondType, Field, Fields,
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTime,
@@ -27,10 +29,16 @@ use arrow::datatypes::{
     UInt32Type, UInt64Type, i256,
 };
 use arrow::row::{RowConverter, SortField};
+use datafusion_common::DataFusionError;
+use datafusion_execution::memory_pool::{
+    GreedyMemoryPool, MemoryPool, PeakRecordingPool, UnboundedMemoryPool,
+};
 use datafusion_physical_expr::expressions::{Column, NegativeExpr};
 use datafusion_physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::ExecutionPlan;
+use futures::{StreamExt, poll};
 use half::f16;
+use losertree::LeakLedger;
 use support::{Partitions, Rng, Step, context, joined, ours, run, theirs};
 
 /// How the values of a column are spread.
@@ -209,8 +217,9 @@ fn case(seed: u64) -> Case {
     let kinds_seed = rng.next();
     let mut partitions = Vec::new();
     let mut schema = None;
-    let most = [1, 3, 50, 1_000][rng.below(4)];
-    let disjoint = rng.one_in(8) && columns[0].0 == 3 && !negated;
+    let most = [1, 3, 50, 1_000, 3_000][rng.below(5)];
+    let disjoint = columns[0].0 == 3 && !negated && rng.one_in(2);
+    let per_partition = if disjoint && k < 20 { 3_000 } else { per_partition };
     for partition in 0..k {
         let rows = if rng.one_in(6) { 0 } else { rng.below(per_partition + 1) };
         let mut arrays = Vec::new();
@@ -288,7 +297,7 @@ fn case(seed: u64) -> Case {
     });
     let ordering = LexOrdering::new(sort).unwrap();
     let fetch = rng.one_in(3).then(|| rng.below(rows + 2));
-    let batch_size = [1, 2, 10, 100, 1_000, 8_192][rng.below(6)];
+    let batch_size = [1, 2, 10, 100, 1_000, 2_048, 8_192][rng.below(7)];
     let what = format!(
         "seed {seed}: {k} partitions by {ordering}, kinds {columns:?}, fetch {fetch:?}, batches of {batch_size}"
     );
@@ -297,18 +306,75 @@ fn case(seed: u64) -> Case {
 
 async fn check(seed: u64) {
     let Case { schema, ordering, partitions, fetch, batch_size, what } = case(seed);
+    let partition_count = partitions.len();
     let input: Arc<dyn ExecutionPlan> = Partitions::new(Arc::clone(&schema), &ordering, partitions);
     let (expected, error) =
         run(&theirs(&ordering, Arc::clone(&input), fetch), context(batch_size, None)).await;
     assert!(error.is_none(), "{what}: theirs fails: {error:?}");
     let (actual, error) = run(&ours(&ordering, input, fetch), context(batch_size, None)).await;
     assert!(error.is_none(), "{what}: ours fails: {error:?}");
-    let sizes = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>();
-    assert_eq!(sizes(&actual), sizes(&expected), "{what}");
-    let (actual, expected) = (joined(&schema, &actual), joined(&schema, &expected));
+    // One partition is passed on as it is.
+    if partition_count > 1 {
+        assert_sizes(&actual, batch_size, &what);
+    }
+    assert_same(&joined(&schema, &actual), &joined(&schema, &expected), &what);
+}
+
+/// Batches are full, but for the last one, slices of at least half a batch, and what comes before these.
+fn assert_sizes(batches: &[RecordBatch], batch_size: usize, what: &str) {
+    let sizes: Vec<_> = batches.iter().map(RecordBatch::num_rows).collect();
+    let is_slice = |rows: usize| rows >= batch_size.div_ceil(2).max(1_024);
+    assert!(sizes.iter().all(|rows| (1..=batch_size).contains(rows)), "{what}: {sizes:?}");
+    for pair in sizes.windows(2) {
+        assert!(pair[0] == batch_size || is_slice(pair[0]) || is_slice(pair[1]), "{what}: {sizes:?}");
+    }
+}
+
+fn assert_same(actual: &RecordBatch, expected: &RecordBatch, what: &str) {
+    assert_eq!(actual.num_rows(), expected.num_rows(), "{what}");
     for (index, (a, b)) in actual.columns().iter().zip(expected.columns()).enumerate() {
         assert_eq!(a, b, "{what}: column {index}");
     }
+}
+
+/// Sorts all rows by their keys, then by how many equal ones come before them in their partition, then by partition.
+fn in_turns(schema: &SchemaRef, ordering: &LexOrdering, partitions: &[Vec<Step>]) -> RecordBatch {
+    let batches = |steps: &[Step]| {
+        let batches = steps.iter().filter_map(|step| match step {
+            Step::Batch(batch) => Some(batch.clone()),
+            _ => None,
+        });
+        joined(schema, &batches.collect::<Vec<_>>())
+    };
+    let partitions: Vec<_> = partitions.iter().map(|steps| batches(steps)).collect();
+    let fields = ordering
+        .iter()
+        .map(|sort| SortField::new_with_options(sort.expr.data_type(schema).unwrap(), sort.options));
+    let converter = RowConverter::new(fields.collect()).unwrap();
+    let mut rows = Vec::new();
+    for (partition, batch) in partitions.iter().enumerate() {
+        let columns = ordering.iter().map(|sort| sort.evaluate_to_sort_column(batch).unwrap().values);
+        let keys = converter.convert_columns(&columns.collect::<Vec<_>>()).unwrap();
+        let mut turn = 0;
+        for row in 0..batch.num_rows() {
+            turn = if row > 0 && keys.row(row) == keys.row(row - 1) { turn + 1 } else { 0 };
+            rows.push((keys.row(row).owned(), turn, partition, row));
+        }
+    }
+    rows.sort();
+    let rows: Vec<_> = rows.iter().map(|(_, _, partition, row)| (*partition, *row)).collect();
+    interleave_record_batch(&partitions.iter().collect::<Vec<_>>(), &rows).unwrap()
+}
+
+async fn check_turns(seed: u64) {
+    let Case { schema, ordering, partitions, fetch, batch_size, what } = case(seed);
+    let expected = in_turns(&schema, &ordering, &partitions);
+    let expected = expected.slice(0, fetch.unwrap_or(usize::MAX).min(expected.num_rows()));
+    let input: Arc<dyn ExecutionPlan> = Partitions::new(Arc::clone(&schema), &ordering, partitions);
+    let merge = ours(&ordering, input, fetch).with_round_robin_ties(true);
+    let (actual, error) = run(&merge, context(batch_size, None)).await;
+    assert!(error.is_none(), "{what}: fails: {error:?}");
+    assert_same(&joined(&schema, &actual), &expected, &what);
 }
 
 fn cases() -> u64 {
@@ -321,6 +387,111 @@ fn merges_as_datafusion_does() {
     runtime.block_on(async {
         for seed in 0..cases() {
             check(seed).await;
+        }
+    });
+}
+
+#[test]
+fn equal_rows_take_turns() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for seed in 0..cases() / 4 {
+            check_turns(1 << 41 | seed).await;
+        }
+    });
+}
+
+/// Whether rows are the first ones of others.
+fn assert_begins(all: &RecordBatch, schema: &SchemaRef, batches: &[RecordBatch], what: &str) {
+    let came = joined(schema, batches);
+    assert!(came.num_rows() <= all.num_rows(), "{what}");
+    assert_same(&came, &all.slice(0, came.num_rows()), what);
+}
+
+/// How many sizes of memory, and how many places to be dropped at, are tried for a case.
+const PLACES: usize = 24;
+
+async fn check_memory(seed: u64) {
+    let Case { schema, ordering, partitions, fetch, batch_size, what } = case(seed);
+    let input = Partitions::new(Arc::clone(&schema), &ordering, partitions);
+    let plan = |turns| ours(&ordering, input.clone(), fetch).with_round_robin_ties(turns);
+    let turns = seed.is_multiple_of(3);
+    let pool = Arc::new(PeakRecordingPool::new(Arc::new(UnboundedMemoryPool::default())));
+    let (batches, error) = run(&plan(turns), context(batch_size, Some(pool.clone()))).await;
+    assert!(error.is_none(), "{what}: {error:?}");
+    let all = joined(&schema, &batches);
+    let most = pool.peak_reserved();
+    let sizes = (0..PLACES).map(|place| most * place / PLACES).chain([most.saturating_sub(1), most]);
+    for bytes in sizes {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(bytes));
+        let ledger = LeakLedger::sites();
+        let plan = plan(turns).with_ledger(ledger.clone());
+        let (batches, error) = run(&plan, context(batch_size, Some(pool.clone()))).await;
+        assert_eq!(error.is_none(), bytes >= most, "{what}: {bytes} of {most} bytes: {error:?}");
+        if let Some(error) = error {
+            assert!(matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)), "{what}: {error}");
+        }
+        assert_begins(&all, &schema, &batches, &what);
+        ledger.assert_balanced();
+        assert_eq!((pool.reserved(), input.open.load(Relaxed)), (0, 0), "{what}");
+    }
+}
+
+async fn check_drops(seed: u64) {
+    let Case { schema, ordering, partitions, fetch, batch_size, what } = case(seed);
+    let input = Partitions::new(Arc::clone(&schema), &ordering, partitions);
+    let mut all = None;
+    let mut polls = usize::MAX;
+    let mut stride = 1;
+    // The first time to the end, and then everywhere before.
+    loop {
+        let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        let ledger = LeakLedger::sites();
+        let plan = ours(&ordering, input.clone(), fetch).with_ledger(ledger.clone());
+        let mut stream = plan.execute(0, context(batch_size, Some(pool.clone()))).unwrap();
+        let (mut batches, mut polled) = (Vec::new(), 0);
+        while polled < polls {
+            polled += 1;
+            match poll!(stream.next()) {
+                Poll::Ready(Some(batch)) => batches.push(batch.unwrap()),
+                Poll::Ready(None) => break,
+                Poll::Pending => {}
+            }
+        }
+        drop(stream);
+        ledger.assert_balanced();
+        assert_eq!((pool.reserved(), input.open.load(Relaxed)), (0, 0), "{what}: dropped after {polled}");
+        match &all {
+            None => {
+                all = Some(joined(&schema, &batches));
+                stride = 1 + polled / PLACES;
+                polls = polled;
+            }
+            Some(all) => assert_begins(all, &schema, &batches, &what),
+        }
+        if polls == 0 {
+            return;
+        }
+        polls = polls.saturating_sub(stride);
+    }
+}
+
+#[test]
+fn memory_is_refused_at_every_size() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for seed in 0..cases() / 16 {
+            check_memory(1 << 42 | seed).await;
+        }
+    });
+}
+
+#[test]
+fn merges_are_dropped_at_every_await() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for seed in 0..cases() / 16 {
+            check_drops(1 << 43 | seed).await;
         }
     });
 }

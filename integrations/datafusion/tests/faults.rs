@@ -18,6 +18,8 @@ use datafusion_physical_optimizer::PhysicalOptimizerRule;
 use datafusion_physical_plan::displayable;
 use datafusion_physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion_physical_plan::metrics::MetricValue;
+use datafusion_physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion_physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use losertree::LeakLedger;
@@ -226,6 +228,88 @@ async fn whole_batches_are_passed_through() {
             .iter()
             .any(|metric| matches!(metric.value(), MetricValue::Gauge { gauge, .. } if gauge.value() > 0))
     );
+}
+
+#[tokio::test]
+async fn long_runs_come_as_slices_of_their_own() {
+    // Fewer rows than a batch has, so that no slice would be a whole one; and some rows that are spread between them.
+    let mut partitions: Vec<_> =
+        (0..8).map(|partition| vec![batch(partition * 10_000..partition * 10_000 + 6_000)]).collect();
+    partitions.push(vec![batch((0..8).map(|partition| partition * 10_000 + 7_000))]);
+    let input = Partitions::of_batches(schema(), &ordering(), partitions);
+    let merge = ours(&ordering(), input, None);
+    let (batches, _) = run(&merge, context(8_192, None)).await;
+    let sizes: Vec<_> = batches.iter().map(RecordBatch::num_rows).collect();
+    assert_eq!(sizes, [6_000, 1].repeat(8));
+    assert!(keys(&batches).is_sorted());
+    let sliced = merge.metrics().unwrap().sum_by_name("sliced_rows").map(|sum| sum.as_usize());
+    assert_eq!(sliced, Some(8 * 6_001));
+}
+
+/// Partitions of equal keys, whose batches have as many rows each, and texts that say which partition and row it is.
+fn equal_keys(partitions: usize, batches: usize, rows: usize) -> Vec<Vec<RecordBatch>> {
+    let batch = |partition: usize, index: usize| {
+        let text: StringArray =
+            (0..rows).map(|row| Some(format!("{partition} {}", index * rows + row))).collect();
+        let keys: ArrayRef = Arc::new(Int64Array::from(vec![7; rows]));
+        RecordBatch::try_new(schema(), vec![keys, Arc::new(text)]).unwrap()
+    };
+    (0..partitions).map(|partition| (0..batches).map(|index| batch(partition, index)).collect()).collect()
+}
+
+#[tokio::test]
+async fn round_robin_ties_take_turns_and_read_evenly() {
+    let input = Partitions::of_batches(schema(), &ordering(), equal_keys(3, 4, 10));
+    let texts = |batches: &[RecordBatch]| {
+        let text = |batch: &RecordBatch| {
+            batch.column(1).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+        };
+        batches.iter().flat_map(text).collect::<Vec<_>>()
+    };
+    let turns: Vec<_> =
+        (0..40).flat_map(|row| (0..3).map(move |partition| format!("{partition} {row}"))).collect();
+    let merge = ours(&ordering(), input.clone(), None).with_round_robin_ties(true);
+    assert_eq!(texts(&run(&merge, context(16, None)).await.0), turns);
+    // After half of the rows, half of each partition has been read, and of the last one everything if ties go by partition.
+    for (has_turns, open) in [(true, 3), (false, 2)] {
+        let merge = ours(&ordering(), input.clone(), None).with_round_robin_ties(has_turns);
+        let mut stream = merge.execute(0, context(60, None)).unwrap();
+        stream.next().await.unwrap().unwrap();
+        assert_eq!(input.open.load(Ordering::SeqCst), open);
+    }
+    // Of two partitions, DataFusion takes the same turns.
+    let input = Partitions::of_batches(schema(), &ordering(), equal_keys(2, 4, 10));
+    let spm = SortPreservingMergeExec::new(ordering(), input.clone());
+    let merge = ours(&ordering(), input, None).with_round_robin_ties(true);
+    assert_eq!(texts(&run(&merge, context(16, None)).await.0), texts(&run(&spm, context(16, None)).await.0));
+}
+
+#[test]
+fn round_robin_ties_are_an_option_that_no_replanning_loses() {
+    // F65.
+    let input = Partitions::new(schema(), &ordering(), late());
+    let plan: Arc<dyn ExecutionPlan> = Arc::new(theirs(&ordering(), input, Some(5)));
+    let mut config = ConfigOptions::default();
+    config.extensions.insert(LoserTreeOptions::default());
+    config.set("losertree.round_robin_ties", "true").unwrap();
+    let plan = MergeByWindows::new().optimize(plan, &config).unwrap();
+    let has_turns = |plan: &Arc<dyn ExecutionPlan>| {
+        plan.downcast_ref::<LoserTreeMergeExec>().unwrap().has_round_robin_ties()
+    };
+    let text = displayable(plan.as_ref()).indent(true).to_string();
+    assert!(text.starts_with("LoserTreeMergeExec: [key@0 ASC], fetch=5, ties=round robin\n"), "{text}");
+    let children = || plan.children().into_iter().cloned().collect();
+    assert!(has_turns(&plan.with_fetch(Some(3)).unwrap()));
+    for mode in [ChildrenPropertiesMode::Keep, ChildrenPropertiesMode::Recompute] {
+        let options = ReplaceChildrenOptions::new(mode);
+        assert!(has_turns(&Arc::clone(&plan).replace_children(children(), options).unwrap()));
+    }
+    let narrow = ProjectionExec::try_new(
+        [ProjectionExpr { expr: col("key", &schema()).unwrap(), alias: "key".to_owned() }],
+        Arc::clone(&plan),
+    );
+    let swapped = plan.try_swapping_with_projection(&narrow.unwrap()).unwrap().unwrap();
+    assert!(has_turns(&swapped) && swapped.fetch() == Some(5));
 }
 
 #[test]

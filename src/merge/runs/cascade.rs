@@ -42,7 +42,7 @@ where
                 return sink;
             }
             cut(&mut runs, most, order, &mut portion);
-            sink = E::give(rooms.merge(&portion, order), sink);
+            sink = E::give(rooms.merge(&portion, most, order), sink);
         }
     }
 }
@@ -62,8 +62,13 @@ impl<E> Default for Rooms<E> {
 }
 
 impl<E> Rooms<E> {
-    /// Merges runs, all at once. None of them is empty.
-    pub(in crate::merge) fn merge<'a: 'r, 'r, T, O>(&'r mut self, runs: &[&'a [T]], order: &mut O) -> &'r [E]
+    /// Merges runs, all at once. None of them is empty, and there are never more than `most` entries.
+    pub(in crate::merge) fn merge<'a: 'r, 'r, T, O>(
+        &'r mut self,
+        runs: &[&'a [T]],
+        most: usize,
+        order: &mut O,
+    ) -> &'r [E]
     where
         O: Order<T>,
         E: Entry<'a, T, O> + 'a,
@@ -73,8 +78,9 @@ impl<E> Rooms<E> {
             if let Some(first) = runs.first().and_then(|run| run.first())
                 && room.len() < entries
             {
-                // All at once, so that nothing is copied from a smaller room.
-                *room = vec![E::of(first, order); entries];
+                // The smaller one goes before, and nothing is copied from it.
+                *room = Vec::new();
+                *room = vec![E::of(first, order); entries.next_power_of_two().min(most).max(entries)];
             }
         }
         let (to, from) = (&mut self.merged[..entries], &mut self.spare[..entries]);

@@ -110,7 +110,7 @@ pub(in crate::merge) const fn is_moved<T, O: Order<T>>() -> bool {
 }
 
 /// Merges runs, none of which is empty.
-fn merge_slices<T, O, S>(runs: Vec<&[T]>, order: &mut O, sink: S) -> S
+pub(in crate::merge) fn merge_slices<T, O, S>(runs: Vec<&[T]>, order: &mut O, sink: S) -> S
 where
     T: Clone,
     O: Order<T>,

@@ -170,7 +170,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             ends.iter().map(|end| &codes[std::mem::replace(&mut begin, *end)..*end]).collect();
         // Ties that get codes of their own need rooms of their own.
         let mut rooms = std::mem::take(&mut self.bulk.rooms);
-        let merged = rooms.merge(&runs, &mut Natural);
+        let merged = rooms.merge(&runs, usize::MAX, &mut Natural);
         if coding == Coding::Exact && dropped == 0 {
             decode(&pieces, merged, source_bits, self.out);
         } else {
@@ -287,7 +287,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             .collect();
         let runs: SmallVec<[&[CodedRow]; 16]> = rows.iter().map(Vec::as_slice).collect();
         let mut rooms = std::mem::take(&mut self.bulk.coded_rooms);
-        let merged = rooms.merge(&runs, &mut ByCode { window: self, pieces: &pieces });
+        let merged = rooms.merge(&runs, usize::MAX, &mut ByCode { window: self, pieces: &pieces });
         for row in merged {
             push(self.out, pieces[row.piece as usize].take(1));
         }

@@ -25,8 +25,8 @@ const LONGER_STEP: usize = 4;
 /// How many rows there are in a window that is worth it, and for each source: it reads the heads of all of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Worth {
-    pub(super) rows: usize,
-    pub(super) rows_per_source: usize,
+    rows: usize,
+    rows_per_source: usize,
 }
 
 impl Worth {

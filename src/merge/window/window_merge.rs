@@ -395,7 +395,7 @@ impl<B, O> WindowMerge<B, O> {
                 .filter_map(|piece| batches.get(piece.source)?.as_ref()?.get(piece.rows.clone()));
             if is_moved::<T, O>() && cut.rows < LARGE {
                 let slices: SmallVec<[_; 16]> = slices.collect();
-                put_out.out.extend_from_slice(rooms.merge(&slices, &mut sources.order));
+                put_out.out.extend_from_slice(rooms.merge(&slices, usize::MAX, &mut sources.order));
             } else {
                 merge_slices_in(slices.collect(), &mut sources.order, rooms, &mut *put_out.out);
             }

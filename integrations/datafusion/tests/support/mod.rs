@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{DataFusionError, Result};
@@ -30,6 +30,8 @@ use losertree_datafusion::LoserTreeMergeExec;
 #[derive(Clone, Debug)]
 pub enum Step {
     Batch(RecordBatch),
+    /// A copy, made when it is asked for, so that whoever holds it holds memory.
+    Copy(RecordBatch),
     /// Wakes at once.
     Pending,
     Fail,
@@ -133,6 +135,7 @@ impl Stream for Partition {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.steps.pop_front() {
             Some(Step::Batch(batch)) => Poll::Ready(Some(Ok(batch))),
+            Some(Step::Copy(batch)) => Poll::Ready(Some(Ok(copy(&batch)))),
             Some(Step::Pending) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -141,6 +144,12 @@ impl Stream for Partition {
             None => Poll::Ready(None),
         }
     }
+}
+
+/// The same rows in memory of their own.
+pub fn copy(batch: &RecordBatch) -> RecordBatch {
+    let rows = u32::try_from(batch.num_rows()).expect("few rows");
+    take_record_batch(batch, &(0..rows).collect::<UInt32Array>()).expect("rows of the batch")
 }
 
 impl RecordBatchStream for Partition {
