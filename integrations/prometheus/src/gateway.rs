@@ -1,6 +1,7 @@
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use losertree::{BoxSource, Labels, LeakLedger, Response, Series, Warning};
 use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
-use crate::overlap::{Merging, OverlapError, Place, Placed};
+use crate::fair_queue::FairQueue;
+use crate::overlap::{Merging, OverlapError, Overlapping, Place};
+use crate::remote::samples::Answers;
 use crate::remote::{RemoteError, RemoteStore};
 use crate::store_api::{Shard, StoreApiError, StoreApiStore};
 use crate::{BlockStore, SamplesError};
@@ -158,9 +161,9 @@ impl QueryError {
     /// Whether the block, the memory or the time failed it, and not the query itself.
     fn pool_error(&self) -> Option<&PoolError> {
         match self {
-            Self::Memory(error) | Self::Block(BlockError { problem: Problem::Pool(error), .. }) => {
-                Some(error)
-            }
+            Self::Memory(error)
+            | Self::Samples(SamplesError::Budget(error))
+            | Self::Block(BlockError { problem: Problem::Pool(error), .. }) => Some(error),
             Self::Store(error) => match error.cause() {
                 Cause::Source(error) => error.pool_error(),
                 Cause::Pool(error) => Some(error),
@@ -174,9 +177,10 @@ impl QueryError {
     #[must_use]
     pub fn status(&self) -> u16 {
         match (self, self.pool_error()) {
-            (Self::TooLarge { .. } | Self::Samples(SamplesError::Budget(_) | SamplesError::TooLong), _)
+            (Self::TooLarge { .. } | Self::Samples(SamplesError::TooLong), _)
             | (_, Some(PoolError::TooLarge { .. })) => 413,
-            (Self::Busy { .. } | Self::NoMemory { .. }, _) | (_, Some(_)) => 503,
+            (Self::Busy { .. } | Self::NoMemory { .. } | Self::Samples(SamplesError::Turn { .. }), _)
+            | (_, Some(_)) => 503,
             (Self::TooLong { .. }, _) => 504,
             _ => 500,
         }
@@ -187,7 +191,8 @@ impl QueryError {
 ///
 /// # Memory
 ///
-/// Three quarters of the budget are buffers for chunks and parts of indexes, one is what queries hold besides. A query reserves what
+/// Half of the budget is buffers for chunks and parts of indexes, a quarter is what queries hold besides, and a quarter is answers of
+/// samples, which are kept until they are sent. A query reserves what
 /// buffers it can need before it takes the first, and waits until others have given theirs back. So none that was begun
 /// waits for buffers of one that waits too.
 #[derive(Debug)]
@@ -198,9 +203,8 @@ pub struct Gateway {
     memory: Memory,
     /// In which queries reserve buffers before they take them.
     admission: BytePool,
-    turns: Arc<tokio::sync::Semaphore>,
-    /// How many requests wait for their turn.
-    waiting: AtomicUsize,
+    turns: FairQueue,
+    answers: Answers,
     ledger: LeakLedger,
     closer: Closer,
     limits: Limits,
@@ -232,7 +236,8 @@ impl Gateway {
         if budget < MIN_BUDGET_BYTES {
             return Err(PoolConfigError::Budget { budget, largest: MIN_BUDGET_BYTES });
         }
-        let buffers = budget / 4 * 3;
+        let buffers = budget / 2;
+        let rest = budget / 4;
         let largest = (buffers / LARGEST_PART + 1).next_power_of_two() / 2;
         let pool = |budget| {
             BytePool::builder()
@@ -240,19 +245,19 @@ impl Gateway {
                 .budget_bytes(budget)
                 .long_held_after(limits.query_time * 2)
         };
-        let memory = Memory {
-            buffers: pool(buffers).ledger(ledger).build()?,
-            lists: pool((budget - buffers).max(largest)).ledger(ledger).build()?,
-            patience: limits.patience,
-        };
+        let memory = Memory::new(
+            pool(buffers).ledger(ledger).build()?,
+            pool(rest.max(largest)).ledger(ledger).build()?,
+            limits.patience,
+        );
         Ok(Self {
             store,
             remotes: Vec::new(),
             store_apis: Vec::new(),
             memory,
             admission: pool(buffers).build()?,
-            turns: Arc::new(tokio::sync::Semaphore::new(limits.concurrent_queries)),
-            waiting: AtomicUsize::new(0),
+            turns: FairQueue::new(limits.concurrent_queries),
+            answers: Answers::new(pool(rest).ledger(ledger).build()?, limits.patience),
             ledger: ledger.clone(),
             closer: closer.clone(),
             limits,
@@ -307,6 +312,16 @@ impl Gateway {
         &self.admission
     }
 
+    /// Returns the pool that answers are charged to which are kept until they are sent: those of samples.
+    #[must_use]
+    pub const fn answer_pool(&self) -> &BytePool {
+        &self.answers.pool
+    }
+
+    pub(crate) const fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
     /// Returns the limits.
     #[must_use]
     pub const fn limits(&self) -> &Limits {
@@ -319,25 +334,36 @@ impl Gateway {
         &self.ledger
     }
 
-    /// Waits for a turn: one for each request, in the order in which they came.
+    /// Waits for a turn, for somebody of whom no address is known. As [`turn_of`](Self::turn_of).
     ///
     /// # Errors
     ///
     /// [`QueryError::Busy`] if it has no turn in time.
     pub async fn turn(&self) -> Result<Turn, QueryError> {
+        self.turn_of(Ipv4Addr::UNSPECIFIED.into()).await
+    }
+
+    /// Waits for a turn: one for each request. The addresses of those who ask take turns, so that one that asks for much does not keep
+    /// others waiting; those of one have theirs in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Busy`] if it has no turn in time.
+    pub async fn turn_of(&self, address: IpAddr) -> Result<Turn, QueryError> {
         let Limits { patience, concurrent_queries: limit, .. } = self.limits;
-        let _waiting = Waits::new(&self.waiting);
-        match tokio::time::timeout(patience, Arc::clone(&self.turns).acquire_owned()).await {
-            // The semaphore is never closed.
-            Ok(Ok(permit)) => Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time }),
+        match tokio::time::timeout(patience, self.turns.turn(address)).await {
+            Ok(Some(permit)) => {
+                Ok(Turn { _permit: permit, deadline: Instant::now() + self.limits.query_time })
+            }
             _ => Err(QueryError::Busy { limit, patience }),
         }
     }
 
-    /// Whether somebody waits for a turn or for memory, which others have.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        let pools = [&self.admission, &self.memory.buffers, &self.memory.lists];
-        self.waiting.load(Ordering::Relaxed) > 0 || pools.iter().any(|pool| pool.snapshot().waiting > 0)
+    /// Whether somebody waits for a turn or for memory. Who does not take what there is for it has less time then.
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        let pools = [&self.memory.buffers, &self.memory.lists, &self.admission];
+        self.turns.waiting() > 0 || pools.iter().any(|pool| pool.snapshot().waiting > 0)
     }
 
     /// Asks all blocks that can have something for a query. The reader is what the ledger and those who wait for a block call it.
@@ -467,22 +493,6 @@ impl Ask {
     }
 }
 
-/// Counts one more that waits, as long as it does.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl<'a> Waits<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The turn of a request.
 #[derive(Debug)]
 pub struct Turn {
@@ -517,7 +527,7 @@ pub struct Query {
 
 struct Waiting {
     labels: Labels,
-    chunks: Placed,
+    chunks: Overlapping,
     bytes: usize,
     limit: Pin<Box<tokio::time::Sleep>>,
 }
@@ -533,11 +543,8 @@ impl Query {
     }
 
     /// Merges the chunks of a series.
-    fn merge(&mut self, labels: Labels, chunks: Placed) -> Result<Series, QueryError> {
-        let resolved = match self.merging {
-            Some(merging) => chunks.resolve(merging),
-            None => Ok(chunks.take()),
-        };
+    fn merge(&mut self, labels: Labels, chunks: Overlapping) -> Result<Series, QueryError> {
+        let resolved = if self.merging.is_some() { chunks.resolve() } else { Ok(chunks.take()) };
         let chunks =
             resolved.map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem })?;
         let series = Series::new(labels, chunks);
@@ -602,7 +609,8 @@ impl Query {
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
                     // Who was asked for labels alone may have sent them all the same.
-                    let chunks = Placed::new(if self.skip_chunks { Vec::new() } else { chunks });
+                    let chunks = if self.skip_chunks { Vec::new() } else { chunks };
+                    let chunks = Overlapping::new(chunks, self.merging.unwrap_or(Merging::All));
                     let bytes = if self.merging.is_some() { chunks.merging_bytes() } else { 0 };
                     if bytes == 0 {
                         return Poll::Ready(Some(self.merge(labels, chunks).map(Answered::Series)));

@@ -7,54 +7,127 @@ use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{BuildError, Regex};
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::syntax;
 
-/// The longest expression, in bytes.
+/// The longest expression, in bytes, unless it is told otherwise.
 pub const MAX_PATTERN_BYTES: usize = 64 << 10;
-/// How much memory a compiled expression may take.
-const COMPILED_BYTES: usize = 4 << 20;
+/// How much memory expressions may take that belong together, unless it is told otherwise.
+pub const MAX_COMPILED_BYTES: usize = 4 << 20;
+/// How many classes of Unicode an expression may have, as `\pL`. Each is some kilobytes of ranges before anything is compiled.
+pub const MAX_UNICODE_CLASSES: usize = 64;
+/// How much memory a search takes to remember states in; with less, some would not be remembered, and it would be slow.
+const SEARCH_BYTES: usize = 4 << 20;
+/// How deep groups can be in each other.
+const MAX_DEPTH: u32 = 250;
 
 /// Why an expression cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
     /// It is too long.
-    #[error("a regular expression of {len} bytes is longer than the limit, {MAX_PATTERN_BYTES} bytes")]
+    #[error("a regular expression of {len} bytes is longer than the limit, {limit} bytes")]
     TooLong {
         /// How long it is.
         len: usize,
+        /// How long it may be.
+        limit: usize,
     },
-    /// It is wrong, or too large when it is compiled.
+    /// It takes too much memory when it is compiled, with those that were compiled before it.
+    #[error("the regular expressions take more than {limit} bytes of memory, which is the limit")]
+    TooLarge {
+        /// How much all may take.
+        limit: usize,
+    },
+    /// It has too many classes of Unicode.
+    #[error(
+        "a regular expression has more than {MAX_UNICODE_CLASSES} classes of Unicode, which is the limit"
+    )]
+    TooManyClasses,
+    /// It is wrong.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// Compiles an expression that has to match the whole text.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, PatternError> {
-    if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(PatternError::TooLong { len: pattern.len() });
+impl PatternError {
+    /// With the expression in it, and where it is wrong, if that is short.
+    fn invalid(error: &impl ToString) -> Self {
+        const SHORT_BYTES: usize = 1 << 10;
+        let text = error.to_string();
+        Self::Invalid(match text.lines().last() {
+            Some(last) if text.len() > SHORT_BYTES => last.chars().take(SHORT_BYTES).collect(),
+            _ => text,
+        })
     }
-    let translated =
-        Translator { rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len() + 16) }
-            .run()?;
-    // It has to be right alone: `a)(b` is not, though it is in the parentheses.
-    let build = |pattern: &str| {
-        let built = RegexBuilder::new(pattern)
-            .size_limit(COMPILED_BYTES)
-            .dfa_size_limit(COMPILED_BYTES)
-            .nest_limit(250)
-            .build();
-        built.map_err(|error| PatternError::Invalid(error.to_string()))
-    };
-    if pattern.contains(')') {
-        build(&translated)?;
+}
+
+/// What the regular expressions of a request may take together.
+#[derive(Debug, Clone)]
+pub struct RegexBudget {
+    pattern_bytes: usize,
+    compiled_bytes: usize,
+    left: usize,
+}
+
+impl Default for RegexBudget {
+    fn default() -> Self {
+        Self::new(MAX_PATTERN_BYTES, MAX_COMPILED_BYTES)
     }
-    build(&format!("^(?:{translated})$"))
+}
+
+impl RegexBudget {
+    /// Creates a budget: how long an expression may be, and how much memory all may take when they are compiled.
+    #[must_use]
+    pub const fn new(pattern_bytes: usize, compiled_bytes: usize) -> Self {
+        Self { pattern_bytes, compiled_bytes, left: compiled_bytes }
+    }
+
+    /// Compiles an expression that has to match the whole text.
+    pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, PatternError> {
+        if pattern.len() > self.pattern_bytes {
+            return Err(PatternError::TooLong { len: pattern.len(), limit: self.pattern_bytes });
+        }
+        let rest = pattern.chars().peekable();
+        let out = String::with_capacity(pattern.len() + 16);
+        let translated = Translator { rest, out, classes: 0 }.run()?;
+        // As text of bytes: a label is any text, and no expression is wrong since it could match a part of a character.
+        let syntax = syntax::Config::new().utf8(false).nest_limit(MAX_DEPTH);
+        // It has to be right alone: `a)(b` is not, though it is in the parentheses.
+        if pattern.contains(')') {
+            syntax::parse_with(&translated, &syntax).map_err(|error| PatternError::invalid(&error))?;
+        }
+        let too_large = PatternError::TooLarge { limit: self.compiled_bytes };
+        // Nobody asks for groups. Each would take memory for each state.
+        let config = Regex::config()
+            .utf8_empty(false)
+            .which_captures(WhichCaptures::Implicit)
+            .nfa_size_limit(Some(self.left))
+            .onepass_size_limit(Some(self.left.min(1 << 20)))
+            .hybrid_cache_capacity(SEARCH_BYTES);
+        let built = Regex::builder().configure(config).syntax(syntax).build(&format!("^(?:{translated})$"));
+        let regex = built.map_err(|error: BuildError| match error.size_limit() {
+            Some(_) => too_large.clone(),
+            None => error
+                .syntax_error()
+                .map_or_else(|| PatternError::invalid(&error), |error| PatternError::invalid(&error)),
+        })?;
+        self.left = self.left.checked_sub(regex.memory_usage()).ok_or(too_large)?;
+        Ok(regex)
+    }
+
+    /// How much memory the expressions take that were compiled so far.
+    #[must_use]
+    pub const fn used_bytes(&self) -> usize {
+        self.compiled_bytes - self.left
+    }
 }
 
 struct Translator<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
+    /// How many classes of Unicode there were so far.
+    classes: usize,
 }
 
 impl Translator<'_> {
@@ -112,6 +185,10 @@ impl Translator<'_> {
             'Q' if !is_in_class => self.quote(),
             'A' | 'z' if !is_in_class => self.push_escape(escaped),
             'x' | 'p' | 'P' => {
+                self.classes += usize::from(escaped != 'x');
+                if self.classes > MAX_UNICODE_CLASSES {
+                    return Err(PatternError::TooManyClasses);
+                }
                 self.push_escape(escaped);
                 // Not to be taken for a repetition.
                 if self.rest.next_if_eq(&'{').is_some() {
@@ -218,6 +295,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn compile(pattern: &str) -> Result<Regex, PatternError> {
+        RegexBudget::default().compile(pattern)
+    }
+
     #[test]
     fn what_go_matches_is_matched() {
         // Each with texts that match and texts that do not, by `regexp` of Go.
@@ -275,9 +356,46 @@ mod tests {
         }
         assert_eq!(
             compile(&"a".repeat(MAX_PATTERN_BYTES + 1)).unwrap_err(),
-            PatternError::TooLong { len: MAX_PATTERN_BYTES + 1 }
+            PatternError::TooLong { len: MAX_PATTERN_BYTES + 1, limit: MAX_PATTERN_BYTES }
         );
         // Linear in time, but not in memory without a limit.
-        assert!(compile("((a{1000}){1000}){1000}").is_err());
+        let too_large = PatternError::TooLarge { limit: MAX_COMPILED_BYTES };
+        assert_eq!(compile("((a{1000}){1000}){1000}").unwrap_err(), too_large);
+    }
+
+    #[test]
+    fn what_is_compiled_together_is_limited_together() {
+        let mut budget = RegexBudget::default();
+        let large = "[a-z]{300}[0-9]{300}";
+        let mut count = 0;
+        let error = loop {
+            match budget.compile(large) {
+                Ok(_) => count += 1,
+                Err(error) => break error,
+            }
+            assert!(budget.used_bytes() <= MAX_COMPILED_BYTES);
+        };
+        assert_eq!(error, PatternError::TooLarge { limit: MAX_COMPILED_BYTES });
+        assert!((2..1000).contains(&count), "{count}");
+        // One that is small may still have room.
+        assert!(budget.compile("a|b").is_ok() || budget.used_bytes() > MAX_COMPILED_BYTES - (64 << 10));
+    }
+
+    #[test]
+    fn expressions_that_would_take_memory_before_or_after_they_are_compiled_take_none() {
+        // Each class is some kilobytes of ranges, and this has thousands of them.
+        let classes = r"\pL".repeat(MAX_PATTERN_BYTES / 3);
+        assert_eq!(compile(&classes).unwrap_err(), PatternError::TooManyClasses);
+        assert!(compile(&r"\pL".repeat(8)).is_ok());
+        // A search of the engine has room for each group in each state, if groups are wanted: gigabytes.
+        let groups = "(a)".repeat(5_000);
+        let text = "a".repeat(5_000);
+        match compile(&groups) {
+            Ok(regex) => {
+                assert!(regex.is_match(text.as_bytes()) && !regex.is_match(b"a"));
+                assert!(regex.create_cache().memory_usage() < 16 << 20);
+            }
+            Err(error) => assert_eq!(error, PatternError::TooLarge { limit: MAX_COMPILED_BYTES }),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`block`] | the format of blocks, and reading one of them for a query |
 //! | [`remote`] | remote read: its messages |
+//! | [`security`] | TLS, passwords and certificates, of the listener and towards other servers |
 //! | [`server`] | serving it by HTTP |
 //! | [`store_api`] | the StoreAPI of Thanos: serving it, and asking other servers |
 //!
@@ -17,17 +18,21 @@
 
 pub mod block;
 mod block_store;
+mod connections;
+mod fair_queue;
 mod gateway;
 mod go_regex;
+mod impatient;
 mod matcher;
 mod overlap;
 pub mod remote;
+pub mod security;
 pub mod server;
 pub mod store_api;
 
 pub use block_store::{BlockStore, Held, SyncReport};
 pub use gateway::{Gateway, Limits, MIN_BUDGET_BYTES, Query, QueryError, StoreError, Turn};
-pub use go_regex::{MAX_PATTERN_BYTES, PatternError};
+pub use go_regex::{MAX_COMPILED_BYTES, MAX_PATTERN_BYTES, MAX_UNICODE_CLASSES, PatternError, RegexBudget};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use overlap::OverlapError;
 pub use remote::{RemoteStore, SamplesError};

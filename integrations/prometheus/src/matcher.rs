@@ -1,8 +1,8 @@
 use std::fmt;
 
-use regex::bytes::Regex;
+use regex_automata::meta::Regex;
 
-use crate::go_regex::{self, PatternError};
+use crate::go_regex::{PatternError, RegexBudget};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,12 +33,15 @@ pub struct Matcher {
 #[error("matcher of label {name:?}: {problem}")]
 #[non_exhaustive]
 pub struct MatcherError {
-    /// The label.
+    /// The label, or what its name begins with.
     pub name: String,
     /// What is wrong with its expression.
     #[source]
     pub problem: PatternError,
 }
+
+/// How much of a name an error has.
+const NAME_CHARS: usize = 128;
 
 impl Matcher {
     /// Creates a matcher.
@@ -47,9 +50,24 @@ impl Matcher {
     ///
     /// [`MatcherError`] if the value is to be a regular expression and is none, or a very large one.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
+        Self::within(name, op, value, &mut RegexBudget::default())
+    }
+
+    /// As [`new`](Self::new), for one of several matchers whose expressions have a budget together.
+    ///
+    /// # Errors
+    ///
+    /// [`MatcherError`], also if the budget has not enough left.
+    pub fn within(
+        name: &str,
+        op: MatchOp,
+        value: &str,
+        budget: &mut RegexBudget,
+    ) -> Result<Self, MatcherError> {
         let is_regex = matches!(op, MatchOp::Regex | MatchOp::NotRegex);
-        let regex = is_regex.then(|| go_regex::compile(value)).transpose();
-        let regex = regex.map_err(|problem| MatcherError { name: name.into(), problem })?;
+        let regex = is_regex.then(|| budget.compile(value)).transpose();
+        let regex = regex
+            .map_err(|problem| MatcherError { name: name.chars().take(NAME_CHARS).collect(), problem })?;
         Ok(Self { name: name.into(), op, value: value.into(), regex })
     }
 

@@ -11,9 +11,11 @@
 //! background. An error that comes after the first byte breaks the connection off: a body that ends in order is whole.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::mem;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,47 +27,67 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prost::Message;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
 use crate::block::{Interval, Selector};
+use crate::connections::{Connection, Connections};
 use crate::gateway::{Gateway, Query, QueryError, Turn};
+use crate::go_regex::{MAX_COMPILED_BYTES, MAX_PATTERN_BYTES, RegexBudget};
+use crate::impatient::Impatient;
 use crate::matcher::{MatchOp, Matcher, MatcherError};
 use crate::remote::frames::{self, FrameWriter};
 use crate::remote::proto::{self, MatcherType, ReadRequest, ResponseType};
 use crate::remote::samples::SamplesWriter;
+use crate::remote::weight::{READ_REQUEST, weight};
+use crate::security::{AuthError, ListenerSecurity};
 
-/// What a client may send, and how slow it may be.
+/// What a client may send, and how slow it may be. `docs/limits.md` has all limits in one table.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// How many connections may be open at once; others wait to be accepted. Default: 1024.
+    /// How many connections may be open at once. For another one, one is closed on which no whole request has come for a moment: the
+    /// one that has waited for longest, of the address that has most of them. Where all are being answered, it waits. Default: 1024.
     pub connections: usize,
+    /// How many bytes the head of a request may have: its path and headers. Default: 32 KiB.
+    pub head_bytes: usize,
+    /// How many headers a request may have. Default: 64.
+    pub headers: usize,
+    /// How many bytes the path of a request may have. Default: 2 KiB.
+    pub path_bytes: usize,
     /// How many bytes a request may have, compressed. Default: 1 MiB.
     pub request_bytes: usize,
-    /// How many bytes it may have decompressed. Default: 8 MiB.
+    /// How many bytes it may have decompressed, and decoded. Default: 2 MiB.
     pub decompressed_bytes: usize,
+    /// How many bytes of all requests may be there that were not decompressed yet. For more, the one that has been coming for longest
+    /// is broken off. Default: 16 MiB.
+    pub receiving_bytes: usize,
     /// How many queries it may have. Default: 64.
     pub queries: usize,
     /// How many matchers a query may have. Default: 128.
     pub matchers: usize,
+    /// How many bytes a regular expression may have. Default: 64 KiB.
+    pub pattern_bytes: usize,
+    /// How many bytes all regular expressions of a request may take when they are compiled. Default: 4 MiB.
+    pub compiled_bytes: usize,
     /// How long the head of a request may take, from the connection or the answer before. Default: 30 s.
     pub head_time: Duration,
     /// How long the body of a request may take. Default: 15 s.
     pub body_time: Duration,
     /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is. Default: 30 s.
     pub stall_time: Duration,
+    /// The same, as long as others wait for their turn or for memory. Default: 3 s.
+    pub busy_stall_time: Duration,
     /// How long running queries have when the server is stopped. Default: 10 s.
     pub grace_time: Duration,
 }
@@ -74,13 +96,20 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            head_bytes: 32 << 10,
+            headers: 64,
+            path_bytes: 2 << 10,
             request_bytes: 1 << 20,
-            decompressed_bytes: 8 << 20,
+            decompressed_bytes: 2 << 20,
+            receiving_bytes: 16 << 20,
             queries: 64,
             matchers: 128,
+            pattern_bytes: MAX_PATTERN_BYTES,
+            compiled_bytes: MAX_COMPILED_BYTES,
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(15),
             stall_time: Duration::from_secs(30),
+            busy_stall_time: Duration::from_secs(3),
             grace_time: Duration::from_secs(10),
         }
     }
@@ -109,8 +138,24 @@ pub enum RequestError {
     #[error("the request is not compressed by snappy: {0}")]
     Snappy(#[from] snap::Error),
     /// It is no message of remote read.
+    #[error("the request is no ReadRequest: it is malformed")]
+    Malformed,
+    /// As above.
     #[error("the request is no ReadRequest: {0}")]
     Message(#[from] prost::DecodeError),
+    /// Its head is longer than it may be, or has too many headers, or its path is too long.
+    #[error("the head of the request has more than {limit} {what}, which is the limit")]
+    Head {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        limit: usize,
+        /// Which status says so.
+        status: StatusCode,
+    },
+    /// Nobody knows who asks.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// It has too many of something.
     #[error("the request has {count} {what}, more than the limit of {limit}")]
     TooMany {
@@ -143,10 +188,12 @@ impl RequestError {
         match self {
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Head { status, .. } => *status,
+            Self::Stopping | Self::Auth(AuthError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Auth(_) => StatusCode::UNAUTHORIZED,
             Self::Query(error) => {
                 StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
-            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -157,12 +204,19 @@ type Body = UnsyncBoxBody<Bytes, QueryError>;
 /// Renders figures in the text format of Prometheus.
 pub type Render = Box<dyn Fn() -> String + Send + Sync>;
 
+/// How often it is looked for a connection that can be closed, where there was none.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Serves a gateway.
 pub struct Server {
     gateway: Arc<Gateway>,
     limits: ServerLimits,
     render: Render,
     without: Arc<[String]>,
+    security: Arc<ListenerSecurity>,
+    connections: Arc<Connections>,
+    /// Bytes of requests that may still come.
+    receiving: Arc<Semaphore>,
     is_stopping: AtomicBool,
 }
 
@@ -170,7 +224,23 @@ impl Server {
     /// Creates a server. `render` is what `/metrics` gives.
     pub fn new(gateway: Arc<Gateway>, limits: ServerLimits, render: Render) -> Self {
         let without = gateway.limits().replica_labels.clone().into();
-        Self { gateway, limits, render, without, is_stopping: AtomicBool::new(false) }
+        let receiving = limits.receiving_bytes.max(limits.request_bytes).min(Semaphore::MAX_PERMITS);
+        Self {
+            gateway,
+            limits,
+            render,
+            without,
+            security: Arc::new(ListenerSecurity::none()),
+            connections: Arc::default(),
+            receiving: Arc::new(Semaphore::new(receiving)),
+            is_stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks those who connect for what a web configuration says.
+    #[must_use]
+    pub fn with_security(self, security: Arc<ListenerSecurity>) -> Self {
+        Self { security, ..self }
     }
 
     /// Serves until `stop`; then takes no new queries, lets those that run go on for the grace time, and breaks the rest off.
@@ -178,24 +248,43 @@ impl Server {
     /// What was broken off is closed in the background: wait for the closer of the gateway.
     pub async fn serve(self, listener: TcpListener, stop: impl Future) {
         let server = Arc::new(self);
+        let limit = server.limits.connections;
         let mut stop = pin!(stop);
         let (stopping, _) = watch::channel(false);
-        let permits = Arc::new(Semaphore::new(server.limits.connections));
+        let permits = Arc::new(Semaphore::new(limit));
         let mut connections = JoinSet::new();
+        // One that has come and has no room yet, and whether one was closed for it.
+        let mut arrived: Option<(TcpStream, SocketAddr)> = None;
+        let mut is_expected = false;
         loop {
-            let accept = async {
-                let permit = Arc::clone(&permits).acquire_owned().await;
-                (listener.accept().await, permit)
-            };
+            if arrived.is_some() && !is_expected && permits.available_permits() == 0 {
+                is_expected = server.connections.make_room();
+                if is_expected {
+                    let text =
+                        format!("{limit} are open, which is the limit, and it had sent no request for long");
+                    server.connections.closed("connections", &text);
+                }
+            }
             tokio::select! {
-                accepted = accept => match accepted {
-                    (Ok((client, _)), permit) => {
-                        let connection = connection(Arc::clone(&server), client, stopping.subscribe());
+                accepted = listener.accept(), if arrived.is_none() => match accepted {
+                    Ok(client) => arrived = Some(client),
+                    // Out of file descriptors, most likely.
+                    Err(error) => {
+                        if server.connections.make_room() {
+                            let text = format!("no other one could be accepted: {error}");
+                            server.connections.closed("connections", &text);
+                        }
+                        sleep(PAUSE).await;
+                    }
+                },
+                permit = Arc::clone(&permits).acquire_owned(), if arrived.is_some() => {
+                    if let Some((client, address)) = arrived.take() {
+                        is_expected = false;
+                        let connection = connection(Arc::clone(&server), client, address, stopping.subscribe());
                         connections.spawn(connection.map(move |()| drop(permit)));
                     }
-                    // Out of file descriptors, most likely: some will be free again.
-                    (Err(_), _) => sleep(Duration::from_millis(100)).await,
-                },
+                }
+                () = sleep(PAUSE), if arrived.is_some() && !is_expected => {}
                 Some(_) = connections.join_next() => {}
                 _ = &mut stop => break,
             }
@@ -209,6 +298,27 @@ impl Server {
         }
     }
 
+    /// Checks what comes before the body of a request: its size, and who asks.
+    async fn admit(&self, request: &Request<Incoming>) -> Result<Client, RequestError> {
+        let ServerLimits { head_bytes, headers: count, path_bytes, .. } = self.limits;
+        let client = request.extensions().get::<Client>().cloned().unwrap_or_default();
+        let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        let headers = request.headers();
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        for (what, has, limit, status) in [
+            ("bytes of a path", path, path_bytes, StatusCode::URI_TOO_LONG),
+            ("headers", headers.len(), count, large),
+            ("bytes", path + bytes, head_bytes, large),
+        ] {
+            if has > limit {
+                return Err(RequestError::Head { what, limit, status });
+            }
+        }
+        self.security.authenticate(headers, client.address).await?;
+        Ok(client)
+    }
+
     async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let text = |status, text: String| {
             let mut response = Response::new(full(text));
@@ -218,10 +328,23 @@ impl Server {
                 .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
             response
         };
+        let client = match self.admit(&request).await {
+            Ok(client) => client,
+            Err(error) => {
+                let code = error.status().as_u16().to_string();
+                metrics::counter!("losertree_gateway_refused_total", "code" => code).increment(1);
+                let mut response = text(error.status(), format!("{error}\n"));
+                if error.status() == StatusCode::UNAUTHORIZED {
+                    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+                }
+                self.security.put_headers(response.headers_mut());
+                return Ok(response);
+            }
+        };
         let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
-        Ok(match (request.uri().path(), is_read) {
+        let mut response = match (request.uri().path(), is_read) {
             ("/api/v1/read", _) if request.method() == Method::POST => {
-                let answered = self.read(request).await;
+                let answered = Arc::clone(&self).read(request, client).await;
                 let status = answered.as_ref().map_or_else(RequestError::status, Response::status);
                 metrics::counter!("losertree_gateway_requests_total", "code" => status.as_u16().to_string())
                     .increment(1);
@@ -245,18 +368,28 @@ impl Server {
                 response
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
-        })
+        };
+        self.security.put_headers(response.headers_mut());
+        Ok(response)
     }
 
-    async fn read(&self, request: Request<Incoming>) -> Result<Response<Body>, RequestError> {
+    async fn read(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> Result<Response<Body>, RequestError> {
         if self.is_stopping.load(Ordering::Relaxed) {
             return Err(RequestError::Stopping);
         }
-        let client = request.extensions().get::<Client>().map_or_else(String::new, |client| client.0.clone());
-        let compressed = self.receive(request.into_body()).await?;
-        let turn = self.gateway.turn().await?;
-        let (selectors, kind) = self.parse(&compressed)?;
-        drop(compressed);
+        let Client { name: client, address, connection } = client;
+        let received = self.receive(request.into_body(), connection.as_deref()).await?;
+        // From here on it is not closed to make room for others.
+        let working = connection.as_ref().map(Connection::work);
+        let turn = self.gateway.turn_of(address).await?;
+        // Off the threads that serve others: expressions take time to compile.
+        let server = Arc::clone(&self);
+        let parsing = spawn_blocking(move || server.parse(&received.bytes));
+        let (selectors, kind) = parsing.await.map_err(|_| RequestError::Stopping)??;
         let mut response = match kind {
             ResponseType::Samples => {
                 let body = self.samples(turn, &client, &selectors).await?;
@@ -278,36 +411,105 @@ impl Server {
             }
         };
         response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-        Ok(response)
+        Ok(response.map(|body| {
+            let kept = body.map_frame(move |frame| {
+                let _ = &working;
+                frame
+            });
+            kept.boxed_unsync()
+        }))
     }
 
-    async fn receive(&self, body: Incoming) -> Result<Bytes, RequestError> {
+    async fn receive(
+        &self,
+        body: Incoming,
+        connection: Option<&Connection>,
+    ) -> Result<Received, RequestError> {
         let ServerLimits { request_bytes: limit, body_time, .. } = self.limits;
-        let received = timeout(body_time, Limited::new(body, limit).collect()).await;
-        match received {
+        let receiving = async {
+            let mut body = body;
+            let mut received = Received::default();
+            let (mut is_too_long, mut rest) = (false, limit.saturating_mul(DRAINED));
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| RequestError::Body(error.to_string()))?;
+                let Ok(data) = frame.into_data() else { continue };
+                rest = rest.saturating_sub(data.len());
+                if rest == 0 {
+                    return Err(RequestError::TooLong { limit });
+                }
+                if is_too_long || received.bytes.len() + data.len() > limit {
+                    // Whoever sends more than a little too much would not read why it is refused, but have its connection reset.
+                    is_too_long = true;
+                    received = Received::default();
+                    continue;
+                }
+                let permit = self.room(data.len(), connection).await;
+                match (&mut received.permit, permit) {
+                    (Some(all), Some(more)) => all.merge(more),
+                    (all, more) => *all = more,
+                }
+                received.bytes.extend_from_slice(&data);
+            }
+            if is_too_long { Err(RequestError::TooLong { limit }) } else { Ok(received) }
+        };
+        match timeout(body_time, receiving).await {
             Err(_) => Err(RequestError::TooSlow { limit: body_time }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(RequestError::TooLong { limit }),
-            Ok(Err(error)) => Err(RequestError::Body(error.to_string())),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(received) => received,
         }
     }
 
-    fn parse(&self, compressed: &[u8]) -> Result<(Vec<Selector>, ResponseType), RequestError> {
+    /// Waits until there is room for a part of a request, and breaks off others that have been coming for longer.
+    async fn room(&self, bytes: usize, connection: Option<&Connection>) -> Option<OwnedSemaphorePermit> {
+        // Not more than the limit of a request, which there is room for.
+        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let receiving = || Arc::clone(&self.receiving);
+        let mut room = receiving().try_acquire_many_owned(count).ok();
+        while room.is_none() {
+            if connection.is_some_and(|own| self.connections.make_room_of_requests(own)) {
+                let limit = self.limits.receiving_bytes;
+                let text = format!(
+                    "requests take {limit} bytes, which is the limit, and its own had come for longest"
+                );
+                self.connections.closed("receiving", &text);
+            }
+            // One that is closed may not be enough.
+            room = timeout(PAUSE, receiving().acquire_many_owned(count)).await.ok().and_then(Result::ok);
+        }
+        if let Some(connection) = connection {
+            connection.receive(bytes);
+        }
+        room
+    }
+
+    /// Reads the body of a request: what its queries select, and the type of the answer, which is the first one it accepts of those
+    /// that there are.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] if it is no request of remote read, or beyond the limits.
+    pub fn parse(&self, compressed: &[u8]) -> Result<(Vec<Selector>, ResponseType), RequestError> {
         let ServerLimits { decompressed_bytes: limit, queries, matchers, .. } = self.limits;
         // What it says of its length is looked at before memory is allocated for it.
         if snap::raw::decompress_len(compressed)? > limit {
             return Err(RequestError::TooLong { limit });
         }
         let message = snap::raw::Decoder::new().decompress_vec(compressed)?;
+        // Two bytes can become a matcher.
+        match weight(&message, &READ_REQUEST) {
+            None => return Err(RequestError::Malformed),
+            Some(bytes) if bytes > limit => return Err(RequestError::TooLong { limit }),
+            Some(_) => {}
+        }
         let request = ReadRequest::decode(message.as_slice())?;
         let at_most = |what, count, limit| {
             if count > limit { Err(RequestError::TooMany { what, count, limit }) } else { Ok(()) }
         };
         at_most("queries", request.queries.len(), queries)?;
+        let mut budget = RegexBudget::new(self.limits.pattern_bytes, self.limits.compiled_bytes);
         let mut selectors = Vec::with_capacity(request.queries.len());
         for query in &request.queries {
             at_most("matchers in a query", query.matchers.len(), matchers)?;
-            selectors.push(selector(query, &self.without)?);
+            selectors.push(selector(query, &self.without, &mut budget)?);
         }
         let accepted = &request.accepted_response_types;
         let kind = if accepted.is_empty() {
@@ -322,16 +524,9 @@ impl Server {
 
     /// Answers all queries by one message.
     async fn samples(&self, turn: Turn, client: &str, selectors: &[Selector]) -> Result<Body, QueryError> {
-        let mut writer = SamplesWriter::new(self.gateway.memory());
-        for selector in selectors {
-            let mut query = self.gateway.query(client, selector, turn.deadline).await?;
-            writer.begin();
-            while let Some(series) = query.next().await {
-                writer.put(&series?, selector.range)?;
-                writer.charge().await?;
-            }
-            writer.end()?;
-            writer.charge().await?;
+        let mut writer = SamplesWriter::new(self.gateway.answers());
+        while !self.write(&mut writer, &turn, client, selectors).await? {
+            writer = writer.again().await?;
         }
         let (pieces, held) = writer.finish();
         // They are charged, and it is its turn, until they are sent.
@@ -340,6 +535,35 @@ impl Server {
             Ok(Frame::data(piece))
         });
         Ok(StreamBody::new(stream::iter(sent)).boxed_unsync())
+    }
+}
+
+impl Server {
+    /// Writes the answers to all queries. Returns `false` if that has to be done anew.
+    async fn write(
+        &self,
+        writer: &mut SamplesWriter,
+        turn: &Turn,
+        client: &str,
+        selectors: &[Selector],
+    ) -> Result<bool, QueryError> {
+        for selector in selectors {
+            let mut query = self.gateway.query(client, selector, turn.deadline).await?;
+            writer.begin();
+            while let Some(series) = query.next().await {
+                writer.put(&series?, selector.range)?;
+                if !writer.charge().await? {
+                    // What goes wrong in closing is of no interest: it is asked again.
+                    let _ = query.close().await;
+                    return Ok(false);
+                }
+            }
+            writer.end()?;
+            if !writer.charge().await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -356,7 +580,11 @@ fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn selector(query: &proto::Query, without: &Arc<[String]>) -> Result<Selector, RequestError> {
+fn selector(
+    query: &proto::Query,
+    without: &Arc<[String]>,
+    budget: &mut RegexBudget,
+) -> Result<Selector, RequestError> {
     let mut matchers = Vec::with_capacity(query.matchers.len());
     for matcher in &query.matchers {
         let op = match MatcherType::try_from(matcher.r#type) {
@@ -366,37 +594,114 @@ fn selector(query: &proto::Query, without: &Arc<[String]>) -> Result<Selector, R
             Ok(MatcherType::Nre) => MatchOp::NotRegex,
             Err(_) => return Err(RequestError::MatcherType(matcher.r#type)),
         };
-        matchers.push(Matcher::new(&matcher.name, op, &matcher.value)?);
+        matchers.push(Matcher::within(&matcher.name, op, &matcher.value, budget)?);
     }
     let range = Interval::new(query.start_timestamp_ms, query.end_timestamp_ms);
     Ok(Selector { matchers: matchers.into(), range, without: Arc::clone(without) })
 }
 
-/// Who asks, for the ledger.
-#[derive(Debug, Clone)]
-struct Client(String);
+/// How many times the limit is read of a request that is longer, and thrown away.
+const DRAINED: usize = 16;
 
-async fn connection(server: Arc<Server>, client: TcpStream, mut stopping: watch::Receiver<bool>) {
-    let name = Client(client.peer_addr().map_or_else(|_| "a client".into(), |address| address.to_string()));
-    let ServerLimits { head_time, stall_time, .. } = server.limits;
+/// A request that has come, and the room that it takes.
+#[derive(Default)]
+struct Received {
+    bytes: Vec<u8>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+struct Client {
+    /// For the ledger.
+    name: String,
+    address: IpAddr,
+    connection: Option<Arc<Connection>>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self { name: "a client".into(), address: Ipv4Addr::UNSPECIFIED.into(), connection: None }
+    }
+}
+
+/// Serves a client until it has gone, has to go, or is stopped.
+async fn connection(
+    server: Arc<Server>,
+    client: TcpStream,
+    address: SocketAddr,
+    stopping: watch::Receiver<bool>,
+) {
+    let connection = server.connections.enter(address.ip());
+    let name = Client {
+        name: address.to_string(),
+        address: address.ip(),
+        connection: Some(Arc::clone(&connection)),
+    };
+    let connections = Arc::clone(&server.connections);
+    tokio::select! {
+        // It was noted why.
+        () = connection.closed() => {}
+        ended = serve_client(server, client, name, stopping) => {
+            if let Err((reason, text)) = ended {
+                connections.closed(reason, &text);
+            }
+        }
+    }
+}
+
+/// Serves a client until it has gone. What is an affair of its own is no error.
+async fn serve_client(
+    server: Arc<Server>,
+    client: TcpStream,
+    name: Client,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), (&'static str, String)> {
+    let ServerLimits { head_time, stall_time, busy_stall_time, headers, head_bytes, .. } = server.limits;
+    let client = Impatient::new(client, stall_time, busy_stall_time, Arc::clone(&server.gateway));
+    let client = server.security.accept(client).await.map_err(|error| ("tls", format!("no TLS: {error}")))?;
     let respond = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(name.clone());
         Arc::clone(&server).respond(request)
     });
-    let client = TokioIo::new(Impatient { client, limit: stall_time, window: None });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head_time)
-            .max_buf_size(256 << 10)
-            .serve_connection(client, respond)
+            // Beyond the limits, so that there is an answer that names them.
+            .max_headers(headers.saturating_mul(2))
+            .max_buf_size((head_bytes * 2).max(16 << 10))
+            .serve_connection(TokioIo::new(client), respond)
     );
     // A client that goes away, or is wrong, is its own affair.
+    let mut ended = None;
     tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stopping.wait_for(|is_stopping| *is_stopping) => connection.as_mut().graceful_shutdown(),
+        by_itself = connection.as_mut() => ended = Some(by_itself),
+        _ = stopping.wait_for(|is_stopping| *is_stopping) => {}
     }
-    let _ = connection.await;
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+        ended = Some(connection.await);
+    }
+    let Some(Err(error)) = ended else { return Ok(()) };
+    let is_stalled = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .filter(|error| error.kind() == io::ErrorKind::TimedOut);
+    if let Some(stalled) = is_stalled {
+        return Err(("stall_time", stalled.to_string()));
+    }
+    if error.is_parse_too_large() {
+        let text = format!(
+            "the head of a request has more than {head_bytes} bytes or {headers} headers, which are the limits"
+        );
+        return Err(("head_bytes", text));
+    }
+    if error.is_timeout() {
+        let text = format!("the head of a request did not come within {head_time:?}, which is the limit");
+        return Err(("head_time", text));
+    }
+    Ok(())
 }
 
 /// How much is collected before it is sent, unless nothing more comes at the moment.
@@ -494,77 +799,5 @@ impl Stream for Frames {
                 }
             }
         }
-    }
-}
-
-/// A connection that fails if the client is too slow: from when it does not take what there is for it, it has to take
-/// [`MIN_TAKEN_BYTES`] within the time limit.
-struct Impatient {
-    client: TcpStream,
-    limit: Duration,
-    /// Runs from when there was something that it did not take, with how much it has taken since.
-    window: Option<(Pin<Box<Sleep>>, usize)>,
-}
-
-/// How much a client has to take within the time limit, unless it waits for us.
-const MIN_TAKEN_BYTES: usize = 64 << 10;
-
-impl Impatient {
-    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match (&written, &mut self.window) {
-            (Poll::Ready(Err(_)), _) | (Poll::Ready(_), None) => return written,
-            (Poll::Ready(Ok(taken)), Some((_, all))) => *all += taken,
-            (Poll::Pending, window) => {
-                window.get_or_insert_with(|| (Box::pin(sleep(self.limit)), 0));
-            }
-        }
-        if let Some((timer, taken)) = &mut self.window {
-            if *taken >= MIN_TAKEN_BYTES {
-                self.window = None;
-            } else if timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-        }
-        written
-    }
-}
-
-impl AsyncRead for Impatient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.client).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Impatient {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.client).poll_write(cx, bytes);
-        self.watch(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.client).poll_write_vectored(cx, bytes);
-        self.watch(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.client.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when all is written: the client waits for us now, and not we for it.
-        self.window = None;
-        Pin::new(&mut self.client).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.client).poll_shutdown(cx)
     }
 }

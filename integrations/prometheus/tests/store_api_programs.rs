@@ -327,7 +327,7 @@ fn a_gateway_that_is_killed_half_way_is_an_error_or_a_warning() {
         std::io::Cursor::new(first).chain(stream)
     });
     lower[1].kill();
-    let mut answers = started.into_iter().map(|mut whole| process::receive_from(&mut whole));
+    let mut answers = started.into_iter().map(|mut whole| process::receive(&mut whole));
     let broken = answers.next().unwrap();
     assert!(broken.is_err(), "an answer that is not whole is broken off");
     let (status, body) = answers.next().unwrap().unwrap();
@@ -428,7 +428,7 @@ fn a_gateway_that_is_stopped_ends_calls_in_its_grace_time() {
         .collect();
     lower.assert_stops_balanced();
     for mut stream in streams {
-        assert!(process::receive_from(&mut stream).is_err(), "an answer that is not whole is broken off");
+        assert!(process::receive(&mut stream).is_err(), "an answer that is not whole is broken off");
     }
     upper.assert_stops_balanced();
 }

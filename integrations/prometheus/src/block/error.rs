@@ -128,8 +128,8 @@ pub enum Problem {
     /// The block is being closed.
     #[error("{0}")]
     Closed(#[from] GateClosed),
-    /// The runtime was stopped while the block was read.
-    #[error("the runtime was stopped")]
+    /// The runtime was stopped while the block was read, or nobody wants what is read any more.
+    #[error("the reading was stopped")]
     Stopped,
 }
 

@@ -1,7 +1,7 @@
 //! Which series of a block a query selects: sets of references, from the postings of its matchers.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use losertree::resource::Reservation;
 
@@ -22,6 +22,8 @@ pub(crate) struct Selection<'a> {
     pub(crate) window: &'a mut Window,
     pub(crate) memory: &'a Memory,
     pub(crate) held: &'a mut Reservation,
+    /// Whether nobody wants it any more.
+    pub(crate) stop: &'a AtomicBool,
 }
 
 impl Selection<'_> {
@@ -84,8 +86,16 @@ impl Selection<'_> {
             let lists: Vec<_> = self.index.postings(name, value).into_iter().collect();
             return self.union(&lists);
         }
-        let lists: Vec<_> =
-            self.index.values(name).filter(|(value, _)| is_chosen(value)).map(|(_, list)| list).collect();
+        let mut lists = Vec::new();
+        for (value, list) in self.index.values(name) {
+            // There may be millions of them, and an expression that takes its time with each.
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(self.index.file.error(0, Problem::Stopped));
+            }
+            if is_chosen(value) {
+                lists.push(list);
+            }
+        }
         self.union(&lists)
     }
 
@@ -169,7 +179,7 @@ impl Selection<'_> {
 
 /// The part of a sorted list from a number on. Looked for in steps that double: mostly it is near.
 fn skip(list: &[u32], number: u32) -> &[u32] {
-    if list.first().is_none_or(|first| first.cmp(&number) != Ordering::Less) {
+    if list.first().is_none_or(|first| *first >= number) {
         return list;
     }
     let mut step = 1;

@@ -1,5 +1,7 @@
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use losertree::error::SourceError;
@@ -14,10 +16,11 @@ use super::{BlockError, Problem};
 ///
 /// # Closing
 ///
-/// Waits until the thread that reads has returned, which waits for nothing but files and, as long as it has patience, for
-/// memory. Then the buffers are given back, and the gate of the block is left.
+/// Tells the thread that reads to stop, and waits until it has returned. It waits for nothing but files and, as long as it has
+/// patience, for memory. Then the buffers are given back, and the gate of the block is left.
 pub struct BlockSource {
     state: State,
+    stop: Arc<AtomicBool>,
 }
 
 enum State {
@@ -34,7 +37,7 @@ impl BlockSource {
     /// Makes a source of a reader.
     #[must_use]
     pub fn new(reader: BlockReader) -> Self {
-        Self { state: State::Resting(Box::new(reader)) }
+        Self { stop: reader.stop(), state: State::Resting(Box::new(reader)) }
     }
 }
 
@@ -78,12 +81,20 @@ impl Source for BlockSource {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollClose<Self> {
+        self.stop.store(true, Ordering::Relaxed);
         if let State::Reading(reading) = &mut self.state {
             // What it has read is not wanted any more, and neither are its errors.
             drop(ready!(Pin::new(reading).poll(cx)));
         }
         self.state = State::Closed;
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The thread that reads gives back what it holds when it returns.
+impl Drop for BlockSource {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

@@ -79,7 +79,7 @@ mod tests {
         std::fs::write(dir.path().join("index"), [7; 100]).unwrap();
         let file = BlockFile::open(dir.path().join("index")).unwrap();
         let pool = || BytePool::builder().largest_bytes(1 << 12).budget_bytes(1 << 14).build().unwrap();
-        let memory = Memory { buffers: pool(), lists: pool(), patience: std::time::Duration::ZERO };
+        let memory = Memory::new(pool(), pool(), std::time::Duration::ZERO);
         let mut window = Window::new(&memory, 64).unwrap();
         assert_eq!(window.get(&file, 90, 20, u64::MAX).unwrap(), [7; 10]);
         for (offset, end) in [(101, u64::MAX), (u64::MAX, u64::MAX), (60, 50)] {

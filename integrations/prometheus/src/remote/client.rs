@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use losertree::resource::{PoolError, Reservation};
@@ -22,12 +23,14 @@ use tokio::task::JoinHandle;
 use super::proto::{
     self, ChunkedReadResponse, LabelMatcher, MatcherType, ReadRequest, ReadResponse, ResponseType,
 };
+use super::weight::{self, Shape};
 use crate::block::cursor::Cursor;
 use crate::block::xor::{self, Sample, XorEncoder};
-use crate::block::{Memory, Problem, Selector};
+use crate::block::{Memory, Problem, Replica, Selector};
 use crate::gateway::StoreError;
 use crate::matcher::{MatchOp, Matcher};
 use crate::overlap::Place;
+use crate::security::{DialerConfig, DialerSecurity, MAX_SECRET_BYTES, Protocol};
 
 /// How much a server may send, and how long it may take.
 #[derive(Debug, Clone)]
@@ -35,7 +38,8 @@ use crate::overlap::Place;
 pub struct RemoteLimits {
     /// How many bytes a frame may have. Default: 16 MiB.
     pub frame_bytes: usize,
-    /// How many bytes a series may have, of all its frames, and an answer that is not streamed, decompressed. Default: 64 MiB.
+    /// How many bytes a series may have, of all its frames, a frame when it is decoded, and an answer that is not streamed,
+    /// decompressed or decoded. Default: 64 MiB.
     pub held_bytes: usize,
     /// How long it may take to connect, and until the answer begins. Default: 30 s.
     pub open_time: Duration,
@@ -52,13 +56,13 @@ impl Default for RemoteLimits {
 
 /// Why an address is none of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{address:?} is no address of remote read: {problem}")]
+#[error("{address:?} cannot be asked by remote read: {problem}")]
 #[non_exhaustive]
 pub struct AddressError {
     /// The address.
     pub address: String,
-    /// What is wrong with it.
-    pub problem: &'static str,
+    /// What is wrong with it, or with what is configured for it.
+    pub problem: String,
 }
 
 /// Why a server has given no whole answer.
@@ -69,7 +73,7 @@ pub enum RemoteError {
     #[error("cannot connect: {0}")]
     Connect(#[from] std::io::Error),
     /// The connection has broken.
-    #[error("the connection has broken: {0}")]
+    #[error("the connection has broken: {}", causes(.0))]
     Connection(#[from] hyper::Error),
     /// The server refuses to answer.
     #[error("the server answers {status}: {text}")]
@@ -107,6 +111,12 @@ pub enum RemoteError {
         /// The checksum of the bytes.
         computed: u32,
     },
+    /// TLS is not agreed on: one of both has the certificate of another one, say.
+    #[error("no TLS: {0}")]
+    Tls(std::io::Error),
+    /// A message is none.
+    #[error("a message is malformed")]
+    Malformed,
     /// A message cannot be decoded.
     #[error("a message cannot be decoded: {0}")]
     Message(#[from] prost::DecodeError),
@@ -135,6 +145,18 @@ pub enum RemoteError {
     Pool(#[from] PoolError),
 }
 
+/// What went wrong, and why: hyper says the first only.
+fn causes(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
 /// A server that is asked by remote read, whatever it is.
 ///
 /// Streamed chunks are asked for, and samples where the server cannot stream. A server is read no faster than the answer is wanted: it
@@ -144,9 +166,11 @@ pub struct RemoteStore {
     name: Arc<str>,
     authority: Arc<str>,
     path: Arc<str>,
+    host: Arc<str>,
     external: Arc<BTreeMap<String, String>>,
     limits: RemoteLimits,
     place: Place,
+    security: Arc<DialerSecurity>,
 }
 
 impl RemoteStore {
@@ -161,31 +185,49 @@ impl RemoteStore {
         external: BTreeMap<String, String>,
         limits: RemoteLimits,
     ) -> Result<Self, AddressError> {
-        let wrong = |problem| AddressError { address: address.into(), problem };
-        let uri: Uri = address.parse().map_err(|_| wrong("it cannot be parsed"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(wrong("it does not begin with http://"));
-        }
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(AddressError {
-                address: "…".into(),
-                problem: "it has a user's name, and would be printed",
-            });
-        }
-        let port = authority.port_u16().unwrap_or(80);
-        let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
-            "/" => "/api/v1/read",
-            path => path,
-        };
+        Self::secured(address, external, limits, DialerConfig::default())
+    }
+
+    /// As [`new`](Self::new), for a server that has to be shown who asks, or to show who it is. With an address that begins with
+    /// `https://`, TLS is spoken. Reads the files that are named, and blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError`] if it is no address of HTTP, or if the configuration cannot be used.
+    pub fn secured(
+        address: &str,
+        external: BTreeMap<String, String>,
+        limits: RemoteLimits,
+        security: DialerConfig,
+    ) -> Result<Self, AddressError> {
+        let wrong = |problem: &str| AddressError { address: address.into(), problem: problem.into() };
+        let Address { is_encrypted, host, port, path } = Address::parse(address)?;
+        let security = DialerSecurity::new(security, is_encrypted, Protocol::Http1);
         Ok(Self {
             name: address.into(),
-            authority: format!("{}:{port}", authority.host()).into(),
+            authority: format!("{host}:{port}").into(),
             path: path.into(),
+            host: host.into(),
             external: Arc::new(external),
             limits,
             place: Place(0),
+            security: Arc::new(security.map_err(|error| wrong(&error.to_string()))?),
         })
+    }
+
+    /// Checks an address, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError`] if it is no address of HTTP.
+    pub fn check(address: &str) -> Result<(), AddressError> {
+        Address::parse(address).map(drop)
+    }
+
+    /// Returns how the server is asked.
+    #[must_use]
+    pub const fn security(&self) -> &Arc<DialerSecurity> {
+        &self.security
     }
 
     /// At a place among all stores.
@@ -219,6 +261,7 @@ impl RemoteStore {
         options: &ResponseSetOptions,
     ) -> Store<BoxSource<'static, Response, StoreError>> {
         let (remote, request, memory) = (self.clone(), self.request(selector), memory.clone());
+        let without = Arc::clone(&selector.without);
         let RemoteLimits { frame_bytes, held_bytes, open_time, frame_time } = self.limits;
         let mut options = options.clone();
         if !self.external.is_empty() {
@@ -231,7 +274,7 @@ impl RemoteStore {
             .open_timeout(open_time)
             .frame_timeout(frame_time);
         let opening = async move {
-            let answer = remote.open(request, &memory).await.map_err(|error| remote.error(error))?;
+            let answer = remote.open(request, without, &memory).await.map_err(|error| remote.error(error))?;
             let next = async |answer: &mut Answer| {
                 let series = answer.next().await.transpose()?;
                 Some(series.map(Response::Series).map_err(|error| answer.remote.error(error)))
@@ -271,9 +314,15 @@ impl RemoteStore {
         snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap_or_default().into()
     }
 
-    async fn open(&self, request: Bytes, memory: &Memory) -> Result<Answer, RemoteError> {
+    async fn open(
+        &self,
+        request: Bytes,
+        without: Arc<[String]>,
+        memory: &Memory,
+    ) -> Result<Answer, RemoteError> {
         let stream = TcpStream::connect(&*self.authority).await?;
         stream.set_nodelay(true)?;
+        let stream = self.security.connect(stream, &self.host).await.map_err(RemoteError::Tls)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
         let mut posted = Request::new(Full::new(request));
@@ -285,11 +334,14 @@ impl RemoteStore {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("snappy"));
+        if let Some(authorization) = self.security.authorization() {
+            headers.insert(AUTHORIZATION, authorization);
+        }
         headers.insert("x-prometheus-remote-read-version", HeaderValue::from_static("0.1.0"));
         let response = sender.send_request(posted).await?;
         let status = response.status();
         let kind = response.headers().get(CONTENT_TYPE).map_or_else(String::new, |kind| {
-            String::from_utf8_lossy(kind.as_bytes()).chars().take(128).collect()
+            self.security.redact(&String::from_utf8_lossy(kind.as_bytes())).chars().take(128).collect()
         });
         let mut answer = Answer {
             body: response.into_body(),
@@ -297,6 +349,7 @@ impl RemoteStore {
             rest: Vec::new().into_iter(),
             waiting: None,
             labels: LabelsBuilder::new(),
+            without,
             has_ended: false,
             held: memory.lists.reservation(),
             remote: self.clone(),
@@ -304,8 +357,10 @@ impl RemoteStore {
             connection,
         };
         if status != StatusCode::OK {
-            let text = answer.whole(256, true).await.unwrap_or_default();
-            return Err(RemoteError::Status { status, text: String::from_utf8_lossy(&text).trim().into() });
+            // More than is said, so that a secret in it is seen as a whole.
+            let text = answer.whole(TEXT_BYTES + MAX_SECRET_BYTES, true).await.unwrap_or_default();
+            let text = self.security.redact(&String::from_utf8_lossy(&text));
+            return Err(RemoteError::Status { status, text: text.trim().chars().take(TEXT_BYTES).collect() });
         }
         if kind.starts_with("application/x-streamed-protobuf") {
             return Ok(answer);
@@ -315,6 +370,38 @@ impl RemoteStore {
             return Ok(answer);
         }
         Err(RemoteError::ContentType(kind))
+    }
+}
+
+/// An address of HTTP, taken apart.
+struct Address {
+    is_encrypted: bool,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Address {
+    fn parse(address: &str) -> Result<Self, AddressError> {
+        let wrong = |problem: &str| AddressError { address: address.into(), problem: problem.into() };
+        // First: also one that cannot be parsed may have a password.
+        if address.contains('@') {
+            let problem = "it has a user's name, and would be printed: there is basic_auth for that".into();
+            return Err(AddressError { address: "…".into(), problem });
+        }
+        let uri: Uri = address.parse().map_err(|_| wrong("it cannot be parsed"))?;
+        let (is_encrypted, port) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
+            _ => return Err(wrong("it does not begin with http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+            "/" => "/api/v1/read",
+            path => path,
+        };
+        let (host, port) = (authority.host().into(), authority.port_u16().unwrap_or(port));
+        Ok(Self { is_encrypted, host, port, path: path.into() })
     }
 }
 
@@ -336,6 +423,8 @@ struct Answer {
     /// The last series, which may go on in the next frame.
     waiting: Option<Series>,
     labels: LabelsBuilder,
+    /// The labels by which replicas differ.
+    without: Arc<[String]>,
     has_ended: bool,
     /// What an answer of samples takes.
     held: Reservation,
@@ -345,6 +434,8 @@ struct Answer {
     connection: Connection,
 }
 
+/// How much is said of what a server says when it refuses.
+const TEXT_BYTES: usize = 256;
 /// How many samples a chunk has: as many as Prometheus puts into one.
 const SAMPLES: usize = 120;
 const XOR: u8 = 1;
@@ -370,6 +461,7 @@ impl Answer {
             } else if self.has_ended {
                 return Ok(self.waiting.take());
             } else if let Some(frame) = self.frame().await? {
+                self.weigh("a frame, decoded,", &frame, &weight::CHUNKED_READ_RESPONSE)?;
                 let frame = ChunkedReadResponse::decode(frame)?;
                 let series = frame.chunked_series.into_iter().map(|series| self.series(series));
                 self.rest = series.collect::<Result<Vec<_>, _>>()?.into_iter();
@@ -419,6 +511,16 @@ impl Answer {
         }
     }
 
+    /// Returns how much memory a message takes when it is decoded.
+    fn weigh(&self, what: &'static str, message: &[u8], shape: &Shape) -> Result<usize, RemoteError> {
+        let limit = self.remote.limits.held_bytes;
+        match weight::weight(message, shape) {
+            None => Err(RemoteError::Malformed),
+            Some(bytes) if bytes > limit => Err(RemoteError::TooLong { what, limit }),
+            Some(bytes) => Ok(bytes),
+        }
+    }
+
     fn named(&mut self, labels: &[proto::Label]) -> Result<Labels, RemoteError> {
         self.labels.clear();
         for label in labels {
@@ -430,8 +532,16 @@ impl Answer {
         Ok(self.labels.without_empty_values().build()?)
     }
 
+    /// Which replica has these labels, and those that all series of the server have.
+    fn replica(&self, labels: &[proto::Label]) -> Option<Replica> {
+        Replica::of(self.without.iter().map(|name| {
+            let own = || labels.iter().find(|label| label.name == *name).map(|label| &label.value);
+            self.remote.external.get(name).or_else(own).map_or("", String::as_str)
+        }))
+    }
+
     fn series(&mut self, series: proto::ChunkedSeries) -> Result<Series, RemoteError> {
-        let labels = self.named(&series.labels)?;
+        let (labels, replica) = (self.named(&series.labels)?, self.replica(&series.labels));
         let chunk = |chunk: proto::Chunk| {
             // Numbers of encodings are small. One that is not known here may be to who asks.
             let encoding = u8::try_from(chunk.r#type).ok().filter(|encoding| (1..0x80).contains(encoding));
@@ -440,7 +550,7 @@ impl Answer {
                 let checked = xor::check(&chunk.data);
                 checked.map_err(|problem| RemoteError::Chunk { labels: labels.to_string(), problem })?;
             }
-            let data = self.remote.place.mark(encoding, &chunk.data);
+            let data = self.remote.place.mark(replica, encoding, &chunk.data);
             Ok(Chunk::new(chunk.min_time_ms, chunk.max_time_ms, data))
         };
         let chunks = series.chunks.into_iter().map(chunk).collect::<Result<Vec<_>, RemoteError>>()?;
@@ -476,10 +586,12 @@ impl Answer {
         if len > limit {
             return Err(RemoteError::TooLong { what: "an answer", limit });
         }
-        // The message, and the samples that it is decoded to.
-        self.held.grow_timeout(compressed.len() + 2 * len, memory.patience).await?;
+        // The message, and what it is decoded to, which is not known before.
+        memory.grow(&mut self.held, compressed.len() + len).await?;
         let message = snap::raw::Decoder::new().decompress_vec(&compressed)?;
         drop(compressed);
+        let decoded = self.weigh("an answer, decoded,", &message, &weight::READ_RESPONSE)?;
+        memory.grow(&mut self.held, decoded).await?;
         let response = ReadResponse::decode(message.as_slice())?;
         drop(message);
         let mut all = Vec::new();
@@ -488,8 +600,8 @@ impl Answer {
             if !series.samples.is_sorted_by(|one, next| one.timestamp < next.timestamp) {
                 return Err(RemoteError::Chunks(labels.to_string()));
             }
-            let place = self.remote.place;
-            let chunks = series.samples.chunks(SAMPLES).map(|samples| chunk(samples, place));
+            let (place, replica) = (self.remote.place, self.replica(&series.labels));
+            let chunks = series.samples.chunks(SAMPLES).map(|samples| chunk(samples, place, replica));
             all.push(Series::new(labels, chunks.collect()));
         }
         all.sort_by(|one, next| one.labels.cmp(&next.labels));
@@ -507,14 +619,14 @@ impl Answer {
 }
 
 /// A chunk of samples, of which there is one at least.
-fn chunk(samples: &[proto::Sample], place: Place) -> Chunk {
+fn chunk(samples: &[proto::Sample], place: Place, replica: Option<Replica>) -> Chunk {
     let mut encoder = XorEncoder::new();
     for sample in samples {
         encoder.push(Sample { time_ms: sample.timestamp, value: sample.value });
     }
     let first = samples.first().map_or(0, |sample| sample.timestamp);
     let last = samples.last().map_or(0, |sample| sample.timestamp);
-    Chunk::new(first, last, place.mark(XOR, encoder.finish()))
+    Chunk::new(first, last, place.mark(replica, XOR, encoder.finish()))
 }
 
 impl fmt::Debug for Answer {

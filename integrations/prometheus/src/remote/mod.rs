@@ -4,6 +4,7 @@ mod client;
 pub(crate) mod frames;
 pub mod proto;
 pub(crate) mod samples;
+pub(crate) mod weight;
 mod wire;
 
 pub use client::{AddressError, RemoteError, RemoteLimits, RemoteStore};

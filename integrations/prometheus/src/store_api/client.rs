@@ -21,7 +21,7 @@ use super::proto::label_matcher::Type;
 use super::proto::series_response::Result as Answered;
 use super::proto::store_client::StoreClient;
 use super::proto::{self, LabelMatcher, SeriesRequest, SeriesResponse};
-use crate::block::{Memory, Problem, Selector};
+use crate::block::{Memory, Problem, Replica, Selector};
 use crate::gateway::{Ask, StoreError};
 use crate::matcher::{MatchOp, Matcher};
 use crate::overlap::Place;
@@ -154,6 +154,15 @@ pub(crate) struct Abilities {
     without_replica_labels: bool,
 }
 
+impl Abilities {
+    /// What of it a query can use. Who merges replicas has to know them by their labels, and shards are of what is left without these.
+    fn for_query(self, selector: &Selector, ask: &Ask) -> Self {
+        let without_replica_labels = self.without_replica_labels && ask.merging.is_none();
+        let sharding = self.sharding && (without_replica_labels || selector.without.is_empty());
+        Self { sharding, without_replica_labels }
+    }
+}
+
 /// A server that is asked by the StoreAPI: another gateway, or any part of Thanos that has one.
 ///
 /// Each query has a connection of its own. A server is read no faster than the answer is wanted: it has to wait. Closing breaks the
@@ -180,12 +189,12 @@ impl StoreApiStore {
         external: BTreeMap<String, String>,
         limits: RemoteLimits,
     ) -> Result<Self, AddressError> {
-        let wrong = |problem| AddressError { address: address.into(), problem };
+        let wrong = |problem| AddressError { address: address.into(), problem: String::from(problem) };
         let uri: hyper::Uri = address.parse().map_err(|_| wrong("it cannot be parsed"))?;
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(AddressError {
                 address: "…".into(),
-                problem: "it has a user's name, and would be printed",
+                problem: "it has a user's name, and would be printed".into(),
             });
         }
         if uri.scheme_str() != Some("http") {
@@ -235,7 +244,7 @@ impl StoreApiStore {
         if let Some((since, abilities)) = *known()
             && since.elapsed() < KNOWN_TIME
         {
-            return abilities;
+            return abilities.for_query(selector, ask);
         }
         let info = self.info().await.ok().and_then(|info| info.store);
         let abilities = info.map_or_else(Abilities::default, |store| Abilities {
@@ -243,7 +252,7 @@ impl StoreApiStore {
             without_replica_labels: store.supports_without_replica_labels,
         });
         *known() = Some((Instant::now(), abilities));
-        abilities
+        abilities.for_query(selector, ask)
     }
 
     /// Makes a store for a query, which connects when it is first asked.
@@ -256,6 +265,7 @@ impl StoreApiStore {
         options: &ResponseSetOptions,
     ) -> Store<BoxSource<'static, Response, StoreError>> {
         let (remote, request) = (self.clone(), self.request(selector, ask, known));
+        let without = Arc::clone(&selector.without);
         let RemoteLimits { frame_bytes, held_bytes, open_time, frame_time } = self.limits;
         let mut options = options.clone();
         if !self.external.is_empty() {
@@ -268,7 +278,7 @@ impl StoreApiStore {
             .open_timeout(open_time)
             .frame_timeout(frame_time);
         let opening = async move {
-            let answer = remote.open(request).await.map_err(|error| remote.error(error))?;
+            let answer = remote.open(request, without).await.map_err(|error| remote.error(error))?;
             let next = async |answer: &mut Answer| {
                 let next = answer.next().await.transpose()?;
                 Some(next.map_err(|error| answer.remote.error(error)))
@@ -335,7 +345,7 @@ impl StoreApiStore {
         Ok((client.max_decoding_message_size(self.limits.frame_bytes), connection))
     }
 
-    async fn open(&self, request: SeriesRequest) -> Result<Answer, StoreApiError> {
+    async fn open(&self, request: SeriesRequest, without: Arc<[String]>) -> Result<Answer, StoreApiError> {
         let (mut client, connection) = self.connect().await?;
         let messages = client.series(request).await?.into_inner();
         Ok(Answer {
@@ -344,6 +354,7 @@ impl StoreApiStore {
             ahead: None,
             labels: LabelsBuilder::new(),
             has_ended: false,
+            without,
             remote: self.clone(),
             connection,
         })
@@ -399,6 +410,8 @@ struct Answer {
     ahead: Option<Warning>,
     labels: LabelsBuilder,
     has_ended: bool,
+    /// The labels by which replicas differ.
+    without: Arc<[String]>,
     remote: StoreApiStore,
     connection: Connection,
 }
@@ -433,7 +446,11 @@ impl Answer {
     /// Takes a series, or a part of the last one. Returns the one before, if that is whole now.
     fn append(&mut self, series: proto::Series) -> Result<Option<Series>, StoreApiError> {
         let labels = messages::set(&mut self.labels, &series.labels, &*self.remote.external)?;
-        let chunks = messages::chunks(&labels, series.chunks, self.remote.place)?;
+        let replica = Replica::of(self.without.iter().map(|name| {
+            let own = || series.labels.iter().find(|label| label.name == *name).map(|label| &label.value);
+            self.remote.external.get(name).or_else(own).map_or("", String::as_str)
+        }));
+        let chunks = messages::chunks(&labels, series.chunks, self.remote.place, replica)?;
         match &mut self.waiting {
             Some(waiting) if waiting.labels == labels => {
                 waiting.chunks.extend(chunks);

@@ -5,7 +5,7 @@ use losertree::{Chunk, Labels, LabelsBuilder, Series};
 
 use super::client::StoreApiError;
 use super::proto::{self, AggrChunk, Label, SeriesResponse, chunk::Encoding, series_response};
-use crate::block::xor;
+use crate::block::{Replica, xor};
 use crate::overlap::Place;
 
 /// The most bytes of chunks in a message, unless one chunk alone has more.
@@ -91,6 +91,7 @@ pub(super) fn chunks(
     labels: &Labels,
     chunks: Vec<AggrChunk>,
     place: Place,
+    replica: Option<Replica>,
 ) -> Result<Vec<Chunk>, StoreApiError> {
     let chunk = |chunk: AggrChunk| {
         if chunk.min_time > chunk.max_time {
@@ -107,7 +108,7 @@ pub(super) fn chunks(
             Ok(Encoding::FloatHistogram) => 3,
             Err(_) => return Err(StoreApiError::Encoding(raw.r#type)),
         };
-        let data: Bytes = place.mark(encoding, &raw.data);
+        let data: Bytes = place.mark(replica, encoding, &raw.data);
         Ok(Chunk::new(chunk.min_time, chunk.max_time, data))
     };
     chunks.into_iter().map(chunk).collect()
@@ -127,7 +128,7 @@ mod tests {
         let series = messages.into_iter().map(|message| {
             let Some(series_response::Result::Series(series)) = message.result else { panic!("a series") };
             let labels = set(&mut builder, &series.labels, []).unwrap();
-            let chunks = chunks(&labels, series.chunks, Place(0)).unwrap();
+            let chunks = chunks(&labels, series.chunks, Place(0), None).unwrap();
             Series::new(labels, chunks)
         });
         series.collect()
@@ -178,7 +179,7 @@ mod tests {
         let labels = Labels::new();
         let raw = |kind| Some(proto::Chunk { r#type: kind, data: Bytes::new(), hash: None });
         let chunk = |raw| AggrChunk { raw, ..AggrChunk::default() };
-        let of = |chunk| chunks(&labels, vec![chunk], Place(0));
+        let of = |chunk| chunks(&labels, vec![chunk], Place(0), None);
         assert!(matches!(of(chunk(raw(3))), Err(StoreApiError::Encoding(3))));
         assert!(matches!(of(chunk(None)), Err(StoreApiError::NotRaw(_))));
         assert!(matches!(of(chunk(raw(0))), Err(StoreApiError::Chunk { .. })));

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +31,7 @@ use super::proto::info::info_server::InfoServer;
 use super::proto::store_server::StoreServer;
 use super::service::{Peer, Service};
 use crate::gateway::Gateway;
+use crate::security::{AuthError, ListenerSecurity};
 use crate::server::ServerLimits;
 
 /// How many calls of one connection are answered at once. Clients keep more to themselves, until there is room.
@@ -56,19 +58,26 @@ const IDLE_TIME: Duration = Duration::from_secs(300);
 /// | the first bytes of a connection | [`head_time`](ServerLimits::head_time) |
 /// | a connection without a call | 5 minutes |
 /// | a client that does not answer a ping | 20 s |
-/// | a client that takes nothing of its answer while others wait for a turn or for memory | [`stall_time`](ServerLimits::stall_time), then its connection is broken off |
+/// | a client that takes nothing of its answer while others wait for a turn or for memory | the shorter of [`stall_time`](ServerLimits::stall_time) and [`busy_stall_time`](ServerLimits::busy_stall_time), then its connection is broken off |
 ///
 /// All else is limited as it is for remote read: how many queries are answered at once, how long one may take, what it may hold.
 pub struct StoreApiServer {
     gateway: Arc<Gateway>,
     limits: ServerLimits,
+    security: Arc<ListenerSecurity>,
 }
 
 impl StoreApiServer {
     /// Creates a server.
     #[must_use]
-    pub const fn new(gateway: Arc<Gateway>, limits: ServerLimits) -> Self {
-        Self { gateway, limits }
+    pub fn new(gateway: Arc<Gateway>, limits: ServerLimits) -> Self {
+        Self { gateway, limits, security: Arc::new(ListenerSecurity::none()) }
+    }
+
+    /// Speaks TLS, and asks who asks, as the file says that it was read from. Default: neither.
+    #[must_use]
+    pub fn with_security(self, security: Arc<ListenerSecurity>) -> Self {
+        Self { security, ..self }
     }
 
     /// Serves until `stop`; then takes no new calls, lets those that run go on for the grace time, and breaks the rest off.
@@ -89,6 +98,7 @@ impl StoreApiServer {
             }),
             calls: Arc::new(Semaphore::new(self.limits.connections)),
             running,
+            security: self.security,
             limits: self.limits,
         });
         let permits = Arc::new(Semaphore::new(server.limits.connections));
@@ -144,6 +154,7 @@ impl fmt::Debug for StoreApiServer {
 struct Server {
     service: Arc<Service>,
     limits: ServerLimits,
+    security: Arc<ListenerSecurity>,
     /// For calls that are under way.
     calls: Arc<Semaphore>,
     running: mpsc::Sender<Infallible>,
@@ -151,18 +162,24 @@ struct Server {
 
 /// A connection that was accepted. The one place that knows how bytes come.
 async fn accepted_from(server: Arc<Server>, client: TcpStream, stopping: watch::Receiver<bool>) {
-    let name = client.peer_addr().map_or_else(|_| "a client".into(), |address| address.to_string());
+    let peer = client.peer_addr();
+    let address = peer.as_ref().map_or(Ipv4Addr::UNSPECIFIED.into(), SocketAddr::ip);
+    let name = peer.map_or_else(|_| "a client".into(), |peer| peer.to_string());
     // Small messages are sent at once. If that cannot be had, they are sent later.
     let _ = client.set_nodelay(true);
-    connection(server, client, &name, stopping).await;
+    let peer = Peer { name: name.into(), address, broken: Arc::default() };
+    // A client that does not speak TLS, or is not let in, is its own affair.
+    let accepted = timeout(server.limits.head_time, server.security.accept(client)).await;
+    if let Ok(Ok(client)) = accepted {
+        connection(server, client, peer, stopping).await;
+    }
 }
 
-async fn connection<C>(server: Arc<Server>, client: C, name: &str, mut stopping: watch::Receiver<bool>)
+async fn connection<C>(server: Arc<Server>, client: C, peer: Peer, mut stopping: watch::Receiver<bool>)
 where
     C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let ServerLimits { head_time, .. } = server.limits;
-    let peer = Peer { name: name.into(), broken: Arc::default() };
     let broken: Arc<Notify> = Arc::clone(&peer.broken);
     let calls = Arc::new(Calls::default());
     let tasks = Tasks { running: server.running.clone() };
@@ -284,6 +301,11 @@ async fn respond(
         )));
     };
     let call = Call::new(&calls, permit);
+    match server.security.authenticate(request.headers(), peer.address).await {
+        Ok(()) => {}
+        Err(error @ AuthError::Busy) => return refuse(Status::unavailable(error.to_string())),
+        Err(error) => return refuse(Status::unauthenticated(error.to_string())),
+    }
     let (parts, body) = request.into_parts();
     let ServerLimits { request_bytes: limit, body_time, .. } = server.limits;
     let message = match timeout(body_time, Limited::new(body, limit).collect()).await {

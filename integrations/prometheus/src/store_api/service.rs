@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -41,6 +42,8 @@ const LOOK_TIME: Duration = Duration::from_millis(250);
 pub(super) struct Peer {
     /// By what the ledger knows it.
     pub(super) name: Arc<str>,
+    /// By what it has its turn.
+    pub(super) address: IpAddr,
     /// Told when the connection is to be broken off.
     pub(super) broken: Arc<Notify>,
 }
@@ -63,15 +66,15 @@ impl Service {
         Checker { limits: &self.limits, without: &self.gateway.limits().replica_labels }
     }
 
-    async fn turn(&self) -> Result<Turn, Refused> {
+    async fn turn(&self, peer: &Peer) -> Result<Turn, Refused> {
         if *self.stopping.borrow() {
             return Err(Refused::Stopping);
         }
-        Ok(self.gateway.turn().await?)
+        Ok(self.gateway.turn_of(peer.address).await?)
     }
 
     async fn open(&self, peer: &Peer, request: SeriesRequest) -> Result<(Query, Turn), Refused> {
-        let turn = self.turn().await?;
+        let turn = self.turn(peer).await?;
         let (selector, mut ask) = self.checker().series(request)?;
         if !self.gateway.limits().replica_labels.is_empty() {
             ask.merging = Some(Merging::Replicas);
@@ -95,7 +98,7 @@ impl Service {
         peer: &Peer,
         check: impl FnOnce(&Checker<'_>) -> Result<LabelsAsked, Refused>,
     ) -> Result<(Vec<String>, Vec<String>), Refused> {
-        let turn = self.turn().await?;
+        let turn = self.turn(peer).await?;
         let asked = check(&self.checker())?;
         let limit = self.gateway.limits().query_time;
         let answered = labels(&self.gateway, &peer.name, &turn, &asked);
@@ -212,7 +215,7 @@ impl Store for Service {
         let sending = Sending {
             gateway: Arc::clone(&self.gateway),
             sender,
-            stall_time: self.limits.stall_time,
+            stall_time: self.limits.stall_time.min(self.limits.busy_stall_time),
             given_up: self.given_up.clone(),
             peer,
         };
@@ -305,7 +308,7 @@ impl Sending {
                     return Ok(());
                 }
                 () = sleep(LOOK_TIME.min(self.stall_time)) => {
-                    if since.elapsed() >= self.stall_time && self.gateway.is_waited_for() {
+                    if since.elapsed() >= self.stall_time && self.gateway.is_contended() {
                         // It would not learn of a status either, which comes behind what it does not take.
                         self.peer.broken.notify_one();
                         return Err(Refused::Stalled(self.stall_time));

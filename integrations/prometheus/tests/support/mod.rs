@@ -12,6 +12,7 @@
 #[path = "../../src/bin/losertree-gateway/demo.rs"]
 mod demo;
 pub mod grpc;
+pub mod native;
 pub mod process;
 pub mod promql;
 pub mod python;
@@ -56,6 +57,18 @@ pub fn scraped(limit: usize) -> Vec<(String, String, f64)> {
     series.map(|series| (series.name, series.labels, series.value)).collect()
 }
 
+/// So many series: those of the shipped scrapes, and if there are not enough, more of the same with another label.
+pub fn replicated(count: usize) -> Vec<(String, String, f64)> {
+    let all = scraped(count);
+    let copies = (0..count.div_ceil(all.len().max(1))).flat_map(|copy| {
+        all.iter().map(move |(name, labels, value)| {
+            let labels = if copy == 0 { labels.clone() } else { format!("{labels}copy=\"{copy}\",") };
+            (name.clone(), labels, *value)
+        })
+    });
+    copies.take(count).collect()
+}
+
 /// Text for promtool, of one sample a minute.
 pub fn open_metrics(series: &[(String, String, f64)], start_ms: i64, minutes: i64) -> String {
     let series = series.iter().cloned();
@@ -93,7 +106,7 @@ pub fn bits(value: f64) -> u64 {
 
 pub fn memory() -> Memory {
     let pool = |largest| BytePool::builder().largest_bytes(largest).budget_bytes(64 << 20).build().unwrap();
-    Memory { buffers: pool(16 << 20), lists: pool(1 << 20), patience: std::time::Duration::from_secs(10) }
+    Memory::new(pool(16 << 20), pool(1 << 20), std::time::Duration::from_secs(10))
 }
 
 pub fn selector(matchers: &[(&str, MatchOp, &str)], range: Interval) -> Selector {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,6 +21,8 @@ use prost::Message;
 use super::{Answer, bits, samples};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For how long an answer may say nothing: longer than Prometheus takes for a query, which is two minutes at most.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(150);
 
 /// A gateway that runs.
 pub struct Gateway {
@@ -28,6 +31,8 @@ pub struct Gateway {
     /// Where it serves the StoreAPI, if it does.
     pub store_api: Option<SocketAddr>,
     log: mpsc::Receiver<String>,
+    /// What it has written before it listened.
+    first: std::cell::RefCell<Vec<String>>,
 }
 
 impl Gateway {
@@ -36,7 +41,18 @@ impl Gateway {
     }
 
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_losertree-gateway"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_losertree-gateway")), arguments)
+    }
+
+    /// Starts it by another program.
+    pub fn start_by(program: &[&str], blocks: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_losertree-gateway"));
+        Self::spawn(command, &[&["--blocks", blocks.to_str().unwrap()], arguments].concat())
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
@@ -46,22 +62,40 @@ impl Gateway {
         let (sender, log) = mpsc::channel();
         let errors = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || errors.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        let mut store_api = None;
+        let (mut first, mut store_api) = (Vec::new(), None);
         let address = loop {
             let line = log.recv_timeout(PATIENCE).expect("the gateway starts");
-            if let Some(rest) = line.strip_prefix("StoreAPI on http://") {
-                store_api = Some(rest.parse().unwrap());
+            first.push(line.clone());
+            if let Some(rest) = line.strip_prefix("StoreAPI on http") {
+                store_api = Some(rest.trim_start_matches('s').trim_start_matches("://").parse().unwrap());
             }
-            if let Some(rest) = line.strip_prefix("remote read on http://") {
-                break rest.split('/').next().unwrap().parse().unwrap();
+            if let Some(rest) = line.strip_prefix("remote read on http") {
+                break rest.trim_start_matches('s').split('/').nth(2).unwrap().parse().unwrap();
             }
         };
-        Self { child, address, store_api, log }
+        Self { child, address, store_api, log, first: first.into() }
     }
 
     /// What it has written to standard error since this was asked before.
     pub fn log(&self) -> Vec<String> {
-        self.log.try_iter().collect()
+        self.first.take().into_iter().chain(self.log.try_iter()).collect()
+    }
+
+    /// Waits until it has written that, and returns what it has written until then.
+    pub fn wait_for(&self, part: &str) -> String {
+        let mut log = String::new();
+        let start = Instant::now();
+        loop {
+            for line in self.log() {
+                log += &line;
+                log.push('\n');
+            }
+            if log.contains(part) {
+                return log;
+            }
+            assert!(start.elapsed() < PATIENCE, "it says {part:?}: {log}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits for a line of its log that has all these parts.
@@ -145,6 +179,23 @@ impl Prometheus {
 
     /// Starts it with a configuration.
     pub fn configured(data: &Path, text: &str) -> Self {
+        Self::with_flags(data, text, &[])
+    }
+
+    /// Starts it with a configuration, and more flags than all have.
+    pub fn with_flags(data: &Path, text: &str, flags: &[&str]) -> Self {
+        Self::started(data, text, flags, |address| {
+            get(address, "/-/ready").is_some_and(|(status, _)| status == 200)
+        })
+    }
+
+    /// Starts it with a configuration and arguments, and waits until it is ready.
+    pub fn started(
+        data: &Path,
+        text: &str,
+        arguments: &[&str],
+        is_ready: impl Fn(SocketAddr) -> bool,
+    ) -> Self {
         let config = data.with_extension("yml");
         fs::write(&config, text).unwrap();
         // Another program may take the port between the two lines. Not on a machine that runs tests.
@@ -155,13 +206,14 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
             .args(["--storage.tsdb.retention.time=100y", "--web.enable-admin-api"])
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
         let prometheus = Self { child, address };
         let start = Instant::now();
-        while get(address, "/-/ready").is_none_or(|(status, _)| status != 200) {
+        while !is_ready(address) {
             assert!(start.elapsed() < PATIENCE, "Prometheus is ready");
             thread::sleep(Duration::from_millis(50));
         }
@@ -172,12 +224,19 @@ impl Prometheus {
         self.child.id()
     }
 
-    /// The answer to a path of its API, as JSON.
-    pub fn api(&self, path: &str) -> serde_json::Value {
+    /// The answer to a path of its API, as JSON: the data, or the error.
+    pub fn api(&self, path: &str) -> Result<serde_json::Value, String> {
         let (status, body) = get(self.address, path).unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(status, 200, "{path}: {body}");
-        body["data"].clone()
+        if status == 200 { Ok(body["data"].clone()) } else { Err(format!("{status}: {}", body["error"])) }
+    }
+
+    /// Writes all that it has into blocks, and returns their directory.
+    pub fn snapshot(&self, data: &Path) -> PathBuf {
+        let (status, body) = send(self.address, "POST", "/api/v1/admin/tsdb/snapshot", &[], b"").unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        data.join("snapshots").join(body["data"]["name"].as_str().unwrap())
     }
 
     /// Deletes series in a range.
@@ -254,7 +313,13 @@ pub fn begin(
     body: &[u8],
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
+    stream.write_all(&message(method, path, headers, body))?;
+    Ok(stream)
+}
+
+/// A request as it is sent.
+pub fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!(
         "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
@@ -263,21 +328,22 @@ pub fn begin(
         head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
-    stream.write_all(&[head.as_bytes(), body].concat())?;
-    Ok(stream)
+    [head.as_bytes(), body].concat()
 }
 
-pub fn receive(mut stream: TcpStream) -> std::io::Result<(u16, Vec<u8>)> {
-    receive_from(&mut stream)
+pub fn receive(stream: impl Read) -> std::io::Result<(u16, Vec<u8>)> {
+    receive_all(stream).map(|(status, _, body)| (status, body))
 }
 
-pub fn receive_from(stream: &mut dyn Read) -> std::io::Result<(u16, Vec<u8>)> {
+/// The status, the head as text in lower case, and the body.
+pub fn receive_all(stream: impl Read) -> std::io::Result<(u16, String, Vec<u8>)> {
     let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;
     let (mut len, mut is_chunked) = (None, false);
+    let mut head = String::new();
     loop {
         line.clear();
         if reader.read_line(&mut line)? == 0 {
@@ -287,6 +353,8 @@ pub fn receive_from(stream: &mut dyn Read) -> std::io::Result<(u16, Vec<u8>)> {
         if header.is_empty() {
             break;
         }
+        head += &header;
+        head.push('\n');
         if let Some(value) = header.strip_prefix("content-length:") {
             len = value.trim().parse::<usize>().ok();
         }
@@ -312,7 +380,7 @@ pub fn receive_from(stream: &mut dyn Read) -> std::io::Result<(u16, Vec<u8>)> {
     } else {
         reader.read_to_end(&mut body)?;
     }
-    Ok((status, body))
+    Ok((status, head, body))
 }
 
 /// A query by remote read: types of matchers are 0 to 3 for `=`, `!=`, `=~`, `!~`.
@@ -347,6 +415,30 @@ fn labels(labels: &[losertree_prometheus::remote::proto::Label]) -> losertree::L
     assert!(labels.is_sorted_by(|one, next| one.name < next.name), "labels are sorted");
     assert!(labels.iter().all(|label| !label.value.is_empty()));
     losertree::Labels::from_pairs(labels.iter().map(|label| (&label.name, &label.value))).unwrap()
+}
+
+/// A chunk as it is streamed: its range, the number of its encoding, its data.
+pub type StreamedChunk = (i64, i64, i32, Vec<u8>);
+
+/// The chunks of a streamed answer to one query, of whatever encoding. Checks that they do not overlap.
+pub fn streamed_chunks(mut body: &[u8]) -> BTreeMap<losertree::Labels, Vec<StreamedChunk>> {
+    let mut all = BTreeMap::<_, Vec<StreamedChunk>>::new();
+    while !body.is_empty() {
+        let len = prost::decode_length_delimiter(&mut body).unwrap();
+        let (message, rest) = body[4..].split_at(len);
+        body = rest;
+        for series in ChunkedReadResponse::decode(message).unwrap().chunked_series {
+            let chunks = series.chunks.into_iter();
+            let chunks =
+                chunks.map(|chunk| (chunk.min_time_ms, chunk.max_time_ms, chunk.r#type, chunk.data.to_vec()));
+            all.entry(labels(&series.labels)).or_default().extend(chunks);
+        }
+    }
+    assert!(
+        all.values().all(|chunks| chunks.is_sorted_by(|one, next| one.1 < next.0)),
+        "chunks do not overlap"
+    );
+    all
 }
 
 /// The answers to the queries of a streamed answer. Checks frames, order and chunks.

@@ -71,9 +71,12 @@ pub const PROMQL: &[&str] = &[
     "vector(1) + scalar(sum(go_goroutines))",
 ];
 
-/// The answer to a query in an order of its own.
+/// The answer to a query in an order of its own. Of very many series, some queries have none that is a set: that is an answer, too.
 pub fn promql(prometheus: &Prometheus, path: &str) -> (String, Vec<String>) {
-    let data = prometheus.api(path);
+    let data = match prometheus.api(path) {
+        Ok(data) => data,
+        Err(error) => return (error, Vec::new()),
+    };
     let mut result: Vec<String> =
         data["result"].as_array().unwrap().iter().map(ToString::to_string).collect();
     result.sort();

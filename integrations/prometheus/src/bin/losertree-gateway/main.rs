@@ -1,6 +1,8 @@
 //! Serves blocks of Prometheus by remote read and by the StoreAPI.
 
+mod bounds;
 mod demo;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -16,7 +18,8 @@ use losertree::LeakLedger;
 use losertree::observe::Publisher;
 use losertree::response::PartialResponseStrategy;
 use losertree::stream::Closer;
-use losertree_prometheus::remote::{AddressError, RemoteLimits, RemoteStore};
+use losertree_prometheus::remote::{RemoteLimits, RemoteStore};
+use losertree_prometheus::security::{DialerSecurity, ListenerSecurity, Protocol};
 use losertree_prometheus::server::{Render, Server, ServerLimits};
 use losertree_prometheus::{BlockStore, Gateway, Limits, StoreApiServer, StoreApiStore};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -24,6 +27,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+
+use bounds::Bounds;
+use stores::{Configured, label, once_each};
 
 /// Serves blocks of Prometheus by remote read, and by the StoreAPI of Thanos if --grpc-listen is given.
 ///
@@ -38,11 +44,12 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The directory that has the blocks: the data directory of a Prometheus, say.
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["stores", "store_apis"])]
+    #[arg(long, value_name = "DIR")]
     blocks: Option<PathBuf>,
-    /// A server that is asked by remote read, too: http://HOST:PORT, with /api/v1/read unless another path is given. Labels that all
-    /// its series have can follow: http://HOST:PORT,cluster=eu,replica=a. Can be repeated; of two samples of one moment, that of the
-    /// blocks is taken, and then that of the first server.
+    /// A server that is asked by remote read, too: http://HOST:PORT or https://HOST:PORT, with /api/v1/read unless another path is
+    /// given. Labels that all its series have can follow: http://HOST:PORT,cluster=eu,replica=a. Can be repeated; of two samples of one
+    /// moment, that of the blocks is taken, and then that of the first server. In the configuration file it can be a table with
+    /// address, labels, and `basic_auth`, `authorization` and `tls_config` by the names of Prometheus; no secret is given here.
     #[arg(long = "store", value_name = "ADDRESS[,NAME=VALUE]...")]
     stores: Vec<String>,
     /// A server that is asked by the StoreAPI of Thanos, by gRPC, too: http://HOST:PORT of another gateway, or of a part of Thanos
@@ -59,15 +66,18 @@ struct Args {
     /// of the StoreAPI say it themselves.
     #[arg(long, value_name = "STRATEGY", value_parser = ["abort", "warn"], default_value = "abort")]
     partial_response: String,
-    /// The address to listen on. One beyond the machine itself takes --allow-remote, since nobody is asked who they are.
+    /// The address to listen on. One beyond the machine itself takes --allow-remote.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9095")]
     listen: SocketAddr,
     /// The address to serve the StoreAPI on, by gRPC. Not served without. For one beyond the machine itself as for --listen.
     #[arg(long, value_name = "ADDRESS")]
     grpc_listen: Option<SocketAddr>,
-    /// Listens beyond the machine itself, without any authentication.
+    /// Listens beyond the machine itself. Everybody there can ask, unless --web-config-file says otherwise.
     #[arg(long)]
     allow_remote: bool,
+    /// A file in the format of Prometheus' web configuration: TLS, certificates of clients, users and hashes of their passwords.
+    #[arg(long, value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     /// A label that all series have; overrides `thanos.labels` of meta.json and what series have of their own. Can be repeated.
     #[arg(long = "external-label", value_name = "NAME=VALUE", value_parser = label)]
     external_labels: Vec<(String, String)>,
@@ -86,66 +96,18 @@ struct Args {
     /// How long a request waits for its turn and for memory.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     patience_seconds: u64,
-    /// Within which time a client has to take 64 KiB of its answer, from when it does not take what there is. By the StoreAPI, it has to
-    /// take something if others wait for their turn or for memory.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    stall_seconds: u64,
-    /// How often the directory is looked at.
+    /// How often the directory is looked at, and whether certificates and files with secrets are others.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     sync_seconds: u64,
     /// How long running queries have when it is stopped.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let is_name = |name: &str| {
-        !name.is_empty()
-            && !name.starts_with(|first: char| first.is_ascii_digit())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    if is_name(name) {
-        Ok((name.into(), value.into()))
-    } else {
-        Err(format!("{name:?} is no name of a label"))
-    }
-}
-
-/// How a server is made, of its address and the labels that all its series have.
-type New<S> = fn(&str, BTreeMap<String, String>, RemoteLimits) -> Result<S, AddressError>;
-
-/// The servers of an option.
-fn servers<S>(option: &str, texts: &[String], limits: &RemoteLimits, new: New<S>) -> Result<Vec<S>, String> {
-    let servers = texts.iter().map(|text| server(text, limits, new));
-    servers.collect::<Result<_, _>>().map_err(|error| format!("{option}: {error}"))
-}
-
-/// A server, with the labels that all its series have.
-fn server<S>(text: &str, limits: &RemoteLimits, new: New<S>) -> Result<S, String> {
-    let mut parts = text.split(',');
-    let address = parts.next().unwrap_or_default();
-    // First, since the address may have to be kept from being printed.
-    new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
-    let wrong = |problem: String| format!("{address}: {problem}");
-    let labels = parts.map(label).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    let labels = once_each(labels).map_err(|name| wrong(format!("the label {name} is given twice")))?;
-    new(address, labels, limits.clone()).map_err(|error| error.to_string())
-}
-
-/// Labels as a set, or the name that is given twice.
-fn once_each(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, String> {
-    let mut set = BTreeMap::new();
-    for (name, value) in labels {
-        if set.insert(name.clone(), value).is_some() {
-            return Err(name);
-        }
-    }
-    Ok(set)
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 /// The arguments, with those of the configuration file before them.
-fn arguments() -> Result<Vec<OsString>, String> {
+fn arguments() -> Result<(Vec<OsString>, Vec<Configured>), String> {
     let mut given = std::env::args_os();
     let mut all: Vec<_> = given.next().into_iter().collect();
     let given: Vec<_> = given.collect();
@@ -153,17 +115,28 @@ fn arguments() -> Result<Vec<OsString>, String> {
         "--config" => given.get(at + 1).map(PathBuf::from),
         other => other.strip_prefix("--config=").map(PathBuf::from),
     });
+    let mut stores = Vec::new();
     if let Some(path) = path {
-        all.extend(configured(&path).map_err(|problem| format!("--config {}: {problem}", path.display()))?);
+        let wrong = |problem| format!("--config {}: {problem}", path.display());
+        let (arguments, configured) = configured(&path).map_err(wrong)?;
+        all.extend(arguments);
+        stores = configured;
     }
     all.extend(given);
-    Ok(all)
+    Ok((all, stores))
 }
 
-fn configured(path: &Path) -> Result<Vec<OsString>, String> {
+/// The options of a configuration file as arguments, and the servers that it names, which may have secrets.
+fn configured(path: &Path) -> Result<(Vec<OsString>, Vec<Configured>), String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
-    let mut arguments = Vec::new();
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        // Not the line itself, which may have a secret.
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        format!("line {line}: {}", error.message())
+    })?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let (mut arguments, mut stores) = (Vec::new(), Vec::new());
     for (name, value) in table {
         let command = Args::command();
         let is_option = |option: &clap::Arg| option.get_long() == Some(&name);
@@ -175,6 +148,15 @@ fn configured(path: &Path) -> Result<Vec<OsString>, String> {
             single => vec![single],
         };
         for value in values {
+            if name == "store" {
+                let store = match &value {
+                    toml::Value::String(text) => Configured::read(text),
+                    toml::Value::Table(table) => Configured::read_table(table, dir),
+                    _ => Err("it is neither text nor a table".into()),
+                };
+                stores.push(store.map_err(|problem| format!("store {}: {problem}", stores.len() + 1))?);
+                continue;
+            }
             arguments.extend(match value {
                 toml::Value::String(text) => Some(format!("--{name}={text}").into()),
                 toml::Value::Integer(number) => Some(format!("--{name}={number}").into()),
@@ -188,18 +170,18 @@ fn configured(path: &Path) -> Result<Vec<OsString>, String> {
             });
         }
     }
-    Ok(arguments)
+    Ok((arguments, stores))
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
+    let (arguments, stores) = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(2);
         }
     };
-    let ended = if arguments.len() > 1 { run(Args::parse_from(arguments)) } else { demonstrate() };
+    let ended = if arguments.len() > 1 { run(Args::parse_from(arguments), stores) } else { demonstrate() };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -229,14 +211,21 @@ fn demonstrate() -> Result<bool, Box<dyn Error>> {
             eprintln!("  remote_read:\n  - url: http://127.0.0.1:9095/api/v1/read\n    read_recent: true\n");
             eprintln!("  count by (from) ({{from!=\"\"}})");
             eprintln!("  sum by (from) (rate(process_cpu_seconds_total[10m]))\n");
-            run(Args::parse_from([OsString::from("losertree-gateway"), "--blocks".into(), data.into()]))
+            run(
+                Args::parse_from([OsString::from("losertree-gateway"), "--blocks".into(), data.into()]),
+                Vec::new(),
+            )
         });
     std::fs::remove_dir_all(&dir)?;
     served
 }
 
 /// Whether all is closed in the end.
-fn run(args: Args) -> Result<bool, Box<dyn Error>> {
+fn run(args: Args, configured: Vec<Configured>) -> Result<bool, Box<dyn Error>> {
+    if args.blocks.is_none() && args.stores.is_empty() && configured.is_empty() && args.store_apis.is_empty()
+    {
+        return Err("there is nothing to serve: say --blocks, --store or --store-api".into());
+    }
     for address in [Some(args.listen), args.grpc_listen].into_iter().flatten() {
         if !address.ip().to_canonical().is_loopback() && !args.allow_remote {
             let problem = "can be reached from other machines: say --allow-remote if that is wanted";
@@ -245,20 +234,39 @@ fn run(args: Args) -> Result<bool, Box<dyn Error>> {
     }
     let external = once_each(args.external_labels.clone())
         .map_err(|name| format!("--external-label {name} is given twice"))?;
+    // One for each protocol, of the same file.
+    let secured = |protocol| match &args.web_config_file {
+        None => Ok(ListenerSecurity::none()),
+        Some(path) => ListenerSecurity::load(path, protocol)
+            .map_err(|error| format!("--web-config-file {}: {error}", path.display())),
+    };
+    let security = [secured(Protocol::Http1)?, secured(Protocol::Http2)?];
+    let mut remote_limits = RemoteLimits::default();
+    remote_limits.open_time = Duration::from_secs(args.store_seconds);
+    remote_limits.frame_time = Duration::from_secs(args.store_seconds);
+    args.bounds.limit_remotes(&mut remote_limits);
+    let given = args.stores.iter().map(|text| Configured::read(text));
+    let stores = configured.into_iter().map(Ok).chain(given);
+    let remotes = stores.map(|store| store.and_then(|store| store.open(&remote_limits)));
+    let remotes = remotes.collect::<Result<Vec<_>, _>>().map_err(|error| format!("--store: {error}"))?;
+    let store_apis = args.store_apis.iter().map(|text| store_api(text, &remote_limits));
+    let store_apis =
+        store_apis.collect::<Result<Vec<_>, _>>().map_err(|error| format!("--store-api: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(args, external))
+    runtime.block_on(serve(args, external, security, remotes, store_apis))
 }
 
-async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, Box<dyn Error>> {
+async fn serve(
+    args: Args,
+    external: BTreeMap<String, String>,
+    security: [ListenerSecurity; 2],
+    remotes: Vec<RemoteStore>,
+    store_apis: Vec<StoreApiStore>,
+) -> Result<bool, Box<dyn Error>> {
     // Before anybody is told that it serves: whoever stops it then wants it to end in order.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ledger = LeakLedger::sites();
     let closer = Closer::current()?;
-    let mut remote_limits = RemoteLimits::default();
-    remote_limits.open_time = Duration::from_secs(args.store_seconds);
-    remote_limits.frame_time = Duration::from_secs(args.store_seconds);
-    let remotes = servers("--store", &args.stores, &remote_limits, RemoteStore::new)?;
-    let store_apis = servers("--store-api", &args.store_apis, &remote_limits, StoreApiStore::new)?;
     let store = Arc::new(BlockStore::new(args.blocks.clone(), external, &ledger));
     let mut limits = Limits::default();
     limits.budget_bytes = usize::try_from(args.budget_mib << 20)?;
@@ -267,9 +275,13 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     limits.query_time = Duration::from_secs(args.query_seconds);
     limits.patience = Duration::from_secs(args.patience_seconds);
     limits.replica_labels.clone_from(&args.replica_labels);
+    args.bounds.limit_answers(&mut limits);
     if args.partial_response == "warn" {
         limits.partial_response = PartialResponseStrategy::Warn;
     }
+    let [security, grpc_security] = security.map(Arc::new);
+    let dialers: Vec<_> =
+        remotes.iter().map(|remote| (remote.name().to_owned(), Arc::clone(remote.security()))).collect();
     let gateway = Gateway::new(Arc::clone(&store), limits, &ledger, &closer)?;
     let gateway = Arc::new(gateway.with_remotes(remotes).with_store_apis(store_apis));
     let render = render(&gateway)?;
@@ -283,23 +295,29 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     drop(blocks);
 
     // Those who wait for the last line can ask both.
+    let scheme = if security.is_encrypted() { "https" } else { "http" };
     let grpc_listener = match args.grpc_listen {
         Some(address) => {
-            let listener = bind("--grpc-listen", address).await?;
-            eprintln!("StoreAPI on http://{}", listener.local_addr()?);
+            let listener = bind("--grpc-listen", address, &security).await?;
+            eprintln!("StoreAPI on {scheme}://{}", listener.local_addr()?);
             Some(listener)
         }
         None => None,
     };
-    let listener = bind("--listen", args.listen).await?;
-    eprintln!("remote read on http://{}/api/v1/read", listener.local_addr()?);
+    let listener = bind("--listen", args.listen, &security).await?;
+    eprintln!("remote read on {scheme}://{}/api/v1/read", listener.local_addr()?);
 
     let mut server_limits = ServerLimits::default();
     server_limits.grace_time = Duration::from_secs(args.grace_seconds);
-    server_limits.stall_time = Duration::from_secs(args.stall_seconds);
-    let store_api = StoreApiServer::new(Arc::clone(&gateway), server_limits.clone());
-    let server = Server::new(Arc::clone(&gateway), server_limits, render);
-    let syncing = tokio::spawn(keep_synced(Arc::clone(&store), Duration::from_secs(args.sync_seconds)));
+    args.bounds.limit_server(&mut server_limits);
+    limit_by_files(&mut server_limits);
+    let store_api = StoreApiServer::new(Arc::clone(&gateway), server_limits.clone())
+        .with_security(Arc::clone(&grpc_security));
+    let server =
+        Server::new(Arc::clone(&gateway), server_limits, render).with_security(Arc::clone(&security));
+    let pause = Duration::from_secs(args.sync_seconds);
+    let syncing = tokio::spawn(keep_synced(Arc::clone(&store), pause));
+    let refreshing = tokio::spawn(keep_fresh([security, grpc_security], dialers, pause));
     let (stop, mut stopped) = watch::channel(false);
     let mut grpc_stopped = stopped.clone();
     let signalled = async {
@@ -316,8 +334,10 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
         }
     };
     tokio::join!(signalled, server.serve(listener, stopped.wait_for(|is_stopped| *is_stopped)), by_grpc);
-    syncing.abort();
-    let _ = syncing.await;
+    for task in [syncing, refreshing] {
+        task.abort();
+        let _ = task.await;
+    }
 
     // What was broken off is closed now, within the time limit of the closer.
     closer.idle().await;
@@ -332,13 +352,39 @@ async fn serve(args: Args, external: BTreeMap<String, String>) -> Result<bool, B
     let record = ledger.snapshot();
     println!("ledger: {record}");
     let buffers = gateway.memory().buffers.snapshot().used_bytes;
-    let lists = gateway.memory().lists.snapshot().used_bytes;
+    let pools = [&gateway.memory().lists, gateway.answer_pool()];
+    let lists: usize = pools.iter().map(|pool| pool.snapshot().used_bytes).sum();
     println!("memory: {buffers} bytes of buffers and {lists} bytes of lists are out");
     Ok(record.is_all_closed() && buffers == 0 && lists == 0)
 }
 
-async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| format!("{option} {address}: {error}"))
+async fn bind(
+    option: &str,
+    address: SocketAddr,
+    security: &ListenerSecurity,
+) -> Result<TcpListener, Box<dyn Error>> {
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| format!("{option} {address}: {error}"))?;
+    let address = listener.local_addr()?;
+    if !address.ip().to_canonical().is_loopback() && !security.asks_who() {
+        eprintln!("warning: whoever reaches {address} can ask: there is --web-config-file");
+    }
+    if !address.ip().to_canonical().is_loopback() && security.has_users() && !security.is_encrypted() {
+        eprintln!("warning: passwords come to {address} in the clear: there is tls_server_config");
+    }
+    Ok(listener)
+}
+
+/// A server that is asked by the StoreAPI, with the labels that all its series have.
+fn store_api(text: &str, limits: &RemoteLimits) -> Result<StoreApiStore, String> {
+    let mut parts = text.split(',');
+    let address = parts.next().unwrap_or_default();
+    // First, since the address may have to be kept from being printed.
+    StoreApiStore::new(address, BTreeMap::new(), limits.clone()).map_err(|error| error.to_string())?;
+    let wrong = |problem: String| format!("{address}: {problem}");
+    let labels = parts.map(label).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    let labels = once_each(labels).map_err(|name| wrong(format!("the label {name} is given twice")))?;
+    StoreApiStore::new(address, labels, limits.clone()).map_err(|error| error.to_string())
 }
 
 fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
@@ -348,6 +394,7 @@ fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
     publisher
         .pool("buffers", &gateway.memory().buffers)
         .pool("lists", &gateway.memory().lists)
+        .pool("answers", gateway.answer_pool())
         .pool("admission", gateway.admission())
         .ledger("gateway", gateway.ledger());
     Ok(Box::new(move || {
@@ -405,6 +452,44 @@ async fn keep_synced(store: Arc<BlockStore>, pause: Duration) {
         for held in store.held().iter().filter(|held| held.closing_for >= PATIENCE) {
             report_held(held);
         }
+    }
+}
+
+/// Each connection takes a file descriptor, and so do files of blocks and other servers: a quarter of them is left for these.
+fn limit_by_files(limits: &mut ServerLimits) {
+    // As many as the system allows.
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
+    let most = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX);
+    if most < limits.connections {
+        eprintln!(
+            "warning: not more than {most} connections: the system allows {files} open files (ulimit -n)"
+        );
+        limits.connections = most;
+    }
+}
+
+/// Reads certificates and secrets again that are in files which have changed. Where that fails, what there was stays.
+async fn keep_fresh(
+    listeners: [Arc<ListenerSecurity>; 2],
+    dialers: Vec<(String, Arc<DialerSecurity>)>,
+    pause: Duration,
+) {
+    loop {
+        sleep(pause).await;
+        let (listeners, dialers) = (listeners.clone(), dialers.clone());
+        let refreshing = tokio::task::spawn_blocking(move || {
+            let own = listeners.iter().map(|listener| ("--web-config-file", listener.refresh()));
+            let others = dialers.iter().map(|(name, dialer)| (name.as_str(), dialer.refresh()));
+            for (name, refreshed) in own.chain(others) {
+                match refreshed {
+                    Ok(false) => {}
+                    Ok(true) => eprintln!("{name}: read again, since a file has changed"),
+                    Err(error) => eprintln!("error: {name} stays as it was: {error}"),
+                }
+            }
+        });
+        // Nothing in it panics.
+        let _ = refreshing.await;
     }
 }
 

@@ -1,0 +1,235 @@
+//! Clients of which there are many, or that take their time. Good queries beside them have their answers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use losertree_prometheus::block::Interval;
+use losertree_prometheus::remote::proto::ResponseType::StreamedXorChunks;
+
+use crate::hostile_requests::{assert_answers, beside, served};
+use crate::support::process::{Gateway, begin, get, message, peak_bytes, query, request};
+use crate::support::*;
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    stream
+}
+
+/// How many of them are closed.
+fn closed(streams: &[TcpStream]) -> usize {
+    let is_closed = |mut stream: &TcpStream| match stream.read(&mut [0; 512]) {
+        Ok(len) => len == 0,
+        Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+    };
+    streams.iter().filter(|stream| is_closed(stream)).count()
+}
+
+fn metric(address: SocketAddr, name: &str) -> u64 {
+    let text = String::from_utf8(get(address, "/metrics").unwrap().1).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+const CLOSED: &str = "losertree_gateway_connections_closed_total";
+
+#[test]
+fn a_thousand_clients_that_connect_and_say_nothing_keep_nobody_out() {
+    const CLIENTS: usize = 1000;
+    if !has_prometheus() {
+        return;
+    }
+    // With room for all of them, and with room for a few.
+    for (limit, least) in [("1200", 0), ("100", CLIENTS - 110)] {
+        let (_dir, gateway, wanted) = served(100, &["--max-connections", limit, "--budget-mib", "16"]);
+        let address = gateway.address;
+        let (silent, count) =
+            beside(address, &wanted, || (0..CLIENTS).map(|_| connect(address)).collect::<Vec<_>>());
+        assert!(count > 0);
+        let start = Instant::now();
+        assert_answers(address, &wanted);
+        // Not after the thirty seconds that they may be silent.
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        let closed_now = closed(&silent);
+        assert!(closed_now >= least && closed_now <= least + 100, "{closed_now} of {CLIENTS} with {limit}");
+        if least > 0 {
+            gateway.wait_for("100 are open, which is the limit");
+            let counted = metric(address, &format!("{CLOSED}{{reason=\"connections\"}}"));
+            assert!(counted >= least as u64, "{counted}");
+        }
+        let peak = peak_bytes(gateway.pid());
+        assert!(peak < 96 << 20, "{peak} bytes");
+        drop(silent);
+        gateway.assert_stops_balanced();
+    }
+}
+
+#[test]
+fn clients_that_are_silent_too_long_are_closed_by_the_limit_of_time() {
+    if !has_prometheus() {
+        return;
+    }
+    let (_dir, gateway, wanted) = served(50, &["--head-seconds", "2"]);
+    let address = gateway.address;
+    let silent: Vec<_> = (0..50).map(|_| connect(address)).collect();
+    // Some of them say a part of what there is to say.
+    for stream in silent.iter().step_by(2) {
+        (&*stream).write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+    }
+    assert_answers(address, &wanted);
+    let start = Instant::now();
+    while closed(&silent) < 50 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{} are closed", closed(&silent));
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_answers(address, &wanted);
+    gateway.wait_for("the head of a request did not come within 2s, which is the limit");
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn two_hundred_that_read_a_byte_a_second_keep_nobody_from_an_answer() {
+    const CLIENTS: usize = 200;
+    if !has_prometheus() {
+        return;
+    }
+    let arguments =
+        ["--concurrency", "16", "--budget-mib", "16", "--stall-seconds", "60", "--busy-stall-seconds", "1"];
+    let (_dir, gateway, wanted) = served(1000, &arguments);
+    let address = gateway.address;
+    // More than sockets have room for.
+    let all = || query(&[("__name__", 2, ".+")], always());
+    let request = request(vec![all(); 64], StreamedXorChunks);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let slow: Vec<_> =
+            (0..CLIENTS).map(|_| begin(address, "POST", "/api/v1/read", &[], &request).unwrap()).collect();
+        let reading = scope.spawn(|| {
+            let slow = slow;
+            while !stop.load(Ordering::Relaxed) {
+                for mut stream in &slow {
+                    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+                    let _ = stream.read(&mut [0]);
+                }
+                thread::sleep(Duration::from_secs(1));
+            }
+            slow
+        });
+        thread::sleep(Duration::from_millis(500));
+        // It waits behind as many as there are turns for in a second. Alone, they would have a minute each.
+        let start = Instant::now();
+        for _ in 0..3 {
+            assert_answers(address, &wanted);
+        }
+        let time = start.elapsed();
+        assert!(time < Duration::from_secs(100), "{time:?}");
+        stop.store(true, Ordering::Relaxed);
+        drop(reading.join().unwrap());
+    });
+    gateway.wait_for("bytes of its answer within 1s, less than 65536");
+    assert!(metric(address, &format!("{CLOSED}{{reason=\"stall_time\"}}")) > 0);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn two_hundred_that_write_a_byte_now_and_then_keep_nobody_out() {
+    const CLIENTS: usize = 200;
+    if !has_prometheus() {
+        return;
+    }
+    let arguments = ["--max-connections", "50", "--head-seconds", "20", "--body-seconds", "3"];
+    let (_dir, gateway, wanted) = served(100, &arguments);
+    let address = gateway.address;
+    let body = request(vec![query(&[], Interval::new(0, 1))], StreamedXorChunks);
+    let whole = message("POST", "/api/v1/read", &[], &body);
+    let head = whole.len() - body.len();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // One half is slow with the head, and the other one with the body.
+            let slow: Vec<_> = (0..CLIENTS)
+                .map(|number| {
+                    let stream = connect(address);
+                    let sent = if number % 2 == 0 { 1 } else { head };
+                    let _ = (&stream).write_all(&whole[..sent]);
+                    (stream, sent)
+                })
+                .collect();
+            for more in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                for (stream, sent) in &slow {
+                    let at = (sent + more).min(whole.len() - 2);
+                    let mut stream = stream;
+                    let _ = stream.write_all(&whole[at..=at]);
+                }
+                thread::sleep(Duration::from_millis(500));
+            }
+        });
+        thread::sleep(Duration::from_millis(500));
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(6) {
+            let start = Instant::now();
+            assert_answers(address, &wanted);
+            assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+            thread::sleep(Duration::from_millis(100));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let requests = metric(address, "losertree_gateway_requests_total{code=\"408\"}");
+    assert!(requests > 0, "some bodies were waited for until their time was over");
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn a_flood_of_connections_that_come_and_go_costs_nobody_an_answer() {
+    if !has_prometheus() {
+        return;
+    }
+    let (_dir, gateway, wanted) = served(100, &["--max-connections", "40"]);
+    let address = gateway.address;
+    let start = Instant::now();
+    let (count, answers) = beside(address, &wanted, || {
+        let mut count = 0;
+        while start.elapsed() < Duration::from_secs(4) {
+            // Some in order, some reset, some with garbage.
+            let mut stream = connect(address);
+            if count % 3 == 0 {
+                let _ = stream.write_all(b"\x16\x03\x01\x02\x00garbage\r\n\r\n");
+            }
+            count += 1;
+        }
+        count
+    });
+    assert!(count > 100 && answers > 0, "{count} connections, {answers} answers");
+    assert_eq!(metric(address, "losertree_gateway_blocks_held"), 0);
+    gateway.assert_stops_balanced();
+}
+
+#[test]
+fn a_flood_beyond_the_files_that_the_system_allows_keeps_nobody_out() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = make_blocks(dir.path(), &open_metrics(&scraped(50), START_MS, 130));
+    let wanted = dump(&data, "{__name__=~'.+'}", always());
+    let gateway = Gateway::start_by(
+        &["sh", "-c", "ulimit -n 128; exec \"$0\" \"$@\""],
+        &data,
+        &["--sync-seconds", "1"],
+    );
+    let address = gateway.address;
+    gateway.wait_for("not more than 96 connections");
+    let (silent, _) = beside(address, &wanted, || (0..300).map(|_| connect(address)).collect::<Vec<_>>());
+    assert_answers(address, &wanted);
+    thread::sleep(Duration::from_millis(1_500));
+    let log = gateway.log().join("\n");
+    assert!(!log.contains("too many") && !log.contains("Too many open files"), "{log}");
+    drop(silent);
+    gateway.assert_stops_balanced();
+}
