@@ -428,7 +428,7 @@ fn a_gateway_that_is_stopped_ends_calls_in_its_grace_time() {
         .collect();
     lower.assert_stops_balanced();
     for mut stream in streams {
-        assert!(process::receive_from(&mut stream).is_err(), "an answer that is not whole is broken off");
+        assert!(process::receive(&mut stream).is_err(), "an answer that is not whole is broken off");
     }
     upper.assert_stops_balanced();
 }

@@ -26,7 +26,7 @@ use crate::address::AddressError;
 use crate::block::{Memory, Problem, Replica, Selector};
 use crate::gateway::{Ask, StoreError};
 use crate::matcher::{MatchOp, Matcher};
-use crate::overlap::Place;
+use crate::overlap::{Merging, Place};
 use crate::remote::RemoteLimits;
 use crate::security::{DialerConfig, DialerSecurity};
 
@@ -152,6 +152,15 @@ pub(crate) struct Abilities {
     without_replica_labels: bool,
 }
 
+impl Abilities {
+    /// What of it a query can use. Who merges replicas has to know them by their labels, and shards are of what is left without these.
+    fn for_query(self, selector: &Selector, ask: &Ask) -> Self {
+        let without_replica_labels = self.without_replica_labels && ask.merging == Merging::None;
+        let sharding = self.sharding && (without_replica_labels || selector.without.is_empty());
+        Self { sharding, without_replica_labels }
+    }
+}
+
 /// A server that is asked by the StoreAPI: another gateway, or any part of Thanos that has one.
 ///
 /// Each query has a connection of its own. A server is read no faster than the answer is wanted: it has to wait. Closing breaks the
@@ -247,7 +256,7 @@ impl StoreApiStore {
         if let Some((since, abilities)) = *known()
             && since.elapsed() < KNOWN_TIME
         {
-            return abilities;
+            return abilities.for_query(selector, ask);
         }
         let info = self.info().await.ok().and_then(|info| info.store);
         let abilities = info.map_or_else(Abilities::default, |store| Abilities {
@@ -255,7 +264,7 @@ impl StoreApiStore {
             without_replica_labels: store.supports_without_replica_labels,
         });
         *known() = Some((Instant::now(), abilities));
-        abilities
+        abilities.for_query(selector, ask)
     }
 
     /// Makes a store for a query, which connects when it is first asked.
