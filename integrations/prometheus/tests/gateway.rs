@@ -65,7 +65,7 @@ fn both_types_of_answers_have_every_sample() {
 
 /// So many series are asked for by `PromQL`: 2,000, unless the variable `PROMQL_SERIES` says otherwise. 50,000 take some minutes.
 fn promql_series() -> usize {
-    std::env::var("PROMQL_SERIES").map_or(2_000, |number| number.parse().expect("a number of series"))
+    std::env::var("PROMQL_SERIES").map_or(2_000, |number| number.parse().unwrap())
 }
 
 #[test]
@@ -461,7 +461,7 @@ fn what_is_shown_without_arguments_is_removed_in_the_end_and_what_was_left_behin
     // It serves, or somebody else has its port.
     let serves = "remote read on http://127.0.0.1:9095/";
     let has_begun = |line: &String| line.starts_with(serves) || line.contains("--listen 127.0.0.1:9095");
-    let line = log.by_ref().map_while(Result::ok).find(has_begun).expect("it serves, or says why not");
+    let line = log.by_ref().map_while(Result::ok).find(has_begun).unwrap();
     if line.starts_with(serves) {
         assert_eq!(names().len(), wanted.len() + 1);
     }

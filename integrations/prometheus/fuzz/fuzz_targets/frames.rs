@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        // The first byte says of which type the answer is.
+        // The first byte says of which type the answer is, and whether the series are of replicas.
         let (kind, body) = data.split_first().unwrap_or((&0, &[]));
         let answer = [if kind % 2 == 0 { STREAMED } else { SAMPLES }, body].concat();
         let server = tokio::spawn(async move {
@@ -37,6 +37,8 @@ fuzz_target!(|data: &[u8]| {
         let store = Arc::new(BlockStore::new(None, BTreeMap::new(), &ledger));
         let mut limits = Limits::default();
         limits.patience = Duration::from_secs(1);
+        let without: Arc<[String]> = if kind & 2 == 0 { [].into() } else { ["b".into()].into() };
+        limits.replica_labels = without.to_vec();
         // Twice, so that all chunks have copies.
         let remote = || {
             RemoteStore::new(&format!("http://{address}"), BTreeMap::new(), RemoteLimits::default())
@@ -44,8 +46,7 @@ fuzz_target!(|data: &[u8]| {
         };
         let gateway = Gateway::new(store, limits, &ledger, &closer).expect("limits");
         let gateway = gateway.with_remotes(vec![remote(), remote()]);
-        let selector =
-            Selector { matchers: Arc::new([]), range: Interval::new(0, 1 << 50), without: Arc::new([]) };
+        let selector = Selector { matchers: Arc::new([]), range: Interval::new(0, 1 << 50), without };
         let turn = gateway.turn().await.expect("a turn");
         let mut query = gateway.query("fuzz", &selector, turn.deadline).await.expect("a query");
         let mut last = None;
