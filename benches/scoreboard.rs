@@ -148,7 +148,10 @@ fn batches<const ROWS: usize>(board: &mut Board) {
         board.merges(&kind("u64"), numbers, fan_ins, &sync::batches::<_, ROWS>());
     }
     board.merges(&kind("strings"), &URLS, fan_ins, &sync::batches::<_, ROWS>());
+    board.merges_by_ref(&kind("strings"), &URLS, fan_ins, &sync::batches::<_, ROWS>());
+    board.merges_by_ref(&kind("strings"), &IDENTIFIERS, fan_ins, &sync::batches::<_, ROWS>());
     board.merges(&kind("labels"), &LABELS, fan_ins, &sync::batches::<_, ROWS>());
+    board.merges_by_ref(&kind("labels"), &PODS, fan_ins, &sync::batches::<_, ROWS>());
     board.merges(&kind("compound"), &TWO_FIELDS, fan_ins, &sync::batches::<_, ROWS>());
 }
 

@@ -66,12 +66,23 @@ impl Board {
         }
     }
 
-    /// Adds two rows of whole merges for each of some fan-ins: sources give references to keys, and clones of them.
-    pub(crate) fn keys<K: Key>(&mut self, kind: &str, workload: &Workload<K>, fan_ins: &[usize]) {
+    /// Adds a row of whole merges of references to keys for each of some fan-ins.
+    pub(crate) fn merges_by_ref<K: Key>(
+        &mut self,
+        kind: &str,
+        workload: &Workload<K>,
+        fan_ins: &[usize],
+        contenders: &[Contender<&'static K>],
+    ) {
         for &sources in fan_ins {
             let name = format!("{kind}/{}/by_ref", workload.name);
-            self.time(name, sources, Part::Whole, &sync::lazy(), || workload.referred(sources));
+            self.time(name, sources, Part::Whole, contenders, || workload.referred(sources));
         }
+    }
+
+    /// Adds two rows of whole merges for each of some fan-ins: sources give references to keys, and clones of them.
+    pub(crate) fn keys<K: Key>(&mut self, kind: &str, workload: &Workload<K>, fan_ins: &[usize]) {
+        self.merges_by_ref(kind, workload, fan_ins, &sync::lazy());
         for &sources in fan_ins {
             let name = format!("{kind}/{}/cloned", workload.name);
             self.time(name, sources, Part::Whole, &sync::lazy(), || workload.runs(sources));

@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
@@ -14,16 +13,12 @@ use clap::Parser;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "store_gateway", version, verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The directory of the blocks. Default: `store_gateway` in the target directory of cargo.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// How many blocks are written.
+    /// How many blocks there are.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=256))]
     pub(crate) blocks: u64,
 
-    /// How many different series are written, at least. Each is in two of the blocks.
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    /// How many different series there are. Each is in two of the blocks.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) series: u64,
 
     /// How many queries are run.
@@ -35,7 +30,7 @@ pub(crate) struct Args {
     concurrency: u64,
 
     /// How many MiB the pool may hold.
-    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     budget_mib: u64,
 
     /// Decides what each query does and which blocks are replaced.
@@ -65,9 +60,9 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-The first run writes the blocks, from the scrapes in examples/data/, whose series are replicated over labels
-(`exporter`, `cluster`, `shard`) and put into two blocks each, with samples of different times. Later runs with
-the same --blocks and --series open them again. examples/store_gateway/block/format.rs has the format.
+The blocks are in memory. Their series are those of the scrapes in examples/data/, replicated over labels
+(`exporter`, `cluster`, `shard`) and put into two blocks each, with samples of different times. What a query
+reads of them is in buffers of the pool, as if it had been read from a disk.
 
 With --leak the run shows what the ledger, the pool and the gates say when a close is forgotten: the pool runs
 empty, queries get no memory, and the blocks that were read can never be removed.
@@ -75,31 +70,21 @@ empty, queries get no memory, and the blocks that were read can never be removed
 The table goes to standard output, messages to standard error.
 
 Ctrl-C, or SIGTERM, ends the run in order: queries are closed where they are, no others are run, and the ledger
-must balance. While blocks are still written it just ends, and the next run writes them again.
+must balance.
 
 Exit codes:
   0  every query ended as it was to, and the ledger is balanced
-  1  something is open, a block cannot be read, a query ended otherwise, or the metrics cannot be served
+  1  something is open, a query ended otherwise, or the metrics cannot be served
   2  the command line is wrong
   130, 143  as 0, but it was ended by Ctrl-C or SIGTERM
 
 Examples:
   store_gateway
   store_gateway --leak
-  store_gateway --blocks 4 --series 2000 --queries 40 --data /tmp/blocks
+  store_gateway --blocks 4 --series 2000 --queries 40
 ";
 
 impl Args {
-    pub(crate) fn dir(&self) -> PathBuf {
-        let default = || {
-            let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-            let target =
-                target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target"));
-            target.join("store_gateway")
-        };
-        self.data.clone().unwrap_or_else(default)
-    }
-
     pub(crate) fn budget_bytes(&self) -> usize {
         usize::try_from(self.budget_mib << 20).unwrap_or(usize::MAX)
     }

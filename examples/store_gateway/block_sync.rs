@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use crate::block::{Block, BlockError};
+use crate::block::Block;
 use crate::gateway::Gateway;
 use crate::rng::Rng;
 
@@ -15,13 +15,13 @@ use crate::rng::Rng;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long it waits for the readers of a block before it goes on with another and lets them finish.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How many blocks may be waiting for their readers. Each keeps its files until then.
+/// How many blocks may be waiting for their readers.
 const WAITING: usize = 8;
 
 /// What the sync has done.
 #[derive(Debug, Default)]
 pub(crate) struct SyncReport {
-    /// How many blocks were replaced, and the old generation deleted.
+    /// How many blocks were replaced, and the old generation removed.
     pub(crate) completed: u64,
     /// The longest that a block has waited for its readers, those included that wait still.
     pub(crate) longest_wait: Duration,
@@ -37,12 +37,8 @@ pub(crate) async fn run(gateway: Arc<Gateway>, mut rng: Rng, mut stop: oneshot::
     while timeout(PAUSE, &mut stop).await.is_err() && report.errors.is_empty() {
         if waiting.len() < WAITING {
             let index = rng.index(gateway.block_count());
-            let shared = Arc::clone(&gateway);
-            match spawn_blocking(move || shared.replace(index)).await {
-                Ok(Ok(Some(old))) => drop(waiting.spawn(retire(Arc::clone(&gateway), old))),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => report.errors.push(error.to_string()),
-                Err(error) => report.errors.push(error.to_string()),
+            if let Some(old) = gateway.replace(index) {
+                waiting.spawn(retire(Arc::clone(&gateway), old));
             }
         }
         if let Ok(Some(retired)) = timeout(PATIENCE, waiting.join_next()).await {
@@ -61,29 +57,28 @@ pub(crate) async fn run(gateway: Arc<Gateway>, mut rng: Rng, mut stop: oneshot::
     report
 }
 
-/// Lets no new readers into a block, waits for those that are inside, and deletes its files.
-async fn retire(gateway: Arc<Gateway>, old: Arc<Block>) -> Result<Duration, BlockError> {
+/// Lets no new readers into a block, waits for those that are inside, and removes it.
+async fn retire(gateway: Arc<Gateway>, old: Arc<Block>) -> Duration {
     let start = Instant::now();
     old.gate.close().await;
     let waited = start.elapsed();
-    gateway.remove(&old)?;
-    Ok(waited)
+    gateway.remove(&old);
+    waited
 }
 
 fn describe(block: &Block) -> String {
     let readers = block.gate.readers();
     let first = readers.first().map_or_else(String::new, ToString::to_string);
-    format!("{} still has {} readers, the first of them {first}", block.files.name, readers.len())
+    format!("{} still has {} readers, the first of them {first}", block.name, readers.len())
 }
 
 impl SyncReport {
-    fn add(&mut self, retired: Result<Result<Duration, BlockError>, JoinError>) {
+    fn add(&mut self, retired: Result<Duration, JoinError>) {
         match retired {
-            Ok(Ok(waited)) => {
+            Ok(waited) => {
                 self.completed += 1;
                 self.longest_wait = self.longest_wait.max(waited);
             }
-            Ok(Err(error)) => self.errors.push(error.to_string()),
             Err(error) => self.errors.push(error.to_string()),
         }
     }

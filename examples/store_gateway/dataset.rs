@@ -1,26 +1,27 @@
-//! The directory of blocks: writing it from scrapes, and finding the blocks in it.
+//! What the blocks have: the series of real scrapes, replicated over labels.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use losertree::series::LabelsError;
 use losertree::{Labels, Series};
 
-use crate::args::Args;
-use crate::block::{BlockError, BlockWriter, FileName};
+use crate::block::{BlockSeries, MAX_SAMPLES};
 use crate::exposition;
 
 /// In how many blocks a series is.
 const COPIES: u64 = 2;
 const START_MS: i64 = 1_795_305_600_000;
 const BLOCK_MS: i64 = 2 * 60 * 60 * 1000;
-const STEP_MS: i64 = 15_000;
-/// Says what the blocks were written for. Written last: without it the directory is incomplete.
-const MANIFEST: &str = "manifest";
+/// A series has so many samples and up to [`MORE_SAMPLES`] more.
+const SAMPLES: i64 = 4;
+const MORE_SAMPLES: i64 = 16;
+const _: () = assert!(SAMPLES + MORE_SAMPLES <= MAX_SAMPLES);
 
-/// Why there are no blocks to open.
+/// Why there are no blocks.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatasetError {
     #[error("{path}: {error}")]
@@ -31,124 +32,35 @@ pub(crate) enum DatasetError {
     Labels(#[from] LabelsError),
     #[error("there are no series in {0}")]
     NoSeries(String),
-    #[error("{dir}: block {block} is missing")]
-    Missing { dir: String, block: usize },
-    #[error(transparent)]
-    Block(#[from] BlockError),
 }
 
-/// A directory of blocks.
-#[derive(Debug)]
-pub(crate) struct Dataset {
-    pub(crate) dir: PathBuf,
-    pub(crate) blocks: u64,
-    pub(crate) series: u64,
+/// Makes so many different series and puts them into blocks, each into two, with samples of different times.
+pub(crate) fn blocks(blocks: u64, series: u64) -> Result<Vec<Arc<[BlockSeries]>>, DatasetError> {
+    let templates = templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data"))?;
+    (0..blocks).map(|block| series_of(block, blocks, series, &templates)).collect()
 }
 
-impl Dataset {
-    pub(crate) fn new(args: &Args) -> Self {
-        Self { dir: args.dir(), blocks: args.blocks, series: args.series }
+/// The series that are in one block, in order.
+fn series_of(
+    block: u64,
+    blocks: u64,
+    series: u64,
+    templates: &[Template],
+) -> Result<Arc<[BlockSeries]>, DatasetError> {
+    let copies = COPIES.min(blocks);
+    let start_ms = START_MS + i64::try_from(block).unwrap_or_default() * BLOCK_MS;
+    let mut all = Vec::new();
+    for copy in 0..copies {
+        let home = (block + blocks - copy * (blocks / copies)) % blocks;
+        for number in (home..series).step_by(usize::try_from(blocks).unwrap_or(usize::MAX)) {
+            let template = &templates[usize::try_from(number % templates.len() as u64).unwrap_or_default()];
+            let labels = template.replicate(number / templates.len() as u64)?;
+            let more = i64::try_from(number % (MORE_SAMPLES.cast_unsigned() + 1)).unwrap_or_default();
+            all.push(BlockSeries { labels, start_ms, samples: SAMPLES + more, value: template.value });
+        }
     }
-
-    /// Whether the blocks are there.
-    pub(crate) fn is_written(&self) -> bool {
-        fs::read_to_string(self.dir.join(MANIFEST)).is_ok_and(|manifest| manifest == self.manifest())
-    }
-
-    fn manifest(&self) -> String {
-        format!("losertree store_gateway 1\nblocks {}\nseries {}\n", self.blocks, self.series)
-    }
-
-    /// Writes all blocks, and says so after each of them.
-    pub(crate) fn write(&self, progress: impl Fn()) -> Result<(), DatasetError> {
-        fs::create_dir_all(&self.dir).map_err(in_file(&self.dir))?;
-        let manifest = self.dir.join(MANIFEST);
-        match fs::remove_file(&manifest) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(in_file(&manifest)(error)),
-            _ => {}
-        }
-        for Found { path, .. } in self.files()? {
-            fs::remove_file(&path).map_err(in_file(&path))?;
-        }
-        let templates = templates(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data"))?;
-        for block in 0..self.blocks {
-            self.write_block(block, &templates)?;
-            progress();
-        }
-        fs::write(&manifest, self.manifest()).map_err(in_file(&manifest))
-    }
-
-    /// Writes the series that are in one block. Only those are in memory.
-    fn write_block(&self, block: u64, templates: &[Template]) -> Result<(), DatasetError> {
-        let copies = COPIES.min(self.blocks);
-        let mut all = Vec::new();
-        for copy in 0..copies {
-            let home = (block + self.blocks - copy * (self.blocks / copies)) % self.blocks;
-            let mut series = home;
-            while series < self.series {
-                let template = usize::try_from(series % templates.len() as u64).unwrap_or_default();
-                let replica = series / templates.len() as u64;
-                all.push((templates[template].replicate(replica)?, series, templates[template].value));
-                series += self.blocks;
-            }
-        }
-        all.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
-        let name = FileName { block: usize::try_from(block).unwrap_or_default(), generation: 1 };
-        let mut writer = BlockWriter::create(&self.dir, name)?;
-        let start = START_MS + i64::try_from(block).unwrap_or_default() * BLOCK_MS;
-        let mut samples = Vec::new();
-        for (labels, series, value) in &all {
-            samples.clear();
-            let count = 4 + i64::try_from(series % 17).unwrap_or_default();
-            samples.extend((0..count).map(|step| (start + step * STEP_MS, *value)));
-            writer.series(labels, &samples)?;
-        }
-        Ok(writer.finish()?)
-    }
-
-    /// Lists the newest generation of each block, and deletes what an earlier run has left of others.
-    pub(crate) fn names(&self) -> Result<Vec<FileName>, DatasetError> {
-        let files = self.files()?;
-        let mut newest = BTreeMap::new();
-        for Found { name, .. } in files.iter().filter(|file| file.kind == "index") {
-            let generation = newest.entry(name.block).or_insert(name.generation);
-            *generation = name.generation.max(*generation);
-        }
-        for Found { path, name, kind } in &files {
-            let is_whole = kind == "index" || kind == "chunks";
-            if newest.get(&name.block) != Some(&name.generation) || !is_whole {
-                fs::remove_file(path).map_err(in_file(path))?;
-            }
-        }
-        (0..usize::try_from(self.blocks).unwrap_or_default())
-            .map(|block| match newest.get(&block) {
-                Some(&generation) => Ok(FileName { block, generation }),
-                None => Err(DatasetError::Missing { dir: self.dir.display().to_string(), block }),
-            })
-            .collect()
-    }
-
-    /// Lists all files of blocks, by their names alone: others are left alone.
-    fn files(&self) -> Result<Vec<Found>, DatasetError> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(in_file(&self.dir))? {
-            let path = entry.map_err(in_file(&self.dir))?.path();
-            let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
-            if let Some((name, kind)) = name.map(|(name, kind)| (name, kind.to_owned())) {
-                files.push(Found { path, name, kind });
-            }
-        }
-        Ok(files)
-    }
-}
-
-/// A file of a block.
-#[derive(Debug)]
-struct Found {
-    path: PathBuf,
-    name: FileName,
-    /// What follows the name: index or chunks, or those with `.tmp`.
-    kind: String,
+    all.sort_unstable_by(|one, other| one.labels.cmp(&other.labels));
+    Ok(all.into())
 }
 
 /// A series of a scrape, to be replicated.

@@ -1,6 +1,5 @@
 //! What queries and the block sync share.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use losertree::resource::BytePool;
 use losertree::response::Store;
 use tokio::sync::watch;
 
-use crate::block::{Block, BlockError, BlockFiles, BlockSource, BlockWriter, FileName};
+use crate::block::{Block, BlockName, BlockSeries, BlockSource};
 
 /// The pools, the ledger and the blocks.
 #[derive(Debug)]
@@ -25,7 +24,6 @@ pub(crate) struct Gateway {
     pub(crate) frame_timeout: Duration,
     /// Whether queries that stop early forget to close.
     pub(crate) leaks: bool,
-    dir: PathBuf,
     blocks: Mutex<Blocks>,
     is_stopped: watch::Sender<bool>,
 }
@@ -54,7 +52,6 @@ impl Gateway {
         pool: BytePool,
         admission: BytePool,
         ledger: LeakLedger,
-        dir: PathBuf,
         series: u64,
         frame_timeout: Duration,
     ) -> Self {
@@ -66,17 +63,16 @@ impl Gateway {
             series,
             frame_timeout,
             leaks: false,
-            dir,
             blocks: Mutex::default(),
             is_stopped: watch::Sender::new(false),
         }
     }
 
-    /// Opens a block.
-    pub(crate) fn open(&self, name: FileName) -> Result<(), BlockError> {
-        let block = Block::new(BlockFiles::open(&self.dir, name)?, &self.ledger);
-        self.lock().current.push(Arc::new(block));
-        Ok(())
+    /// Adds a block.
+    pub(crate) fn add(&self, series: Arc<[BlockSeries]>) {
+        let mut blocks = self.lock();
+        let name = BlockName { block: blocks.current.len() as u64, generation: 1 };
+        blocks.current.push(Arc::new(Block::new(name, series, &self.ledger)));
     }
 
     /// How many blocks there are.
@@ -86,13 +82,17 @@ impl Gateway {
 
     /// How many series the blocks have, one counted as often as it is in a block.
     pub(crate) fn item_count(&self) -> u64 {
-        self.lock().current.iter().map(|block| block.files.index.header().series).sum()
+        self.lock().current.iter().map(|block| block.series.len() as u64).sum()
     }
 
     /// All blocks as stores, for one query; one may be to fail after so many series. The ledger names the line of the
     /// caller.
     #[track_caller]
-    pub(crate) fn stores(&self, query: &Arc<str>, failing: Option<(usize, u64)>) -> Vec<Store<BlockSource>> {
+    pub(crate) fn stores(
+        &self,
+        query: &Arc<str>,
+        failing: Option<(usize, usize)>,
+    ) -> Vec<Store<BlockSource>> {
         let blocks = self.lock();
         let mut stores = Vec::with_capacity(blocks.current.len());
         // A closure would be the caller of what it calls.
@@ -105,23 +105,19 @@ impl Gateway {
     }
 
     /// Puts the next generation in the place of a block. New queries read that; the old one is returned, with
-    /// whatever readers it has. Blocks the thread while it copies.
-    pub(crate) fn replace(&self, index: usize) -> Result<Option<Arc<Block>>, BlockError> {
-        let Some(old) = self.lock().current.get(index).cloned() else { return Ok(None) };
-        let next = BlockWriter::next_generation(&self.dir, &old.files)?;
-        let next = Arc::new(Block::new(next, &self.ledger));
+    /// whatever readers it has.
+    pub(crate) fn replace(&self, index: usize) -> Option<Arc<Block>> {
         let mut blocks = self.lock();
-        if let Some(current) = blocks.current.get_mut(index) {
-            *current = next;
-        }
+        let current = blocks.current.get_mut(index)?;
+        let next = Arc::new(current.next_generation(&self.ledger));
+        let old = std::mem::replace(current, next);
         blocks.replaced.push(Arc::clone(&old));
-        Ok(Some(old))
+        Some(old)
     }
 
-    /// Deletes a block that was replaced and has been read to the end by everybody.
-    pub(crate) fn remove(&self, old: &Arc<Block>) -> Result<(), BlockError> {
+    /// Removes a block that was replaced and has been read to the end by everybody.
+    pub(crate) fn remove(&self, old: &Arc<Block>) {
         self.lock().replaced.retain(|block| !Arc::ptr_eq(block, old));
-        old.files.remove(&self.dir)
     }
 
     /// The blocks that were replaced and still have readers.

@@ -1,7 +1,7 @@
-//! A store gateway: queries over block files, which are replaced beneath them, and a ledger that must balance.
+//! A store gateway over blocks in memory, which are replaced beneath its queries, and a ledger that must balance.
 //!
-//! `cargo run --release --example store_gateway` writes the blocks at first and then serves 200 queries; add
-//! `-- --help` for more, and `-- --leak` for what the ledger says when a close is forgotten.
+//! `cargo run --release --example store_gateway` serves 200 queries; add `-- --help` for more, and `-- --leak` for what
+//! the ledger says when a close is forgotten. One that serves blocks of Prometheus is in `integrations/prometheus`.
 //!
 //! It replays a failure of a real one (thanos-io/thanos #7883), where a refactoring had lost one `Close()`: the
 //! pool for chunks ran full, and the blocks that had been read could never be removed. [`block`] has the store,
@@ -11,10 +11,8 @@
 //!
 //! # Memory
 //!
-//! All that is read from files is in the pool, so the budget bounds it. The index is read through a window; no
-//! part of it is kept. So the program takes the budget, and up to 4 MiB for the rest, more than it does without
-//! queries, whatever the blocks have (held by `examples/tests/store_gateway_memory.rs` with 200,000 series, 135 MiB). Only
-//! where a close is forgotten there is more: the queries, and what the ledger says of them.
+//! The chunks that queries read are in the pool, so the budget bounds them. Only where a close is forgotten there is more: the
+//! queries, and what the ledger says of them.
 //!
 //! The blocks are received in the background, each by a task and up to a few series ahead of the merge. Each series
 //! has a lease, and waits for more to come while it holds it. So a query begins when there is room for all that it may take, and
@@ -55,8 +53,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use args::Args;
-use block::format::WINDOW_BYTES;
-use dataset::{Dataset, DatasetError};
+use block::CHUNK_BYTES;
+use dataset::DatasetError;
 use exporter::{Exporter, ExporterError};
 use gateway::Gateway;
 use interrupt::interrupted;
@@ -111,28 +109,18 @@ fn print(report: &Report) {
 fn run(args: &Args) -> Result<(Report, Option<u8>), StartError> {
     let exporter = args.metrics.map(Exporter::bind).transpose()?;
     let progress = Progress::new(args.no_progress);
-    let dataset = Dataset::new(args);
-    if !dataset.is_written() {
-        say(format_args!("writing {} blocks to {}", args.blocks, dataset.dir.display()));
-        let bar = progress.bar("blocks", args.blocks);
-        dataset.write(|| bar.inc(1))?;
-        bar.finish_and_clear();
-    }
-    let names = dataset.names()?;
-
     let ledger = LeakLedger::sites();
     let budget = args.budget_bytes();
     let pool = || {
-        let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(WINDOW_BYTES);
+        let sizes = BytePool::builder().smallest_bytes(64).largest_bytes(CHUNK_BYTES);
         let sizes = sizes.long_held_after(args.long_held_after());
         sizes.budget_bytes(budget).ledger(&ledger).build()
     };
     let (pool, admission) = (pool()?, pool()?);
-    let mut gateway =
-        Gateway::new(pool, admission, ledger, dataset.dir, dataset.series, args.frame_timeout());
+    let mut gateway = Gateway::new(pool, admission, ledger, args.series, args.frame_timeout());
     gateway.leaks = args.leak;
-    for name in names {
-        gateway.open(name).map_err(DatasetError::from)?;
+    for series in dataset::blocks(args.blocks, args.series)? {
+        gateway.add(series);
     }
     let need = Query::need_bytes(gateway.block_count());
     if need > budget {

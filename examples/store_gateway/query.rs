@@ -14,8 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
-use crate::block::format::{FRAME_BYTES, WINDOW_BYTES};
-use crate::block::{BlockError, BlockSource, Problem};
+use crate::block::{BlockError, BlockSource, CHUNK_BYTES};
 use crate::gateway::Gateway;
 use crate::rng::Rng;
 
@@ -37,7 +36,7 @@ pub(crate) enum Kind {
     /// Be dropped at this poll.
     CancelAt(u64),
     /// Fail in a block, after so many of its series.
-    FailIn { block: usize, after: u64 },
+    FailIn { block: usize, after: usize },
 }
 
 /// How a query has ended.
@@ -78,7 +77,7 @@ impl Query {
             (_, 2 | 6 | 9) => Kind::CancelAt(rng.below(40)),
             _ => {
                 let after = rng.magnitude_below(gateway.item_count() / blocks.max(1) as u64);
-                Kind::FailIn { block: rng.index(blocks), after }
+                Kind::FailIn { block: rng.index(blocks), after: usize::try_from(after).unwrap_or_default() }
             }
         };
         Self::new(number, kind)
@@ -100,7 +99,7 @@ impl Query {
     /// budget together: none has to wait for memory that is held by others who wait too. Who waits for the reservation holds
     /// nothing. It is in a pool of its own, since leases would be counted twice beside it.
     ///
-    /// For each block there is the window on its index, and of chunks
+    /// For each block there are chunks
     ///
     /// - [`BUFFER_FRAMES`] in its response set, including the one that is just being read, the frame in hand, those in
     ///   the buffer and the head in the tournament: a set counts a frame until the next one is asked for;
@@ -109,17 +108,17 @@ impl Query {
     /// One chunk more has the series after that, by which it is found to be whole. With 32 blocks:
     ///
     /// ```text
-    /// 32 blocks × (8 KiB + (4 + 1) chunks × 4 KiB) + 4 KiB = 900 KiB a query
-    /// 16 queries × 900 KiB = 14.1 MiB, of 16 MiB
+    /// 32 blocks × (4 + 1) chunks × 512 bytes + 512 bytes = 80.5 KiB a query
+    /// 16 queries × 80.5 KiB = 1.3 MiB, of 4 MiB
     /// ```
     ///
-    /// `examples/tests/store_gateway_budget.rs` holds this, with chunks of 4 KiB.
+    /// `examples/tests/store_gateway_budget.rs` holds this.
     ///
     /// The blocks of a cancelled query that workers read at that very moment add to it until the workers return. For
     /// that a lease may have to wait, but the workers wait for nothing. Whatever happens, the pool lends no more than
     /// its budget.
     pub(crate) const fn need_bytes(blocks: usize) -> usize {
-        blocks * (WINDOW_BYTES + (BUFFER_FRAMES + 1) * FRAME_BYTES) + FRAME_BYTES
+        (blocks * (BUFFER_FRAMES + 1) + 1) * CHUNK_BYTES
     }
 
     async fn answer(&self, gateway: &Gateway) -> Outcome {
@@ -213,7 +212,7 @@ impl Query {
 
     /// Whether it is the failure that this query asks of a block.
     fn is_planned(&self, error: &SourceError<BlockError>) -> bool {
-        let injected = matches!(error.source_error(), Some(BlockError { problem: Problem::Injected, .. }));
+        let injected = matches!(error.source_error(), Some(BlockError::Injected));
         matches!(self.kind, Kind::FailIn { block, .. } if Some(block) == error.path().index()) && injected
     }
 

@@ -6,7 +6,7 @@
 #[path = "../store_gateway/answer.rs"]
 mod answer;
 #[allow(dead_code, unused_imports, reason = "tests need a part of it")]
-#[path = "../store_gateway/block/mod.rs"]
+#[path = "../store_gateway/block.rs"]
 mod block;
 #[allow(dead_code, unused_imports, reason = "tests need a part of it")]
 #[path = "../fan_in/exposition/mod.rs"]
@@ -37,10 +37,7 @@ mod signal;
 mod store_gateway;
 mod store_gateway_blocks;
 mod store_gateway_budget;
-#[cfg(target_os = "linux")]
-mod store_gateway_memory;
 #[cfg(feature = "metrics")]
 mod store_gateway_metrics;
 #[cfg(target_os = "linux")]
 mod store_gateway_signals;
-mod store_gateway_writer;

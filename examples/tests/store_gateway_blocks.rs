@@ -1,6 +1,5 @@
 //! The block source of the example `store_gateway`, in a merge that ends everywhere it can.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -8,9 +7,8 @@ use futures::executor::block_on;
 use losertree::resource::BytePool;
 use losertree::response::{ProxyQuery, ResponseSet, ResponseSetOptions, Store};
 use losertree::{Labels, LeakLedger, ProxyResponseLoserTree, Response, Series};
-use tempfile::TempDir;
 
-use crate::block::{Block, BlockFiles, BlockSource, BlockWriter, FileName, Problem};
+use crate::block::{Block, BlockError, BlockName, BlockSeries, BlockSource, CHUNK_BYTES};
 
 const BLOCKS: usize = 5;
 const SERIES: u64 = 24;
@@ -19,22 +17,24 @@ struct Gateway {
     blocks: Vec<Arc<Block>>,
     pool: BytePool,
     ledger: LeakLedger,
-    dir: TempDir,
 }
 
 impl Gateway {
     /// Blocks of which each has every series that its number does not divide.
     fn new() -> Self {
-        let dir = TempDir::new().unwrap();
         let ledger = LeakLedger::sites();
-        let pool =
-            BytePool::builder().smallest_bytes(64).largest_bytes(8 << 10).ledger(&ledger).build().unwrap();
-        let names = (0..BLOCKS).map(|block| FileName { block, generation: 1 });
-        let blocks = names.map(|name| Arc::new(Block::new(write(dir.path(), name), &ledger))).collect();
-        Self { blocks, pool, ledger, dir }
+        let pool = BytePool::builder()
+            .smallest_bytes(64)
+            .largest_bytes(CHUNK_BYTES)
+            .ledger(&ledger)
+            .build()
+            .unwrap();
+        let names = (0..BLOCKS as u64).map(|block| BlockName { block, generation: 1 });
+        let blocks = names.map(|name| Arc::new(Block::new(name, series(name.block), &ledger))).collect();
+        Self { blocks, pool, ledger }
     }
 
-    fn stores(&self, failing: Option<(usize, u64)>) -> impl Iterator<Item = Store<BlockSource>> {
+    fn stores(&self, failing: Option<(usize, usize)>) -> impl Iterator<Item = Store<BlockSource>> {
         self.blocks.iter().enumerate().map(move |(index, block)| {
             let fails_after = failing.filter(|(block, _)| *block == index).map(|(_, after)| after);
             block.read("query".into(), &self.pool, fails_after).unwrap()
@@ -42,7 +42,7 @@ impl Gateway {
     }
 
     /// Of single series of blocks, as the merge inside of a query.
-    fn merge(&self, failing: Option<(usize, u64)>) -> ProxyResponseLoserTree<ResponseSet<BlockSource>> {
+    fn merge(&self, failing: Option<(usize, usize)>) -> ProxyResponseLoserTree<ResponseSet<BlockSource>> {
         let sources = self.stores(failing).map(|store| ResponseSet::new(store, &sets()));
         ProxyResponseLoserTree::builder().sources(sources).ledger(&self.ledger).build()
     }
@@ -66,16 +66,11 @@ fn sets() -> ResponseSetOptions {
     ResponseSetOptions::new().buffer_frames(3)
 }
 
-fn write(dir: &Path, name: FileName) -> BlockFiles {
-    let mut writer = BlockWriter::create(dir, name).unwrap();
-    let has = |series: &u64| !series.is_multiple_of(name.block as u64 + 2);
-    for series in (0..SERIES).filter(has) {
-        let labels = Labels::from_pairs([("series", format!("{series:03}"))]).unwrap();
-        let time = i64::try_from(name.block).unwrap();
-        writer.series(&labels, &[(time, 0.5)]).unwrap();
-    }
-    writer.finish().unwrap();
-    BlockFiles::open(dir, name).unwrap()
+fn series(block: u64) -> Arc<[BlockSeries]> {
+    let labels = |series| Labels::from_pairs([("series", format!("{series:03}"))]).unwrap();
+    let start_ms = block.cast_signed();
+    let series = |series| BlockSeries { labels: labels(series), start_ms, samples: 1, value: 0.5 };
+    (0..SERIES).filter(|series| !series.is_multiple_of(block + 2)).map(series).collect()
 }
 
 fn count() -> u64 {
@@ -183,7 +178,7 @@ fn the_ledger_is_balanced_wherever_a_block_fails() {
             gateway.assert_balanced();
             assert_eq!(failed.path().index(), Some(block));
             let Some(error) = failed.source_error() else { panic!("{failed}") };
-            assert!(matches!(error.problem, Problem::Injected));
+            assert!(matches!(error, BlockError::Injected));
         }
     }
 }
@@ -201,8 +196,8 @@ fn block_is_replaced_as_soon_as_its_readers_have_left() {
             merge.close().await.unwrap();
         });
     }
-    let next = BlockWriter::next_generation(gateway.dir.path(), &old.files).unwrap();
-    assert_eq!(next.index.header().series, old.files.index.header().series);
+    let next = old.next_generation(&gateway.ledger);
+    assert_eq!((next.name.to_string(), next.series.len()), ("block-03.g2".into(), old.series.len()));
     let mut merge = gateway.merge(None);
     let mut closed = old.gate.close();
     block_on(async {
@@ -212,6 +207,5 @@ fn block_is_replaced_as_soon_as_its_readers_have_left() {
         merge.close().await.unwrap();
         closed.await;
     });
-    old.files.remove(gateway.dir.path()).unwrap();
     gateway.assert_balanced();
 }

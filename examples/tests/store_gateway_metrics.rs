@@ -2,10 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
-use tempfile::TempDir;
 
 use crate::exposition;
 use crate::program;
@@ -14,15 +11,14 @@ use crate::program;
 const ENDLESS: &str = "100000";
 
 /// The program with few data.
-fn gateway(data: &Path, address: &str, queries: &str) -> Command {
+fn gateway(address: &str, queries: &str) -> Command {
     let mut command = Command::new(program::program("store_gateway"));
     command
         .current_dir(program::ROOT)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .args(["--no-progress", "--blocks", "4", "--series", "2000", "--queries", queries])
-        .args(["--frame-timeout-ms", "60000", "--metrics", address, "--data"])
-        .arg(data);
+        .args(["--frame-timeout-ms", "60000", "--metrics", address]);
     command
 }
 
@@ -48,13 +44,10 @@ fn get(address: &str, path: &str) -> Result<String, String> {
 
 #[test]
 fn metrics_are_served_while_it_runs() {
-    let dir = TempDir::new().unwrap();
-    let mut running =
-        Running(gateway(dir.path(), "127.0.0.1:0", ENDLESS).stderr(Stdio::piped()).spawn().unwrap());
+    let mut running = Running(gateway("127.0.0.1:0", ENDLESS).stderr(Stdio::piped()).spawn().unwrap());
     let mut messages = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     let address = messages.next().unwrap();
     let address = address.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
-    assert!(messages.next().unwrap().starts_with("writing 4 blocks"), "the address is there first");
     let value = |series: &str| {
         let text = get(address, "/metrics").unwrap();
         exposition::parse(text.as_bytes(), exposition::Format::default()).unwrap();
@@ -78,7 +71,7 @@ fn metrics_are_served_while_it_runs() {
     assert!(value(gets) > before);
     assert!(get(address, "/").unwrap_err().starts_with("HTTP/1.1 404 "));
 
-    let taken = gateway(dir.path(), address, ENDLESS).output().unwrap();
+    let taken = gateway(address, ENDLESS).output().unwrap();
     let message = String::from_utf8(taken.stderr).unwrap();
     assert_eq!((taken.status.code(), taken.stdout.len()), (Some(1), 0));
     assert!(message.starts_with(&format!("error: cannot serve metrics on {address}: ")), "{message}");
@@ -86,8 +79,7 @@ fn metrics_are_served_while_it_runs() {
 
 #[test]
 fn connection_that_stays_open_does_not_outlive_the_run() {
-    let dir = TempDir::new().unwrap();
-    let mut running = gateway(dir.path(), "127.0.0.1:0", "400").stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = gateway("127.0.0.1:0", "400").stderr(Stdio::piped()).spawn().unwrap();
     let mut messages = BufReader::new(running.stderr.take().unwrap()).lines().map(Result::unwrap);
     let address = messages.next().unwrap();
     let address = address.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();

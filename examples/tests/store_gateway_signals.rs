@@ -2,8 +2,6 @@
 
 use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
-
 use crate::program;
 use crate::signal::Signal;
 
@@ -12,7 +10,6 @@ const ENDLESS: u64 = 10_000_000;
 
 #[test]
 fn it_ends_in_order_when_it_is_asked_to() {
-    let dir = TempDir::new().unwrap();
     for signal in [Signal::Int, Signal::Term] {
         let child = Command::new(program::program("store_gateway"))
             .current_dir(program::ROOT)
@@ -20,8 +17,7 @@ fn it_ends_in_order_when_it_is_asked_to() {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .args(["--no-progress", "--blocks", "4", "--series", "2000", "--queries", &ENDLESS.to_string()])
-            .args(["--frame-timeout-ms", "60000", "--data"])
-            .arg(dir.path())
+            .args(["--frame-timeout-ms", "60000"])
             .spawn()
             .unwrap();
         // It waits for the signal once it serves queries.

@@ -440,6 +440,86 @@ impl<T, O: Order<T>> Order<T> for Reversed<O> {
     }
 }
 
+/// A borrowed order is the same order.
+impl<O> Sealed for &mut O {}
+
+impl<T, O: Order<T>> Order<T> for &mut O {
+    const EXACT: bool = O::EXACT;
+    const HAS_CODES: bool = O::HAS_CODES;
+    const PARTS: usize = O::PARTS;
+    const IS_CODED: bool = O::IS_CODED;
+
+    #[inline]
+    fn code(&mut self, item: &T) -> u64 {
+        (**self).code(item)
+    }
+
+    #[inline]
+    fn compare(&mut self, a: &T, b: &T) -> Ordering {
+        (**self).compare(a, b)
+    }
+
+    #[inline]
+    fn is_ordered(&self, item: &T) -> bool {
+        (**self).is_ordered(item)
+    }
+
+    #[inline]
+    fn first_code(&mut self, item: &T) -> OffsetCode {
+        (**self).first_code(item)
+    }
+
+    #[inline]
+    fn handed_code(&mut self, item: &T) -> Option<OffsetCode> {
+        (**self).handed_code(item)
+    }
+
+    #[inline]
+    fn hand_on(&mut self, item: &mut T, code: OffsetCode) {
+        (**self).hand_on(item, code);
+    }
+
+    #[inline]
+    fn code_after(&mut self, before: &KeyBuffer, item: &T) -> Option<OffsetCode> {
+        (**self).code_after(before, item)
+    }
+
+    #[inline]
+    fn code_between(&mut self, before: &T, item: &T) -> Option<OffsetCode> {
+        (**self).code_between(before, item)
+    }
+
+    #[inline]
+    fn compare_all(&mut self, a: &T, b: &T) -> (Ordering, OffsetCode) {
+        (**self).compare_all(a, b)
+    }
+
+    #[inline]
+    fn meet(&mut self, item: &T, other: &T, code: OffsetCode) -> Meeting {
+        (**self).meet(item, other, code)
+    }
+
+    #[inline]
+    fn compare_coded(&mut self, code: OffsetCode, a: &T, b: &T) -> (Ordering, OffsetCode) {
+        (**self).compare_coded(code, a, b)
+    }
+
+    #[inline]
+    fn shared_prefix(&mut self, low: &T, high: &T) -> Option<SharedPrefix> {
+        (**self).shared_prefix(low, high)
+    }
+
+    #[inline]
+    fn code_behind(&mut self, prefix: SharedPrefix, item: &T) -> u64 {
+        (**self).code_behind(prefix, item)
+    }
+
+    #[inline]
+    fn keep(&mut self, before: &mut KeyBuffer, item: &T, code: OffsetCode) {
+        (**self).keep(before, item, code);
+    }
+}
+
 /// A borrowed order, for references to its items, without offset-value codes: for tournaments that see few of the items.
 #[derive(Debug)]
 pub(crate) struct ByRef<'o, O>(pub(crate) &'o mut O);

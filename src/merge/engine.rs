@@ -243,6 +243,15 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         self.filled < self.sources.len()
     }
 
+    /// Calls `f` with each source that has a head here.
+    pub(super) fn with_heads(&mut self, mut f: impl FnMut(&mut I)) {
+        for (source, head) in self.sources.iter_mut().zip(self.tree.heads()) {
+            if let (Some(source), Some(_)) = (source, head) {
+                f(source);
+            }
+        }
+    }
+
     /// Drops all heads and sources. Should a drop panic, the others are dropped all the same.
     #[cold]
     pub(super) fn release(&mut self) {

@@ -374,6 +374,18 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// Whether there are offset-value codes in this order. Where codes tell any two items apart, there is no use for them.
     pub(crate) const HAS_OFFSETS: bool = Self::HAS_BYTES && O::PARTS <= MOST_PARTS;
 
+    /// Begins anew with other heads, and the same order.
+    pub(crate) fn begin_anew(&mut self, heads: Vec<Option<T>>) {
+        if self.bracket.leaves() != heads.len().next_power_of_two() {
+            self.bracket = Bracket::new(heads.len());
+            self.streak = Streak::new(self.bracket.levels());
+            self.codes = Codes::new();
+        }
+        self.heads = heads;
+        self.choose_codes();
+        self.due = Due::Everything;
+    }
+
     /// Calls `ask` with the order and the smallest head.
     pub(crate) fn with_winner<R>(&mut self, ask: impl FnOnce(&mut O, &T) -> R) -> Option<R> {
         let source = self.decided();

@@ -23,8 +23,14 @@ const FAN_INS: [usize; 7] = [1, 2, 3, 8, 17, 64, 300];
 type Shape = fn(&mut Random, usize, usize) -> Vec<Vec<u64>>;
 
 /// Inputs that differ in how the runs interleave. They are given a seed, the fan-in and the number of items.
-const SHAPES: [(&str, Shape); 7] = [
+const SHAPES: [(&str, Shape); 8] = [
     ("uniform", |random, k, n| inputs::uniform(random.next_u64(), k, n)),
+    ("even, with ties", |random, k, n| {
+        let mut runs: Vec<Vec<u64>> =
+            (0..k).map(|_| (0..n / k).map(|_| random.below(n / 3) as u64).collect()).collect();
+        runs.iter_mut().for_each(|run| run.sort_unstable());
+        runs
+    }),
     ("long runs", |random, k, n| inputs::long_runs(random.next_u64(), k, n)),
     ("duplicates", |random, k, n| inputs::duplicates(random.next_u64(), k, n)),
     ("one key", |_, k, n| vec![vec![7; n / k]; k]),
@@ -483,6 +489,39 @@ fn runs_that_hardly_overlap_take_few_comparisons() {
         merge_runs_with(&long_runs, &mut Vec::new(), By::new(comparisons.counting(u64::cmp)));
         let levels = fan_in.ilog2() as usize;
         assert!(comparisons.count() < MANY * levels / 2, "K = {fan_in}: {}", comparisons.count());
+    }
+}
+
+/// A key that has one code now, and another one then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Fickle<'a>(u64, &'a std::cell::Cell<u64>);
+
+impl SortKey for Fickle<'_> {
+    const CODE_BITS: u32 = 64;
+    const EXACT: bool = true;
+
+    fn code(&self) -> u64 {
+        self.1.set(self.1.get() + 1);
+        self.0 + self.1.get() % 7
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+/// P1: the order is unspecified then, but each comes out once.
+#[test]
+fn codes_that_change_lose_nothing() {
+    let asked = std::cell::Cell::new(0);
+    for fan_in in [3, 17, 64] {
+        let runs: Vec<Vec<_>> =
+            (0..fan_in).map(|run| (0..500).map(|row| Fickle(row * fan_in + run, &asked)).collect()).collect();
+        let mut out = Vec::new();
+        merge_runs(&runs, &mut out);
+        let mut numbers: Vec<_> = out.iter().map(|key| key.0).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..500 * fan_in), "K = {fan_in}");
     }
 }
 

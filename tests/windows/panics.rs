@@ -143,3 +143,35 @@ fn a_panic_while_a_block_is_filled_loses_nothing() {
     }
     assert!(panics > 0, "{panics}");
 }
+
+/// A source that panics when it is asked for a batch is asked again, and nothing is lost.
+#[test]
+fn a_panic_of_a_source_loses_nothing() {
+    silence_scripted_panics();
+    let mut random = Random::seed(3);
+    for (fan_in, rows) in [(2, 5), (9, 5), (9, 400), (40, 60)] {
+        let keys = inputs::uniform(random.next_u64(), fan_in, 8000);
+        let mut expected = keys.concat();
+        expected.sort_unstable();
+        let asked = Rc::new(Cell::new(0_usize));
+        let sources = keys.iter().map(|keys| {
+            let asked = Rc::clone(&asked);
+            let mut batches = keys.chunks(rows);
+            std::iter::from_fn(move || {
+                asked.set(asked.get() + 1);
+                assert!(asked.get() % 7 != 0, "the source panics as asked");
+                batches.next()
+            })
+        });
+        let mut merge = merge_batches_with(sources, Natural);
+        let (mut out, mut panics) = (Vec::new(), 0);
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| merge.next_block(&mut out, 900))) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => panics += 1,
+            }
+        }
+        assert!(out == expected && panics > 2, "K = {fan_in}: {panics} panics");
+    }
+}

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::block::{BlockError, Memory, Problem, Selector, WINDOW_BYTES};
 use crate::fair_queue::FairQueue;
-use crate::overlap::{Merging, OverlapError, Place, Placed};
+use crate::overlap::{Merging, OverlapError, Overlapping, Place};
+use crate::remote::samples::Answers;
 use crate::remote::{RemoteError, RemoteStore};
 use crate::{BlockStore, SamplesError};
 
@@ -176,7 +177,14 @@ impl QueryError {
         match (self, self.pool_error()) {
             (Self::TooLarge { .. } | Self::Samples(SamplesError::TooLong), _)
             | (_, Some(PoolError::TooLarge { .. })) => 413,
-            (Self::Busy { .. } | Self::Crowded { .. } | Self::NoMemory { .. }, _) | (_, Some(_)) => 503,
+            (
+                Self::Busy { .. }
+                | Self::Crowded { .. }
+                | Self::NoMemory { .. }
+                | Self::Samples(SamplesError::Turn { .. }),
+                _,
+            )
+            | (_, Some(_)) => 503,
             (Self::TooLong { .. }, _) => 504,
             _ => 500,
         }
@@ -187,7 +195,8 @@ impl QueryError {
 ///
 /// # Memory
 ///
-/// Three quarters of the budget are buffers for chunks and parts of indexes, one is what queries hold besides. A query reserves what
+/// Half of the budget is buffers for chunks and parts of indexes, a quarter is what queries hold besides, and a quarter is answers of
+/// samples, which are kept until they are sent. A query reserves what
 /// buffers it can need before it takes the first, and waits until others have given theirs back. So none that was begun
 /// waits for buffers of one that waits too.
 #[derive(Debug)]
@@ -198,6 +207,7 @@ pub struct Gateway {
     /// In which queries reserve buffers before they take them.
     admission: BytePool,
     turns: FairQueue,
+    answers: Answers,
     ledger: LeakLedger,
     closer: Closer,
     limits: Limits,
@@ -229,7 +239,8 @@ impl Gateway {
         if budget < MIN_BUDGET_BYTES {
             return Err(PoolConfigError::Budget { budget, largest: MIN_BUDGET_BYTES });
         }
-        let buffers = budget / 4 * 3;
+        let buffers = budget / 2;
+        let rest = budget / 4;
         let largest = (buffers / LARGEST_PART + 1).next_power_of_two() / 2;
         let pool = |budget| {
             BytePool::builder()
@@ -239,7 +250,7 @@ impl Gateway {
         };
         let memory = Memory::new(
             pool(buffers).ledger(ledger).build()?,
-            pool((budget - buffers).max(largest)).ledger(ledger).build()?,
+            pool(rest.max(largest)).ledger(ledger).build()?,
             limits.patience,
         );
         Ok(Self {
@@ -248,6 +259,7 @@ impl Gateway {
             memory,
             admission: pool(buffers).build()?,
             turns: FairQueue::new(limits.concurrent_queries, limits.waiting_requests),
+            answers: Answers::new(pool(rest).ledger(ledger).build()?, limits.patience),
             ledger: ledger.clone(),
             closer: closer.clone(),
             limits,
@@ -280,6 +292,16 @@ impl Gateway {
     #[must_use]
     pub const fn admission(&self) -> &BytePool {
         &self.admission
+    }
+
+    /// Returns the pool that answers are charged to which are kept until they are sent: those of samples.
+    #[must_use]
+    pub const fn answer_pool(&self) -> &BytePool {
+        &self.answers.pool
+    }
+
+    pub(crate) const fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Returns the limits.
@@ -323,7 +345,7 @@ impl Gateway {
     /// Whether somebody waits for a turn or for memory. Who does not take what there is for it has less time then.
     #[must_use]
     pub fn is_contended(&self) -> bool {
-        let pools = [&self.memory.buffers, &self.memory.lists, &self.admission];
+        let pools = [&self.memory.buffers, &self.memory.lists, &self.answers.pool, &self.admission];
         self.turns.waiting() > 0 || pools.iter().any(|pool| pool.snapshot().waiting > 0)
     }
 
@@ -419,7 +441,7 @@ pub struct Query {
 
 struct Waiting {
     labels: Labels,
-    chunks: Placed,
+    chunks: Overlapping,
     bytes: usize,
     limit: Pin<Box<tokio::time::Sleep>>,
 }
@@ -435,9 +457,9 @@ impl Query {
     }
 
     /// Merges the chunks of a series.
-    fn merge(&mut self, labels: Labels, chunks: Placed) -> Result<Series, QueryError> {
+    fn merge(&mut self, labels: Labels, chunks: Overlapping) -> Result<Series, QueryError> {
         let chunks = chunks
-            .resolve(self.merging)
+            .resolve()
             .map_err(|problem| QueryError::Overlap { labels: labels.to_string(), problem })?;
         let series = Series::new(labels, chunks);
         self.check(&series).map(|()| series)
@@ -498,7 +520,7 @@ impl Stream for Query {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(QueryError::Store(error)))),
                 Some(Ok(Response::Series(Series { labels, chunks, .. }))) => {
-                    let chunks = Placed::new(chunks);
+                    let chunks = Overlapping::new(chunks, self.merging);
                     let bytes = chunks.merging_bytes();
                     if bytes == 0 {
                         return Poll::Ready(Some(self.merge(labels, chunks)));

@@ -481,7 +481,13 @@ impl Server {
         room
     }
 
-    fn parse(&self, compressed: &[u8]) -> Result<(Vec<Selector>, ResponseType), RequestError> {
+    /// Reads the body of a request: what its queries select, and the type of the answer, which is the first one it accepts of those
+    /// that there are.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] if it is no request of remote read, or beyond the limits.
+    pub fn parse(&self, compressed: &[u8]) -> Result<(Vec<Selector>, ResponseType), RequestError> {
         let ServerLimits { decompressed_bytes: limit, queries, matchers, .. } = self.limits;
         // What it says of its length is looked at before memory is allocated for it.
         if snap::raw::decompress_len(compressed)? > limit {
@@ -518,16 +524,9 @@ impl Server {
 
     /// Answers all queries by one message.
     async fn samples(&self, turn: Turn, client: &str, selectors: &[Selector]) -> Result<Body, QueryError> {
-        let mut writer = SamplesWriter::new(self.gateway.memory());
-        for selector in selectors {
-            let mut query = self.gateway.query(client, selector, turn.deadline).await?;
-            writer.begin();
-            while let Some(series) = query.next().await {
-                writer.put(&series?, selector.range)?;
-                writer.charge().await?;
-            }
-            writer.end()?;
-            writer.charge().await?;
+        let mut writer = SamplesWriter::new(self.gateway.answers());
+        while !self.write(&mut writer, &turn, client, selectors).await? {
+            writer = writer.again().await?;
         }
         let (pieces, held) = writer.finish();
         // They are charged, and it is its turn, until they are sent.
@@ -536,6 +535,35 @@ impl Server {
             Ok(Frame::data(piece))
         });
         Ok(StreamBody::new(stream::iter(sent)).boxed_unsync())
+    }
+}
+
+impl Server {
+    /// Writes the answers to all queries. Returns `false` if that has to be done anew.
+    async fn write(
+        &self,
+        writer: &mut SamplesWriter,
+        turn: &Turn,
+        client: &str,
+        selectors: &[Selector],
+    ) -> Result<bool, QueryError> {
+        for selector in selectors {
+            let mut query = self.gateway.query(client, selector, turn.deadline).await?;
+            writer.begin();
+            while let Some(series) = query.next().await {
+                writer.put(&series?, selector.range)?;
+                if !writer.charge().await? {
+                    // What goes wrong in closing is of no interest: it is asked again.
+                    let _ = query.close().await;
+                    return Ok(false);
+                }
+            }
+            writer.end()?;
+            if !writer.charge().await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading blocks: all that promtool says is in them, and an error for each that is damaged.
+//! Reading blocks: all that promtool says is in them, within the memory that there is, and an error for each that is damaged.
 
 #![allow(clippy::unwrap_used, clippy::type_complexity, clippy::format_push_string)]
 
@@ -6,10 +6,18 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use losertree::LeakLedger;
+use futures::StreamExt;
+use losertree::resource::{BytePool, Reservation};
+use losertree::response::PartialResponseStrategy;
+use losertree::stream::Closer;
+use losertree::{LeakLedger, Series};
 use losertree_prometheus::MatchOp::{Equal, NotEqual, NotRegex, Regex};
 use losertree_prometheus::block::{Block, Interval, Problem};
+use losertree_prometheus::{BlockStore, Gateway, Limits, MIN_BUDGET_BYTES, QueryError, StoreError};
 use support::*;
 
 #[test]
@@ -145,7 +153,7 @@ fn replica_labels_are_taken_off_and_series_stay_sorted() {
 }
 
 /// A block with two series and three chunks, as files.
-fn small_block(dir: &std::path::Path) -> std::path::PathBuf {
+fn small_block(dir: &Path) -> std::path::PathBuf {
     let mut text = String::new();
     for minute in 0..130 {
         text.push_str(&format!("a{{b=\"c\"}} {minute} {}\n", START_MS / 1000 + minute * 10));
@@ -339,4 +347,259 @@ fn version_1_of_the_index_is_read() {
     let index = index_of_version_1(&fs::read(block.join("chunks/000001")).unwrap());
     fs::write(block.join("index"), index).unwrap();
     assert_eq!(read(), wanted);
+}
+
+/// A gateway for the blocks of a directory, with the least budget.
+fn gateway(data: &Path, change: impl FnOnce(&mut Limits)) -> (Arc<Gateway>, Closer) {
+    let (ledger, closer) = (LeakLedger::sites(), Closer::current().unwrap());
+    let store = Arc::new(BlockStore::new(Some(data.into()), BTreeMap::new(), &ledger));
+    let mut limits = Limits::default();
+    limits.budget_bytes = MIN_BUDGET_BYTES;
+    change(&mut limits);
+    (Arc::new(Gateway::new(store, limits, &ledger, &closer).unwrap()), closer)
+}
+
+/// All that a query gives, or why not.
+async fn ask(gateway: &Gateway) -> Result<Vec<Series>, QueryError> {
+    let turn = gateway.turn().await?;
+    let all = selector(&[("__name__", Regex, ".+")], always());
+    let mut query = gateway.query("test", &all, turn.deadline).await?;
+    let mut answer = Vec::new();
+    while let Some(series) = query.next().await {
+        answer.push(series?);
+    }
+    Ok(answer)
+}
+
+#[track_caller]
+fn assert_nothing_is_held(gateway: &Gateway) {
+    let record = gateway.ledger().snapshot();
+    assert!(record.is_all_closed(), "{record}");
+    let pools = [&gateway.memory().buffers, &gateway.memory().lists, gateway.admission()];
+    assert!(pools.iter().all(|pool| pool.snapshot().used_bytes == 0 && pool.snapshot().waiting == 0));
+}
+
+/// Waits until so many wait for a pool.
+async fn waiting(pool: &BytePool, count: usize) {
+    let waited = async {
+        while pool.snapshot().waiting != count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waited).await.expect("they wait");
+}
+
+/// Takes all that is left of a budget, and waits for a byte more: the query that gives something back is behind it.
+async fn take_all(pool: &BytePool) -> tokio::task::JoinHandle<[Reservation; 2]> {
+    let [mut rest, mut more] = [pool.reservation(), pool.reservation()];
+    rest.try_grow(pool.budget_bytes() - pool.snapshot().used_bytes).unwrap();
+    let taking = tokio::spawn(async move {
+        more.grow_timeout(1, Duration::from_secs(60)).await.unwrap();
+        [rest, more]
+    });
+    waiting(pool, 1).await;
+    taking
+}
+
+/// Two blocks of the same series, whose samples are between each other.
+fn overlapping_blocks(dir: &Path) -> std::path::PathBuf {
+    let served = dir.join("served");
+    fs::create_dir(&served).unwrap();
+    for (name, offset) in [("one", 0), ("two", 5)] {
+        let mut text = String::new();
+        for series in 0..20 {
+            for number in 0..200 {
+                let seconds = START_MS / 1000 + number * 10 + offset;
+                text.push_str(&format!("a{{series=\"{series:02}\"}} {number} {seconds}\n"));
+            }
+        }
+        fs::create_dir(dir.join(name)).unwrap();
+        let block = block_dirs(&make_blocks(&dir.join(name), &(text + "# EOF\n"))).remove(0);
+        fs::rename(&block, served.join(block.file_name().unwrap())).unwrap();
+    }
+    served
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_are_admitted_in_turn_when_there_is_memory() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (gateway, closer) = gateway(&overlapping_blocks(dir.path()), |limits| limits.concurrent_queries = 64);
+    gateway.store().sync().unwrap();
+    let admission = gateway.admission();
+    let mut all = admission.reservation();
+    all.try_grow(admission.budget_bytes()).unwrap();
+    // They come one after the other, and each says when it was admitted and keeps what it has until it is told.
+    let (admitted, mut order) = tokio::sync::mpsc::unbounded_channel();
+    let mut queries = Vec::new();
+    for number in 0..6 {
+        let (asked, admitted) = (Arc::clone(&gateway), admitted.clone());
+        queries.push(tokio::spawn(async move {
+            let turn = asked.turn().await.unwrap();
+            let all = selector(&[("__name__", Regex, ".+")], always());
+            let mut query = asked.query("test", &all, turn.deadline).await.unwrap();
+            let (go, going) = tokio::sync::oneshot::channel::<()>();
+            admitted.send((number, go)).unwrap();
+            let _ = going.await;
+            let mut samples = 0;
+            while let Some(series) = query.next().await {
+                samples +=
+                    series.unwrap().chunks.iter().flat_map(|chunk| support::samples(&chunk.data)).count();
+            }
+            samples
+        }));
+        waiting(admission, number + 1).await;
+    }
+    // A little at a time: there is never room for more than those that were first.
+    let step = 64 << 10;
+    let mut seen = Vec::new();
+    for _ in 0..admission.budget_bytes() / step {
+        all.shrink(step);
+        while let Ok(Some((number, go))) = tokio::time::timeout(Duration::from_millis(1), order.recv()).await
+        {
+            seen.push(number);
+            drop(go);
+        }
+    }
+    drop(all);
+    while seen.len() < 6 {
+        let (number, go) = order.recv().await.unwrap();
+        seen.push(number);
+        drop(go);
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+    for query in queries {
+        assert_eq!(query.await.unwrap(), 20 * 400);
+    }
+    closer.idle().await;
+    assert_nothing_is_held(&gateway);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merging_waits_for_memory_and_gives_up_in_time() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = overlapping_blocks(dir.path());
+    for patience in [Duration::from_secs(60), Duration::from_millis(50)] {
+        let (gateway, closer) = gateway(&data, |limits| limits.patience = patience);
+        gateway.store().sync().unwrap();
+        let lists = &gateway.memory().lists;
+        let whole = ask(&gateway).await.unwrap();
+        assert_eq!(whole.len(), 20);
+        let turn = gateway.turn().await.unwrap();
+        let all = selector(&[("__name__", Regex, ".+")], always());
+        let mut query = gateway.query("test", &all, turn.deadline).await.unwrap();
+        let first = query.next().await.unwrap().unwrap();
+        let others = take_all(lists).await;
+        if patience > Duration::from_secs(1) {
+            // It waits, until there is memory.
+            let rest = tokio::spawn(async move { query.map(Result::unwrap).collect::<Vec<_>>().await });
+            let others = others.await.unwrap();
+            waiting(lists, 1).await;
+            assert!(!rest.is_finished());
+            drop(others);
+            assert_eq!([vec![first], rest.await.unwrap()].concat(), whole);
+            // One that goes away while it waits leaves its place.
+            let mut query = gateway.query("test", &all, turn.deadline).await.unwrap();
+            query.next().await.unwrap().unwrap();
+            let others = take_all(lists).await;
+            let gone = tokio::spawn(async move { query.next().await.map(|series| series.is_ok()) });
+            let _others = others.await.unwrap();
+            waiting(lists, 1).await;
+            gone.abort();
+            assert!(gone.await.unwrap_err().is_cancelled());
+            waiting(lists, 0).await;
+        } else {
+            let error = loop {
+                match query.next().await.unwrap() {
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, QueryError::NoMemory { bytes, .. } if bytes > 0), "{error}");
+            assert_eq!(error.status(), 503);
+            query.close().await.unwrap();
+            drop(query);
+            drop(others.await.unwrap());
+        }
+        drop(turn);
+        closer.idle().await;
+        assert_nothing_is_held(&gateway);
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_is_damaged_leaves_nothing_open_and_the_others_go_on() {
+    if !has_prometheus() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let damaged = small_block(dir.path());
+    let other = make_blocks(
+        &tempfile::tempdir_in(dir.path()).unwrap().keep(),
+        &open_metrics(&scraped(5), START_MS, 10),
+    );
+    let other = block_dirs(&other).remove(0);
+    let beside = data.join(other.file_name().unwrap());
+    fs::rename(&other, &beside).unwrap();
+    let others =
+        read_series(&beside, &BTreeMap::new(), &selector(&[("from", Regex, ".+")], always()), &memory(), 1);
+    let others = others.unwrap();
+    assert_eq!(others.len(), 5);
+    let (aborts, closer) = gateway(&data, |_| {});
+    let (warns, warned) = gateway(&data, |limits| limits.partial_response = PartialResponseStrategy::Warn);
+    for gateway in [&aborts, &warns] {
+        assert!(gateway.store().sync().unwrap().errors.is_empty());
+        assert_eq!(ask(gateway).await.unwrap().len(), 7);
+    }
+    let (mut left_out, mut failed) = (0, 0);
+    for name in ["index", "chunks/000001", "tombstones", "meta.json"] {
+        let path = damaged.join(name);
+        let bytes = fs::read(&path).unwrap();
+        let cut = (0..bytes.len()).map(|len| bytes[..len].to_vec());
+        let flipped = (0..bytes.len()).map(|at| {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0xff;
+            flipped
+        });
+        for changed in cut.chain(flipped) {
+            fs::write(&path, changed).unwrap();
+            for (gateway, closer) in [(&aborts, &closer), (&warns, &warned)] {
+                // Opened anew: a file of the same length and time would be taken for the same.
+                gateway.store().close();
+                for error in gateway.store().sync().unwrap().errors {
+                    left_out += 1;
+                    assert_eq!(*error.path, *path, "{error}");
+                    assert!(error.is_corrupt() && error.offset <= bytes.len() as u64 + 8, "{error}");
+                }
+                match ask(gateway).await {
+                    Ok(answer) => {
+                        let whole = others.iter().filter(|series| answer.contains(series)).count();
+                        assert_eq!(whole, others.len(), "{}", path.display());
+                    }
+                    Err(error) => {
+                        failed += 1;
+                        assert!(Arc::ptr_eq(gateway, &aborts), "{error}");
+                        let QueryError::Store(error) = &error else { panic!("{error}") };
+                        let Some(StoreError::Block(error)) = error.source_error() else { panic!("{error}") };
+                        assert!(error.path.starts_with(&damaged) && error.is_corrupt(), "{error}");
+                        assert!(error.offset <= bytes.len() as u64 + 8, "{error}");
+                    }
+                }
+                closer.idle().await;
+                assert_nothing_is_held(gateway);
+                assert!(gateway.store().held().is_empty());
+            }
+        }
+        fs::write(&path, &bytes).unwrap();
+    }
+    assert!(left_out > 1_000 && failed > 200, "{left_out} left out, {failed} failed");
+    aborts.store().close();
+    assert!(aborts.store().sync().unwrap().errors.is_empty());
+    assert_eq!(ask(&aborts).await.unwrap().len(), 7);
 }

@@ -1,10 +1,13 @@
 use std::hint::select_unpredictable;
 use std::mem;
 
+use smallvec::SmallVec;
+
 use super::entry::{Entry, Sink};
+use super::scatter::Scatter;
 use super::split::cut;
 use super::stretches::{merge_stretches, merge_sweeps};
-use crate::key::{Natural, Order};
+use crate::key::Order;
 
 /// How many entries of each run are merged at a time, on average and at least.
 const PORTION_PER_RUN: usize = 64;
@@ -13,7 +16,12 @@ const PORTION_PER_RUN: usize = 64;
 const LONGEST_PATIENCE: usize = 32;
 
 /// Merges runs, none of which is empty: stretch by stretch while these are long, else portion by portion.
-pub(super) fn merge<'a, T, O, E, S>(mut runs: Vec<&'a [T]>, order: &mut O, mut sink: S) -> S
+pub(super) fn merge<'a, T, O, E, S>(
+    mut runs: Vec<&'a [T]>,
+    order: &mut O,
+    rooms: &mut Rooms<E>,
+    mut sink: S,
+) -> S
 where
     T: Clone,
     O: Order<T>,
@@ -22,7 +30,6 @@ where
 {
     let items = runs.iter().map(|run| run.len()).sum();
     let most = (E::PORTION_BYTES / size_of::<E>().max(1)).max(PORTION_PER_RUN * runs.len()).min(items);
-    let (mut merged, mut spare) = (Vec::new(), Vec::new());
     let mut portion = Vec::with_capacity(runs.len());
     let mut patience = 1;
     loop {
@@ -31,52 +38,81 @@ where
         (in_stretches, sink) = merge_stretches(&mut runs, order, sink);
         patience = if in_sweeps + in_stretches > most { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
         for _ in 0..patience {
-            let Some(first) = runs.first().and_then(|run| run.first()) else { return sink };
-            if merged.is_empty() {
-                merged = vec![E::of(first, order); most];
-                spare.clone_from(&merged);
+            if runs.is_empty() {
+                return sink;
             }
             cut(&mut runs, most, order, &mut portion);
-            let entries = portion.iter().map(|run| run.len()).sum();
-            sink = E::give(cascade(&portion, &mut merged[..entries], &mut spare[..entries], order), sink);
+            sink = E::give(rooms.merge(&portion, most, order), sink);
         }
     }
 }
 
-/// Rooms for the merge of numbers, which are used again.
-#[derive(Debug, Default)]
-pub(in crate::merge) struct Rooms {
-    merged: Vec<u64>,
-    spare: Vec<u64>,
+/// Rooms for the merge of entries, which are used again.
+#[derive(Debug)]
+pub(in crate::merge) struct Rooms<E> {
+    merged: Vec<E>,
+    spare: Vec<E>,
+    scatter: Scatter,
 }
 
-impl Rooms {
-    /// Merges runs of numbers, all at once. None of them is empty, and there is one at least.
-    pub(in crate::merge) fn merge<'r>(&'r mut self, runs: &[&'r [u64]]) -> &'r [u64] {
-        let numbers = runs.iter().map(|run| run.len()).sum();
+impl<E> Default for Rooms<E> {
+    fn default() -> Self {
+        Self { merged: Vec::new(), spare: Vec::new(), scatter: Scatter::default() }
+    }
+}
+
+impl<E> Rooms<E> {
+    /// Merges runs, all at once. None of them is empty, and there are never more than `most` entries.
+    pub(in crate::merge) fn merge<'a: 'r, 'r, T, O>(
+        &'r mut self,
+        runs: &[&'a [T]],
+        most: usize,
+        order: &mut O,
+    ) -> &'r [E]
+    where
+        O: Order<T>,
+        E: Entry<'a, T, O> + 'a,
+    {
+        let entries = runs.iter().map(|run| run.len()).sum();
         for room in [&mut self.merged, &mut self.spare] {
-            if room.len() < numbers {
-                room.resize(numbers, 0);
+            if let Some(first) = runs.first().and_then(|run| run.first())
+                && room.len() < entries
+            {
+                // The smaller one goes before, and nothing is copied from it.
+                *room = Vec::new();
+                *room = vec![E::of(first, order); entries.next_power_of_two().min(most).max(entries)];
             }
         }
-        cascade(runs, &mut self.merged[..numbers], &mut self.spare[..numbers], &mut Natural)
+        let (to, from) = (&mut self.merged[..entries], &mut self.spare[..entries]);
+        cascade(runs, to, from, &mut self.scatter, order)
     }
 }
 
-/// Merges neighbouring runs until one is left, to and fro between two rooms. In both of them the entries of a
-/// run are where they would be if all runs were put one after the other.
+/// How many runs a cascade has room for, and merges of a level, before it allocates.
+const FEW: usize = 16;
+
+/// Merges neighbouring runs until one is left, to and fro between two rooms, if the entries have [no place](Scatter). In both of the rooms
+/// the entries of a run are where they would be if all runs were put one after the other.
 fn cascade<'a: 'r, 'r, T, O, E>(
     runs: &[&'a [T]],
     mut to: &'r mut [E],
     mut from: &'r mut [E],
+    scatter: &mut Scatter,
     order: &mut O,
 ) -> &'r [E]
 where
     O: Order<T>,
     E: Entry<'a, T, O> + 'a,
 {
-    let may_wait = may_wait(runs.iter().map(|run| run.len()).collect());
+    let may_wait = runs.len() > 2 && may_wait(runs.iter().map(|run| run.len()).collect());
     let mut runs = E::of_runs(runs, from, order);
+    if runs.len() > 1 && E::HAS_CODES {
+        let mut room = &*from;
+        let entries: SmallVec<[_; FEW]> = runs.iter().map(|run| run.clone().take(&mut room)).collect();
+        if scatter.merge(&entries, to, order) {
+            return to;
+        }
+    }
     loop {
         if let [Run { unmoved: Some(run), .. }] = *runs {
             return run;
@@ -88,7 +124,8 @@ where
         // run has nine items in ten, a merge takes 1.5 times as long without at K = 16, and 2.3 times at K = 64
         // (`cargo bench --bench runs -- --filter concat_sort/skewed`).
         let most = if may_wait { longest(from.len(), runs.len()) } else { usize::MAX };
-        let (mut merges, mut next) = (Vec::new(), Vec::new());
+        let mut merges = SmallVec::<[_; FEW / 2]>::new();
+        let mut next = Runs::new();
         let (mut entries, mut room) = (&*from, &mut *to);
         let mut waiting = runs.into_iter().peekable();
         while let Some(left) = waiting.next() {
@@ -118,7 +155,7 @@ const fn longest(entries: usize, runs: usize) -> usize {
 
 /// Whether a cascade of runs of these lengths, where long ones wait, takes no more steps than are allowed if none does:
 /// one for each entry and level. Where most are about as long as may just be merged it can take nearly one more.
-fn may_wait(mut lens: Vec<usize>) -> bool {
+fn may_wait(mut lens: SmallVec<[usize; FEW]>) -> bool {
     let entries = lens.iter().sum::<usize>();
     let mut steps = entries * lens.len().next_power_of_two().ilog2() as usize;
     while lens.len() > 1 {
@@ -141,11 +178,15 @@ fn may_wait(mut lens: Vec<usize>) -> bool {
 }
 
 /// A run of the cascade.
-pub(super) struct Run<'a, E> {
+#[derive(Clone)]
+pub(in crate::merge) struct Run<'a, E> {
     pub(super) len: usize,
     /// Its entries, if they are in neither of the rooms.
     pub(super) unmoved: Option<&'a [E]>,
 }
+
+/// The runs of a level.
+pub(in crate::merge) type Runs<'a, E> = SmallVec<[Run<'a, E>; FEW]>;
 
 impl<'a, E> Run<'a, E> {
     /// Takes what is at the place of the run in a room, and returns the entries of the run.
@@ -260,10 +301,10 @@ impl<'a, E> Lane<'a, E> {
 }
 
 /// Merges lanes, all of a level, several of them side by side.
-pub(super) fn merge_lanes<'i, T, O, E>(merges: Vec<Lane<'_, E>>, order: &mut O)
+pub(super) fn merge_lanes<'e, 'i, T, O, E>(merges: SmallVec<[Lane<'e, E>; FEW / 2]>, order: &mut O)
 where
     O: Order<T>,
-    E: Entry<'i, T, O>,
+    E: Entry<'i, T, O> + 'e,
 {
     let share = merges.iter().map(|merge| merge.out.len()).sum::<usize>() / LANES;
     let mut waiting =
@@ -290,7 +331,7 @@ where
 
 /// The lanes that have not begun.
 struct Waiting<'a, E> {
-    merges: std::vec::IntoIter<Lane<'a, E>>,
+    merges: smallvec::IntoIter<[Lane<'a, E>; FEW / 2]>,
     /// What is left of the merge at hand.
     rest: Lane<'a, E>,
     /// How long a lane is.

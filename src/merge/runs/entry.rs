@@ -1,18 +1,27 @@
 use std::cell::Cell;
 
-use super::cascade::Run;
+use super::cascade::{Run, Runs};
 use crate::key::{MOST_PARTS, OffsetCode, Order};
 
 /// What the cascade moves in the place of an item of type `T`.
-pub(super) trait Entry<'a, T, O>: Clone {
+pub(in crate::merge) trait Entry<'a, T, O>: Clone {
     /// How many bytes of entries are merged at a time.
     const PORTION_BYTES: usize;
+
+    /// Whether [`code`](Self::code) tells something.
+    const HAS_CODES: bool = false;
+
+    /// Returns a code of the entry: a smaller one means that the entry comes before. Default: 0.
+    #[inline]
+    fn code(&self, _order: &mut O) -> u64 {
+        0
+    }
 
     /// Makes the entry of an item.
     fn of(item: &'a T, order: &mut O) -> Self;
 
     /// Returns the entries of runs, made in `room`, one run after the other, if they are not there already.
-    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Vec<Run<'a, Self>>;
+    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Runs<'a, Self>;
 
     /// Whether this entry comes before another one, where both are the next of the sides of a merge. If they are equal
     /// the other one is put out.
@@ -38,11 +47,18 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for T {
     /// merge (`cargo bench --bench runs -- --filter concat_sort/uniform`).
     const PORTION_BYTES: usize = 1 << 18;
 
+    const HAS_CODES: bool = O::HAS_CODES;
+
+    #[inline]
+    fn code(&self, order: &mut O) -> u64 {
+        order.code(self)
+    }
+
     fn of(item: &'a T, _order: &mut O) -> Self {
         item.clone()
     }
 
-    fn of_runs(runs: &[&'a [T]], _room: &mut [T], _order: &mut O) -> Vec<Run<'a, T>> {
+    fn of_runs(runs: &[&'a [T]], _room: &mut [T], _order: &mut O) -> Runs<'a, T> {
         runs.iter().map(|run| Run { len: run.len(), unmoved: Some(*run) }).collect()
     }
 
@@ -77,12 +93,19 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for PrefixEntry<'a, T> {
     /// (`cargo bench --bench runs --features rayon -- --filter merge_runs/labels`).
     const PORTION_BYTES: usize = 1 << 16;
 
+    const HAS_CODES: bool = O::HAS_CODES;
+
+    #[inline]
+    fn code(&self, _order: &mut O) -> u64 {
+        self.code
+    }
+
     #[inline]
     fn of(item: &'a T, order: &mut O) -> Self {
         Self { code: order.code(item), item }
     }
 
-    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Vec<Run<'a, Self>> {
+    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Runs<'a, Self> {
         for (entry, item) in room.iter_mut().zip(runs.iter().copied().flatten()) {
             *entry = Self::of(item, order);
         }
@@ -173,7 +196,7 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for OffsetEntry<'a, T> {
         Self { code: Cell::new(order.first_code(item)), item }
     }
 
-    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Vec<Run<'a, Self>> {
+    fn of_runs(runs: &[&'a [T]], room: &mut [Self], order: &mut O) -> Runs<'a, Self> {
         let mut room = room.iter_mut();
         for run in runs {
             let mut before = None;

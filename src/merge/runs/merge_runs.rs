@@ -1,6 +1,6 @@
 use std::mem::needs_drop;
 
-use super::cascade;
+use super::cascade::{self, Rooms};
 use super::entry::{OffsetEntry, PrefixEntry, Sink, spare_more};
 use crate::key::{Natural, Order, SortKey};
 
@@ -105,7 +105,7 @@ pub(super) fn slices<T, R: AsRef<[T]>>(runs: &[R]) -> Vec<&[T]> {
 }
 
 /// Whether the cascade moves items themselves.
-const fn is_moved<T, O: Order<T>>() -> bool {
+pub(in crate::merge) const fn is_moved<T, O: Order<T>>() -> bool {
     !needs_drop::<T>() && size_of::<T>() <= LONGEST_MOVED && (O::EXACT || !O::HAS_CODES)
 }
 
@@ -116,12 +116,27 @@ where
     O: Order<T>,
     S: Sink<T>,
 {
+    merge_slices_in(runs, order, &mut Rooms::default(), sink)
+}
+
+/// Merges runs, none of which is empty, with rooms for items that are [moved](is_moved).
+pub(in crate::merge) fn merge_slices_in<T, O, S>(
+    runs: Vec<&[T]>,
+    order: &mut O,
+    rooms: &mut Rooms<T>,
+    sink: S,
+) -> S
+where
+    T: Clone,
+    O: Order<T>,
+    S: Sink<T>,
+{
     const { assert!(!O::IS_CODED, "items would come out with the codes that they have in their runs") };
     if is_moved::<T, O>() {
-        cascade::merge::<T, O, T, S>(runs, order, sink)
+        cascade::merge::<T, O, T, S>(runs, order, rooms, sink)
     } else if spare_more(&runs, order) {
-        cascade::merge::<T, O, OffsetEntry<'_, T>, S>(runs, order, sink)
+        cascade::merge::<T, O, OffsetEntry<'_, T>, S>(runs, order, &mut Rooms::default(), sink)
     } else {
-        cascade::merge::<T, O, PrefixEntry<'_, T>, S>(runs, order, sink)
+        cascade::merge::<T, O, PrefixEntry<'_, T>, S>(runs, order, &mut Rooms::default(), sink)
     }
 }

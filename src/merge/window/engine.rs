@@ -1,4 +1,5 @@
 use std::hint::select_unpredictable;
+use std::mem;
 
 use super::bulk::{Bulk, Piece};
 use super::run::Run;
@@ -7,7 +8,7 @@ use super::{Coding, RowOrder};
 use crate::tree::LoserTree;
 
 /// How many rows are decided at a time at most, or 64 for each source if that is more. With their codes they fit into a near cache.
-const PORTION: usize = 1 << 14;
+pub(super) const PORTION: usize = 1 << 13;
 
 /// How many rows of each source are decided at a time at least, if it has as many and they come next.
 const PORTION_PER_SOURCE: usize = 64;
@@ -18,22 +19,52 @@ const STRETCH: usize = 1 << 24;
 /// How many stretches are decided at a time.
 const STRETCHES: usize = 1 << 10;
 
-/// How many rows there are in a window that is worth it, and for each source: it reads the heads of all of them.
-const FEWEST_ROWS: usize = 256;
-const ROWS_PER_SOURCE: usize = 4;
+/// How many times as many rows of each source are looked at for the next window, if this one had few because of that.
+const LONGER_STEP: usize = 4;
 
-/// The same where codes are not exact, so that the tournament would compare rows more often.
-const FEWEST_ROWS_COMPARED: usize = 32;
-const ROWS_PER_SOURCE_COMPARED: usize = 2;
+/// How many rows there are in a window that is worth it, and for each source: it reads the heads of all of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Worth {
+    pub(super) rows: usize,
+    pub(super) rows_per_source: usize,
+}
+
+impl Worth {
+    /// Where rows are told apart by exact codes.
+    const EXACT: Self = Self { rows: 256, rows_per_source: 4 };
+
+    /// Where they are not, so that the tournament would compare rows more often.
+    const INEXACT: Self = Self { rows: 32, rows_per_source: 2 };
+
+    /// Where items are put out, so that the tournament of the items themselves is as good.
+    pub(super) const OF_ITEMS: Self = Self { rows: 192, rows_per_source: 8 };
+
+    /// For the rows of an order.
+    pub(super) const fn of<B, O: RowOrder<B>>() -> Self {
+        match O::CODES {
+            Coding::Inexact => Self::INEXACT,
+            Coding::Exact | Coding::Nothing => Self::EXACT,
+        }
+    }
+
+    /// How many rows that are of so many sources.
+    const fn fewest(self, open: usize) -> usize {
+        let of_all = self.rows_per_source * open;
+        if self.rows > of_all { self.rows } else { of_all }
+    }
+}
 
 /// How long the stretches of single sources are on average that the tournament finds faster.
 const LONG: usize = 16;
 
 /// How many rows in a row a source gives before it is searched for how many more.
-const WINS: usize = 8;
+const WINS: usize = 4;
 
 /// How many rows are merged by the tournament before it is asked whether its stretches are long.
 const LOOK: usize = 64;
+
+/// How many rows for each source are merged by the tournament after a window that was not worth it.
+const ROWS_IN_VAIN: usize = 4;
 
 /// How many times as many rows are merged by the tournament after windows that were not worth it, at most.
 const LONGEST_PATIENCE: usize = 32;
@@ -45,6 +76,8 @@ pub(super) struct Engine<B, O> {
     /// Whether the heads in the tree may not be those of the sources any more.
     pub(super) is_stale: bool,
     pub(super) bulk: Bulk,
+    /// Room for the next window.
+    pieces: Vec<Piece>,
     /// The sources whose rows are all decided, and which have not ended.
     pub(super) lacking: Vec<usize>,
     /// How many sources have ended.
@@ -55,14 +88,20 @@ pub(super) struct Engine<B, O> {
 }
 
 /// When to merge by the tournament, and when by windows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     /// How many rows are to be merged by the tournament before a window is tried.
     by_heads: usize,
-    /// Whether the stretches of single sources have been long.
+    /// Whether the stretches of single sources have been long; and the stretches since that was last asked.
     is_long: bool,
+    rows: usize,
+    stretches: usize,
     /// How many rows for each source are merged by the tournament after the next window that is not worth it.
     patience: usize,
+    /// How many rows the last windows had, about.
+    typical: usize,
+    /// How many rows of each source the next window looks at.
+    step: usize,
 }
 
 impl<B, O: RowOrder<B>> Engine<B, O> {
@@ -74,15 +113,16 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             ahead: 0,
         };
         let mut engine = Self {
-            tree: LoserTree::new(held, (0..sources).map(|_| None)),
-            is_stale: false,
+            tree: LoserTree::new(held, []),
+            is_stale: true,
             bulk: Bulk::default(),
+            pieces: Vec::new(),
             lacking: Vec::new(),
             ended: 0,
             limit: u64::MAX,
-            pace: Pace { by_heads: LOOK, is_long: false, patience: 1 },
+            pace: Pace { by_heads: LOOK, patience: 1, ..Pace::default() },
         };
-        engine.list_all();
+        engine.list_anew();
         engine
     }
 
@@ -90,11 +130,16 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         self.tree.order()
     }
 
-    /// Lists all sources that lack a batch, where none is listed. The first ones go last.
-    pub(super) fn list_all(&mut self) {
-        for source in (0..self.tree.sources()).rev() {
-            let at = self.tree.order().progress[source];
-            if !at.has_ended && at.row == at.rows {
+    /// Lists all sources that lack a batch, and counts those that have ended. The first ones go last.
+    pub(super) fn list_anew(&mut self) {
+        self.lacking.clear();
+        self.ended = 0;
+        for source in (0..self.count()).rev() {
+            let at = &mut self.tree.order_mut().progress[source];
+            at.lacking = None;
+            if at.has_ended {
+                self.ended += 1;
+            } else if at.row == at.rows {
                 self.list(source);
             }
         }
@@ -115,9 +160,14 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         }
     }
 
+    /// How many sources there are.
+    pub(super) const fn count(&self) -> usize {
+        self.tree.order().progress.len()
+    }
+
     /// How many sources have not ended. Where none lacks a batch, all of these have rows.
     pub(super) const fn open(&self) -> usize {
-        self.tree.sources() - self.ended
+        self.count() - self.ended
     }
 
     /// How many of so many rows the limit allows.
@@ -125,19 +175,16 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         usize::try_from(self.limit).map_or(rows, |limit| rows.min(limit))
     }
 
-    /// How many rows a window has that is worth it.
-    const fn fewest_rows(open: usize) -> usize {
-        let (fewest, of_each) = match O::CODES {
-            Coding::Inexact => (FEWEST_ROWS_COMPARED, ROWS_PER_SOURCE_COMPARED * open),
-            Coding::Exact | Coding::Nothing => (FEWEST_ROWS, ROWS_PER_SOURCE * open),
-        };
-        if fewest > of_each { fewest } else { of_each }
+    /// Whether to merge by a window now, where so many rows are wanted.
+    pub(super) fn is_worth_a_window(&self, open: usize, rows: usize, worth: Worth) -> bool {
+        let Pace { by_heads, is_long, .. } = self.pace;
+        !is_long && by_heads == 0 && open > 1 && rows >= 2 * worth.fewest(open)
     }
 
-    /// Whether to merge by a window now, where so many rows are wanted.
-    pub(super) fn is_worth_a_window(&self, open: usize, rows: usize) -> bool {
-        let Pace { by_heads, is_long, .. } = self.pace;
-        !is_long && by_heads == 0 && open > 1 && rows >= 2 * Self::fewest_rows(open)
+    /// How many rows are merged before it is asked again what is best, where so many are wanted and items are merged one by one. That
+    /// begins by looking at all heads.
+    pub(super) fn one_by_one(&self, most: usize) -> usize {
+        self.allowed(most).min(self.pace.by_heads.max(ROWS_IN_VAIN * self.open().max(LOOK)))
     }
 
     /// Decides rows by the tournament, until a source lacks a batch, and hands on runs. Returns how many rows.
@@ -158,10 +205,12 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             let Progress { row, rows: end, .. } = self.tree.order().progress[source];
             if wins >= WINS && row < end && rows < most {
                 let end = end.min(row + (most - rows));
-                let len = gallop(end - row, |ahead| {
+                let mut is_next = |ahead| {
                     self.tree.order_mut().ahead = ahead;
                     self.tree.is_next(&Player::asked(source))
-                });
+                };
+                // The whole batch, mostly, where sources are disjoint.
+                let len = if is_next(end - row - 1) { end - row } else { gallop(end - row - 1, is_next) };
                 if len > 0 {
                     self.put_out(source, len, &mut put);
                     rows += len;
@@ -169,8 +218,8 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             }
             stretches += 1;
             let Some(player) = self.tree.order().player(source) else {
+                // Its next batch brings the head that has been taken.
                 self.list(source);
-                self.tree.set_head(source, None);
                 break;
             };
             if rows >= most || stretches == STRETCHES {
@@ -180,7 +229,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             next = self.tree.bring_and_pop(source, player);
         }
         self.is_stale = false;
-        self.pace.by_heads = self.pace.by_heads.saturating_sub(rows);
+        self.note_one_by_one(rows, stretches);
         rows
     }
 
@@ -193,13 +242,17 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         self.limit -= len as u64;
     }
 
+    /// Notes that rows were merged one by one, and how many stretches of single sources these were.
+    pub(super) fn note_one_by_one(&mut self, rows: usize, stretches: usize) {
+        self.pace.by_heads = self.pace.by_heads.saturating_sub(rows);
+        self.note_stretches(rows, stretches);
+    }
+
     /// Has the heads of the sources play.
     fn refresh(&mut self) {
         if self.is_stale {
-            for source in 0..self.tree.sources() {
-                let head = self.tree.order().player(source);
-                self.tree.set_head(source, head);
-            }
+            let sources = self.count();
+            self.tree.begin_anew((0..sources).map(|source| self.tree.order().player(source)).collect());
             self.is_stale = false;
         }
     }
@@ -209,47 +262,82 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         &mut self,
         open: usize,
         most: usize,
+        worth: Worth,
         merge: impl FnOnce(&mut Sources<B, O>, &mut Bulk, &Cut),
     ) -> usize {
-        let step = (PORTION / open).max(PORTION_PER_SOURCE).min(self.allowed(most) / open);
+        let most = self.allowed(most).min(PORTION.max(PORTION_PER_SOURCE * open));
+        let mut cut = Cut { pieces: mem::take(&mut self.pieces), ..Cut::default() };
+        let least_step = most / open;
+        let mut step = self.pace.step.clamp(least_step, most);
         let sources = self.tree.order_mut();
-        let Some(cut) = sources.cut(step) else { return 0 };
+        sources.cut(step, &mut cut);
+        while cut.rows > most {
+            step = (step / LONGER_STEP).max(least_step);
+            sources.cut(step, &mut cut);
+        }
         // Should the order panic, nothing has been decided.
         merge(sources, &mut self.bulk, &cut);
         self.is_stale = true;
-        let mut rows = 0;
-        for piece in cut.pieces {
+        for piece in &cut.pieces {
             let progress = &mut self.tree.order_mut().progress[piece.source];
             progress.row = piece.rows.end;
-            rows += piece.rows.len();
             if progress.row == progress.rows {
                 self.list(piece.source);
             }
         }
-        self.limit -= rows as u64;
-        let patience = self.pace.patience;
-        let is_worth = rows >= Self::fewest_rows(open);
-        self.pace.by_heads = if is_worth { 0 } else { open.max(LOOK) * patience };
-        self.pace.patience = if is_worth { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
-        rows
+        self.limit -= cut.rows as u64;
+        self.note_window(&cut, step, most, worth.fewest(open), open);
+        self.pieces = cut.pieces;
+        cut.rows
+    }
+
+    /// Notes how large a window was.
+    fn note_window(&mut self, cut: &Cut, step: usize, most: usize, fewest: usize, open: usize) {
+        let pace = &mut self.pace;
+        pace.step = if cut.is_by_step && cut.rows < most / LONGER_STEP { LONGER_STEP * step } else { step };
+        pace.typical = if pace.typical == 0 { cut.rows } else { (3 * pace.typical + cut.rows) / 4 };
+        let is_worth = pace.typical >= fewest;
+        pace.by_heads = if is_worth { 0 } else { ROWS_IN_VAIN * open.max(LOOK) * pace.patience };
+        pace.patience = if is_worth { 1 } else { LONGEST_PATIENCE.min(2 * pace.patience) };
+        if !is_worth {
+            // The next one is judged by itself.
+            pace.typical = 0;
+        }
+    }
+
+    /// Whether single sources have given many rows in a row, so that the tournament is best, which finds how many.
+    pub(super) const fn is_long(&self) -> bool {
+        self.pace.is_long
     }
 
     /// Notes how long the stretches were that were put out.
     pub(super) const fn note_stretches(&mut self, rows: usize, stretches: usize) {
-        self.pace.is_long = rows >= LONG * stretches;
+        let pace = &mut self.pace;
+        pace.rows += rows;
+        pace.stretches += stretches;
+        if pace.rows >= LOOK {
+            pace.is_long = pace.rows >= LONG * pace.stretches;
+            (pace.rows, pace.stretches) = (0, 0);
+        }
     }
 }
 
-/// What the batches at hand decide: some rows of some of them, and which of these pieces ends with the greatest.
+/// What the batches at hand decide: some rows of some of them.
+#[derive(Debug, Default)]
 pub(super) struct Cut {
     pub(super) pieces: Vec<Piece>,
+    pub(super) rows: usize,
+    /// Which of the pieces ends with the greatest row.
     pub(super) high: usize,
+    /// Whether there would be more rows if more of each source were looked at.
+    is_by_step: bool,
 }
 
 impl<B, O: RowOrder<B>> Sources<B, O> {
     /// Cuts a window: everything up to the smallest of the last rows of all sources, where no more than `step` rows of each are looked
     /// at.
-    fn cut(&mut self, step: usize) -> Option<Cut> {
+    fn cut(&mut self, step: usize, cut: &mut Cut) {
+        cut.pieces.clear();
         let mut bound: Option<Head> = None;
         for source in 0..self.progress.len() {
             let at = self.progress[source];
@@ -260,12 +348,13 @@ impl<B, O: RowOrder<B>> Sources<B, O> {
                 }
             }
         }
-        let bound = bound?;
-        let (mut pieces, mut high) = (Vec::new(), 0);
+        let Some(bound) = bound else { return };
+        cut.is_by_step = bound.row + 1 < self.progress[bound.source].rows;
+        cut.rows = 0;
         for source in 0..self.progress.len() {
             let Progress { row, rows, batches, .. } = self.progress[source];
             let end = if source == bound.source {
-                high = pieces.len();
+                cut.high = cut.pieces.len();
                 bound.row + 1
             } else if row < rows {
                 row + self.count_before(source, rows.min(row + step), bound)
@@ -273,9 +362,9 @@ impl<B, O: RowOrder<B>> Sources<B, O> {
                 row
             };
             if row < end {
-                pieces.push(Piece { source, batch: batches.saturating_sub(1), rows: row..end });
+                cut.rows += end - row;
+                cut.pieces.push(Piece { source, batch: batches.saturating_sub(1), rows: row..end });
             }
         }
-        Some(Cut { pieces, high })
     }
 }

@@ -1,8 +1,9 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{RowOrder, Window, WindowMerge};
+use super::{RowOrder, Window, WindowMerge, one_by_one};
 use crate::key::{Natural, Order};
+use crate::merge::runs::Rooms;
 
 /// A merge of sorted iterators of batches.
 ///
@@ -120,9 +121,16 @@ impl<I: Iterator, O: RowOrder<I::Item>> MergeBatches<I, O> {
         O: Order<T>,
     {
         let begin = out.len();
+        let mut rooms = Rooms::default();
         while out.len() - begin < max {
-            self.fill();
-            if self.merge.fill(out, max - (out.len() - begin)) == 0 {
+            let most = max - (out.len() - begin);
+            let merged = if let Some(items) = self.merge.one_by_one(most) {
+                one_by_one::merge(&mut self.merge, &mut self.sources, out, items)
+            } else {
+                self.fill();
+                self.merge.fill(out, most, &mut rooms)
+            };
+            if merged == 0 {
                 break;
             }
         }

@@ -36,15 +36,14 @@
 //! runs        s1 1 row,  s0 2 rows,  s1 1 row
 //! ```
 //!
-//! Rows with equal numbers are compared, or get numbers of their own, unless these are [exact](Coding::Exact). What an order has no
-//! codes for is merged by comparing. A vector of items whose keys are no
-//! strings is filled by merging the items themselves.
+//! Rows with equal numbers are compared, or get numbers of their own, unless these are [exact](Coding::Exact). Where numbers tell little,
+//! and what an order has no codes for, is merged by comparing. A vector of items is filled by merging the items themselves.
 //!
 //! # When there is no window
 //!
 //! To find a window all sources are looked at. That does not pay where it has few rows for each of them, as with
-//! many sources of small batches. Then the [tournament](crate::tree) of the sources' next rows decides, which touches the winner alone. It also
-//! does where sources give many rows in a row, as disjoint ones do: it finds by doubling and bisection how many. Which way is
+//! many sources of small batches. Then the [tournament](crate::tree) of the sources' next rows decides, which touches the winner alone; a
+//! vector of items is filled by a tournament of items. It also does where sources give many rows in a row, as disjoint ones do: it finds by doubling and bisection how many. Which way is
 //! taken is decided by what the rows have been like.
 //!
 //! # Where it is
@@ -58,6 +57,7 @@
 //! | `row_order`, `columns`, `column` | how rows are ordered, and their codes |
 //! | `gather` | from runs to columns |
 //! | `merge_batches` | the merge of iterators |
+//! | `one_by_one` | the same, item by item |
 
 mod bulk;
 mod column;
@@ -65,6 +65,7 @@ mod columns;
 mod engine;
 mod gather;
 mod merge_batches;
+mod one_by_one;
 mod row_order;
 mod run;
 mod sources;

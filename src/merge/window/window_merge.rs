@@ -1,13 +1,15 @@
-use std::mem;
+use std::mem::{self, needs_drop};
 use std::ops::{Deref, Range};
 
-use super::engine::{Cut, Engine};
+use smallvec::SmallVec;
+
+use super::engine::{Cut, Engine, PORTION, Worth};
 use super::run::{Run, push};
-use super::sources::Progress;
+use super::sources::{Progress, Sources};
 use super::window::append;
 use super::{RowOrder, SupplyError, Window};
 use crate::key::Order;
-use crate::merge::runs::merge_slices;
+use crate::merge::runs::{Rooms, is_moved, merge_slices_in};
 
 /// Merges batches of rows, and says which rows come next. It reads keys where they are, and moves and copies nothing.
 ///
@@ -33,7 +35,7 @@ use crate::merge::runs::merge_slices;
 /// # Complexity
 ///
 /// For K sources, at most 2·⌈log2 K⌉ + 6 comparisons for each row and 2·⌈log2 K⌉ for each batch, and K when the merge begins. Where
-/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^14 rows or
+/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^13 rows or
 /// 64 for each source, besides such stretches, of at most 1,024, and takes `O(K)` time for that. Memory is `O(K)`, the batches, and the
 /// codes and the runs of those rows.
 ///
@@ -169,7 +171,8 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// `O(K)`.
     pub fn push(&mut self) -> usize {
         self.withdraw();
-        let source = self.engine.tree.push(None);
+        let source = self.engine.count();
+        self.engine.is_stale = true;
         let sources = self.engine.tree.order_mut();
         sources.batches.push(None);
         sources.progress.push(Progress::default());
@@ -185,23 +188,16 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// `O(K)`.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         self.withdraw();
-        let kept: Vec<bool> = (0..self.engine.tree.sources()).map(&mut keep).collect();
+        let kept: Vec<bool> = (0..self.engine.count()).map(&mut keep).collect();
         self.engine.is_stale = true;
-        self.engine.tree.retain(|source| kept[source]);
         let sources = self.engine.tree.order_mut();
         let mut each = kept.iter();
         sources.progress.retain(|_| each.next() == Some(&true));
-        for at in &mut sources.progress {
-            at.lacking = None;
-        }
-        self.engine.lacking.clear();
         let mut each = kept.iter();
         let batches = mem::take(&mut sources.batches);
         let (batches, gone): (Vec<_>, Vec<_>) = batches.into_iter().partition(|_| each.next() == Some(&true));
         sources.batches = batches;
-        let ended = sources.progress.iter().filter(|at| at.has_ended).count();
-        self.engine.ended = ended;
-        self.engine.list_all();
+        self.engine.list_anew();
         drop(gone);
     }
 
@@ -288,7 +284,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         for at in progress.iter_mut() {
             at.lacking = None;
         }
-        self.engine.list_all();
+        self.engine.list_anew();
     }
 
     /// Whether a source lacks a batch and may be supplied now.
@@ -297,23 +293,38 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             && self.engine.sources().progress.get(source).is_some_and(|at| at.lacking.is_some())
     }
 
+    /// Lends the batches and how far they are merged, where nothing is decided, to whom merges items one by one.
+    pub(super) fn sources_mut(&mut self) -> &mut Sources<B, O> {
+        self.engine.is_stale = true;
+        self.engine.tree.order_mut()
+    }
+
+    /// Notes that so many items were merged, and how many stretches of single sources these were.
+    pub(super) fn note_one_by_one(&mut self, items: usize, stretches: usize) {
+        self.engine.note_one_by_one(items, stretches);
+        self.engine.limit -= items as u64;
+        if self.engine.limit > 0 {
+            self.engine.list_anew();
+        }
+    }
+
     /// Decides what comes next, where all sources that have not ended have rows: some rows at least.
     fn decide(&mut self) {
         let Self { engine, decided, .. } = self;
-        let (open, most) = (engine.open(), engine.allowed(usize::MAX));
-        let rows = if engine.is_worth_a_window(open, most) {
-            // What was put out before a panic is not decided.
-            let mut put_out = Truncate { out: decided, len: 0 };
-            let rows = engine.decide_window(open, most, |sources, bulk, Cut { pieces, high }| {
-                let (order, batches) = (&mut sources.order, &sources.batches);
-                bulk.merge(order, batches, pieces.clone(), Some(*high), put_out.out);
-            });
-            put_out.len = put_out.out.len();
-            rows
-        } else {
-            engine.decide_by_heads(most, |_, run| push(decided, run))
-        };
-        engine.note_stretches(rows, self.decided.len());
+        let (open, most, worth) = (engine.open(), engine.allowed(usize::MAX), Worth::of::<B, O>());
+        if !engine.is_worth_a_window(open, most, worth) {
+            engine.decide_by_heads(most, |_, run| push(decided, run));
+            return;
+        }
+        // What was put out before a panic is not decided.
+        let mut put_out = Truncate { out: decided, len: 0 };
+        let rows = engine.decide_window(open, most, worth, |sources, bulk, Cut { pieces, high, .. }| {
+            let (order, batches) = (&mut sources.order, &sources.batches);
+            bulk.merge(order, batches, pieces.clone(), Some(*high), put_out.out);
+        });
+        put_out.len = put_out.out.len();
+        drop(put_out);
+        engine.note_stretches(rows, decided.len());
     }
 }
 
@@ -345,13 +356,18 @@ impl<B, O> WindowMerge<B, O> {
     }
 }
 
+/// How many rows at least are merged by the rooms of a portion, and not right away.
+const LARGE: usize = 1 << 10;
+
+/// Of how many sources items that are not just copied are merged one by one.
+const FEW_SOURCES: usize = 2;
+
 /// What a merge of slices needs.
 impl<B, O> WindowMerge<B, O> {
     /// Appends clones of the next items, at most `most`, as far as they are decided, and returns how many.
     ///
-    /// Codes that are made for a window tell more than those of items alone only where keys are strings of bytes. Other items are merged
-    /// themselves.
-    pub(super) fn fill<T: Clone>(&mut self, out: &mut Vec<T>, most: usize) -> usize
+    /// The items of a window are merged as [runs in memory](crate::merge::runs), without a thought to rows.
+    pub(super) fn fill<T: Clone>(&mut self, out: &mut Vec<T>, most: usize, rooms: &mut Rooms<T>) -> usize
     where
         B: Deref<Target = [T]>,
         O: Order<T>,
@@ -363,32 +379,52 @@ impl<B, O> WindowMerge<B, O> {
         }
         let engine = &mut self.engine;
         let open = engine.open();
-        if !engine.is_worth_a_window(open, engine.allowed(most)) {
-            let mut stretches = 0;
+        if !engine.is_worth_a_window(open, engine.allowed(most), Worth::OF_ITEMS) {
             let mut put_out = Truncate { out, len: begin };
-            let rows = engine.decide_by_heads(most, |sources, run| {
-                stretches += 1;
+            return engine.decide_by_heads(most, |sources, run| {
                 append(put_out.out, &sources.batches, &run);
                 put_out.len = put_out.out.len();
             });
-            engine.note_stretches(rows, stretches);
-            return rows;
-        }
-        if O::PARTS > 0 {
-            self.next_window(most).append_to(out);
-            return out.len() - begin;
         }
         let mut put_out = Truncate { out, len: begin };
-        let rows = engine.decide_window(open, most, |sources, _, cut| {
+        let rows = engine.decide_window(open, most, Worth::OF_ITEMS, |sources, _, cut| {
+            let batches = &sources.batches;
             let slices = cut
                 .pieces
                 .iter()
-                .filter_map(|piece| sources.batches.get(piece.source)?.as_ref()?.get(piece.rows.clone()));
-            let slices = slices.collect();
-            merge_slices(slices, &mut sources.order, &mut *put_out.out);
+                .filter_map(|piece| batches.get(piece.source)?.as_ref()?.get(piece.rows.clone()));
+            if is_moved::<T, O>() && cut.rows < LARGE {
+                let slices: SmallVec<[_; 16]> = slices.collect();
+                put_out.out.extend_from_slice(rooms.merge(&slices, usize::MAX, &mut sources.order));
+            } else {
+                merge_slices_in(slices.collect(), &mut sources.order, rooms, &mut *put_out.out);
+            }
         });
         put_out.len = put_out.out.len();
         rows
+    }
+
+    /// How many of the next items to merge [one by one](super::one_by_one), if that is what is best now.
+    pub(super) fn one_by_one<T>(&self, most: usize) -> Option<usize>
+    where
+        B: Deref<Target = [T]>,
+        O: Order<T>,
+    {
+        let engine = &self.engine;
+        let open = engine.open();
+        if self.has_decided() || engine.is_long() {
+            return None;
+        }
+        let items = if needs_drop::<T>() && open <= FEW_SOURCES {
+            engine.allowed(most).min(PORTION)
+        } else if engine.is_worth_a_window(open, engine.allowed(most), Worth::OF_ITEMS) {
+            return None;
+        } else {
+            engine.one_by_one(most)
+        };
+        // All heads are cloned for it, and again with the next call, unless there is none.
+        let is_last = is_moved::<T, O>() && usize::try_from(engine.limit).is_ok_and(|limit| limit <= items);
+        (items >= 2 * open || is_last).then_some(items)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 pub struct Memory {
     /// Lends the buffers that chunks and parts of indexes are read into.
     pub buffers: BytePool,
-    /// Is charged what a query keeps besides: postings, series to be sorted, answers to be sent as one message.
+    /// Is charged what a query keeps besides: postings, series to be sorted, chunks that are merged.
     pub lists: BytePool,
     /// How long a query waits for either.
     pub patience: Duration,

@@ -13,6 +13,7 @@ use super::block::{Block, Selector};
 use super::cursor::{Cursor, check_crc};
 use super::file::BlockFile;
 use super::memory::Memory;
+use super::replica::Replica;
 use super::select::Selection;
 use super::series_entry::{ChunkMeta, SeriesEntry};
 use super::window::Window;
@@ -37,7 +38,7 @@ const LEN_BYTES: u64 = 5;
 /// Reads what a query selects of one block, in batches of series in the order of their labels. Blocks the thread.
 ///
 /// The data of a chunk is the number of its encoding in one byte, and then the chunk as it is in the block: whole, though the range of
-/// the query may begin or end in it. Chunks that a tombstone cuts are encoded anew; chunks without samples, and series without
+/// the query may begin or end in it. Where labels are taken off by which replicas differ, it is marked with the replica besides. Chunks that a tombstone cuts are encoded anew; chunks without samples, and series without
 /// chunks, are left out. Chunks of native histograms are not decoded, and are an error where a tombstone cuts them.
 ///
 /// # Memory
@@ -71,13 +72,14 @@ struct Progress {
     window: Window,
     series: vec::IntoIter<u32>,
     /// Series that are sorted by their final labels, and come before all others.
-    group: VecDeque<(Labels, u32)>,
+    group: VecDeque<(Labels, u32, Option<Replica>)>,
     group_bytes: usize,
 }
 
 /// A series whose chunks are to be read.
 struct Planned {
     labels: Labels,
+    replica: Option<Replica>,
     series: u32,
     chunks: Vec<ChunkMeta>,
 }
@@ -247,8 +249,8 @@ impl BlockReader {
                 if progress.group.is_empty() {
                     self.next_group(progress)?;
                 }
-                let Some((labels, series)) = progress.group.pop_front() else { return Ok(None) };
-                self.decode(progress, series, Some(labels))?
+                let Some((labels, series, replica)) = progress.group.pop_front() else { return Ok(None) };
+                self.decode(progress, series, Some((labels, replica)))?
             };
             if next.is_some() {
                 return Ok(next);
@@ -256,17 +258,17 @@ impl BlockReader {
         }
     }
 
-    /// Reads a series of the index. The labels may be known.
+    /// Reads a series of the index. The labels may be known, and with them which replica has it.
     fn decode(
         &mut self,
         progress: &mut Progress,
         series: u32,
-        labels: Option<Labels>,
+        known: Option<(Labels, Option<Replica>)>,
     ) -> Result<Option<Planned>, BlockError> {
         let index = &self.block.index;
         let entry = SeriesEntry::read(index, &mut progress.window, series)?;
         let mut chunks = Vec::new();
-        let builder = labels.is_none().then(|| {
+        let builder = known.is_none().then(|| {
             self.labels.clear();
             &mut self.labels
         });
@@ -276,11 +278,13 @@ impl BlockReader {
         if chunks.is_empty() {
             return Ok(None);
         }
-        let labels = match labels {
-            Some(labels) => labels,
-            None => self.labels.build().map_err(|problem| index.file.error(u64::from(series), problem))?,
+        let (labels, replica) = if let Some(known) = known {
+            known
+        } else {
+            let built = self.labels.build();
+            (built.map_err(|problem| index.file.error(u64::from(series), problem))?, None)
         };
-        Ok(Some(Planned { labels, series, chunks }))
+        Ok(Some(Planned { labels, replica, series, chunks }))
     }
 
     /// Reads the labels of all series that may have to change places, and puts them in the order of their final labels.
@@ -310,16 +314,21 @@ impl BlockReader {
             for (name, value) in external {
                 labels.set(name, value);
             }
+            let value = |name: &String| match external.get(name) {
+                Some(value) => Ok(value.as_str()),
+                None => entry.label(name).map(Option::unwrap_or_default),
+            };
+            let replica = Replica::of(selector.without.iter().map(value).collect::<Result<Vec<_>, _>>()?);
             for name in &*selector.without {
                 labels.set(name, "");
             }
             labels.without_empty_values();
             let error = |problem: Problem| block.index.file.error(u64::from(*next), problem);
             let labels = labels.build().map_err(|problem| error(problem.into()))?;
-            let bytes = size_of::<(Labels, u32)>() + 16 + labels.packed().len();
+            let bytes = size_of::<(Labels, u32, Option<Replica>)>() + 16 + labels.packed().len();
             memory.charge(held, bytes).map_err(|problem| error(problem.into()))?;
             *group_bytes += bytes;
-            group.push_back((labels, *next));
+            group.push_back((labels, *next, replica));
             series.next();
         }
         let group = group.make_contiguous();
@@ -347,7 +356,7 @@ impl BlockReader {
             read_extent(file, extent, &mut lease)?;
         }
         let data_end = lease.len();
-        let mut series = Vec::with_capacity(planned.len());
+        let mut series: Vec<Vec<(Interval, Range<usize>)>> = Vec::with_capacity(planned.len());
         for (planned, places) in &planned {
             let deleted = self.block.tombstones.of(planned.series.into());
             let mut chunks = Vec::with_capacity(planned.chunks.len());
@@ -366,6 +375,15 @@ impl BlockReader {
                 }
             }
             series.push(chunks);
+        }
+        // All of them are checked: what is beside them is not needed any more.
+        for ((planned, _), chunks) in planned.iter().zip(&mut series) {
+            let Some(replica) = planned.replica else { continue };
+            for (_, data) in chunks {
+                let marked = replica.mark(&mut lease, data.clone());
+                *data =
+                    marked.ok_or_else(|| error(Problem::Invalid("a chunk without room for its replica")))?;
+            }
         }
         let bytes = lease.freeze();
         let named = planned.into_iter().zip(series).filter(|(_, chunks)| !chunks.is_empty()).map(
@@ -430,7 +448,8 @@ fn chunk_data(bytes: &[u8], start: usize) -> Result<Range<usize>, Problem> {
     let from = start + cursor.position();
     let data = cursor.take(len.saturating_add(1), "a chunk")?;
     check_crc(data, cursor.u32("a chunk")?, "a chunk")?;
-    if data.first() == Some(&0) {
+    // Others have a meaning of their own here.
+    if data.first().is_none_or(|encoding| !(1..0x80).contains(encoding)) {
         return Err(Problem::Invalid("a chunk of no encoding"));
     }
     Ok(from..from + data.len())
@@ -460,13 +479,16 @@ fn cut(
     let Some(kept) = kept else { return Ok(None) };
     let chunk = encoder.finish();
     let start = lease.len();
-    if chunk.len() + 1 > lease.remaining() {
-        lease.try_resize(start + chunk.len() + 1)?;
+    // With room around it for its replica, as a chunk has that is read.
+    let needed = 2 + chunk.len() + Replica::BYTES;
+    if needed > lease.remaining() {
+        lease.try_resize(start + needed)?;
     }
     let full = |_| Problem::Invalid("a buffer is too small");
-    lease.extend_from_slice(&[XOR]).map_err(full)?;
+    lease.extend_from_slice(&[0, XOR]).map_err(full)?;
     lease.extend_from_slice(chunk).map_err(full)?;
-    Ok(Some((kept, start..start + 1 + chunk.len())))
+    lease.extend_from_slice(&[0; Replica::BYTES]).map_err(full)?;
+    Ok(Some((kept, start + 1..start + 2 + chunk.len())))
 }
 
 impl fmt::Debug for BlockReader {

@@ -77,6 +77,21 @@ impl<'i, 'w> SeriesEntry<'i, 'w> {
         first.map_err(|problem| self.error(problem))
     }
 
+    /// The value of one of its labels.
+    pub(crate) fn label(&self, wanted: &str) -> Result<Option<&'i str>, BlockError> {
+        let find = || {
+            let mut cursor = Cursor::new(self.bytes);
+            for _ in 0..cursor.uvarint("the number of labels")? {
+                let (name, value) = (cursor.uvarint("a label")?, cursor.uvarint("a label")?);
+                if self.index.symbol(name)? == wanted {
+                    return self.index.symbol(value).map(Some);
+                }
+            }
+            Ok(None)
+        };
+        find().map_err(|problem| self.error(problem))
+    }
+
     fn parse(
         &self,
         mut labels: Option<&mut LabelsBuilder>,

@@ -26,7 +26,7 @@ use super::proto::{
 use super::weight::{self, Shape};
 use crate::block::cursor::Cursor;
 use crate::block::xor::{Sample, XorEncoder};
-use crate::block::{Memory, Selector};
+use crate::block::{Memory, Replica, Selector};
 use crate::gateway::StoreError;
 use crate::matcher::{MatchOp, Matcher};
 use crate::overlap::Place;
@@ -248,6 +248,7 @@ impl RemoteStore {
         options: &ResponseSetOptions,
     ) -> Store<BoxSource<'static, Response, StoreError>> {
         let (remote, request, memory) = (self.clone(), self.request(selector), memory.clone());
+        let without = Arc::clone(&selector.without);
         let RemoteLimits { frame_bytes, held_bytes, open_time, frame_time } = self.limits;
         let mut options = options.clone();
         if !self.external.is_empty() {
@@ -260,7 +261,7 @@ impl RemoteStore {
             .open_timeout(open_time)
             .frame_timeout(frame_time);
         let opening = async move {
-            let answer = remote.open(request, &memory).await.map_err(|error| remote.error(error))?;
+            let answer = remote.open(request, without, &memory).await.map_err(|error| remote.error(error))?;
             let next = async |answer: &mut Answer| {
                 let series = answer.next().await.transpose()?;
                 Some(series.map(Response::Series).map_err(|error| answer.remote.error(error)))
@@ -300,7 +301,12 @@ impl RemoteStore {
         snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap_or_default().into()
     }
 
-    async fn open(&self, request: Bytes, memory: &Memory) -> Result<Answer, RemoteError> {
+    async fn open(
+        &self,
+        request: Bytes,
+        without: Arc<[String]>,
+        memory: &Memory,
+    ) -> Result<Answer, RemoteError> {
         let stream = TcpStream::connect(&*self.authority).await?;
         stream.set_nodelay(true)?;
         let stream = self.security.connect(stream, &self.host).await.map_err(RemoteError::Tls)?;
@@ -330,6 +336,7 @@ impl RemoteStore {
             rest: Vec::new().into_iter(),
             waiting: None,
             labels: LabelsBuilder::new(),
+            without,
             has_ended: false,
             held: memory.lists.reservation(),
             remote: self.clone(),
@@ -403,6 +410,8 @@ struct Answer {
     /// The last series, which may go on in the next frame.
     waiting: Option<Series>,
     labels: LabelsBuilder,
+    /// The labels by which replicas differ.
+    without: Arc<[String]>,
     has_ended: bool,
     /// What an answer of samples takes.
     held: Reservation,
@@ -510,13 +519,21 @@ impl Answer {
         Ok(self.labels.without_empty_values().build()?)
     }
 
+    /// Which replica has these labels, and those that all series of the server have.
+    fn replica(&self, labels: &[proto::Label]) -> Option<Replica> {
+        Replica::of(self.without.iter().map(|name| {
+            let own = || labels.iter().find(|label| label.name == *name).map(|label| &label.value);
+            self.remote.external.get(name).or_else(own).map_or("", String::as_str)
+        }))
+    }
+
     fn series(&mut self, series: proto::ChunkedSeries) -> Result<Series, RemoteError> {
-        let labels = self.named(&series.labels)?;
+        let (labels, replica) = (self.named(&series.labels)?, self.replica(&series.labels));
         let chunk = |chunk: proto::Chunk| {
             // Numbers of encodings are small. One that is not known here may be to who asks.
             let encoding = u8::try_from(chunk.r#type).ok().filter(|encoding| (1..0x80).contains(encoding));
             let encoding = encoding.ok_or(RemoteError::Encoding(chunk.r#type))?;
-            let data = self.remote.place.mark(encoding, &chunk.data);
+            let data = self.remote.place.mark(replica, encoding, &chunk.data);
             Ok(Chunk::new(chunk.min_time_ms, chunk.max_time_ms, data))
         };
         let chunks = series.chunks.into_iter().map(chunk).collect::<Result<Vec<_>, RemoteError>>()?;
@@ -566,8 +583,8 @@ impl Answer {
             if !series.samples.is_sorted_by(|one, next| one.timestamp < next.timestamp) {
                 return Err(RemoteError::Chunks(labels.to_string()));
             }
-            let place = self.remote.place;
-            let chunks = series.samples.chunks(SAMPLES).map(|samples| chunk(samples, place));
+            let (place, replica) = (self.remote.place, self.replica(&series.labels));
+            let chunks = series.samples.chunks(SAMPLES).map(|samples| chunk(samples, place, replica));
             all.push(Series::new(labels, chunks.collect()));
         }
         all.sort_by(|one, next| one.labels.cmp(&next.labels));
@@ -585,14 +602,14 @@ impl Answer {
 }
 
 /// A chunk of samples, of which there is one at least.
-fn chunk(samples: &[proto::Sample], place: Place) -> Chunk {
+fn chunk(samples: &[proto::Sample], place: Place, replica: Option<Replica>) -> Chunk {
     let mut encoder = XorEncoder::new();
     for sample in samples {
         encoder.push(Sample { time_ms: sample.timestamp, value: sample.value });
     }
     let first = samples.first().map_or(0, |sample| sample.timestamp);
     let last = samples.last().map_or(0, |sample| sample.timestamp);
-    Chunk::new(first, last, place.mark(XOR, encoder.finish()))
+    Chunk::new(first, last, place.mark(replica, XOR, encoder.finish()))
 }
 
 impl fmt::Debug for Answer {

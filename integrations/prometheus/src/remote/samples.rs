@@ -3,14 +3,19 @@
 //! A message of snappy is its length and then pieces of up to 64 KiB that do not refer to each other. So the pieces can be made before
 //! the length is known, and so can the results before their lengths are, which are pieces of their own.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use losertree::Series;
-use losertree::resource::{PoolError, Reservation};
+use losertree::resource::{BytePool, PoolError, Reservation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::wire::{len_tag, put_labels, put_len, put_sample, sample_field_len};
 use crate::block::cursor::{put_uvarint, uvarint_len};
 use crate::block::xor::{self, Sample};
-use crate::block::{Interval, Memory, Problem};
+use crate::block::{Interval, Problem};
 
 /// The most that a piece has before it is compressed.
 const PIECE_BYTES: usize = 64 << 10;
@@ -25,6 +30,12 @@ pub enum SamplesError {
     /// The budget has no room for it.
     #[error("the answer does not fit into the memory budget as one message: {0}")]
     Budget(#[from] PoolError),
+    /// Others were waiting for memory, and it was not its turn to.
+    #[error("other answers have waited for memory for {patience:?}")]
+    Turn {
+        /// For how long it has waited.
+        patience: Duration,
+    },
     /// A message of snappy cannot be so long.
     #[error("the answer is longer than 4 GiB")]
     TooLong,
@@ -39,10 +50,40 @@ pub enum SamplesError {
     Chunk(#[from] Problem),
 }
 
+/// Where the memory comes from of answers that are kept until they are sent. Cheap to clone.
+///
+/// Nothing else is charged to it, so that no answer waits for what it needs itself, and one that can never fit is found at once.
+///
+/// One answer at a time may wait for memory and keep meanwhile what it has: two would wait for each other. One whose turn it is not gives
+/// up what it has, waits for its turn with nothing in its hands, and is made anew: once at most.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    pub(crate) pool: BytePool,
+    turns: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Answers {
+    pub(crate) fn new(pool: BytePool, patience: Duration) -> Self {
+        Self { pool, turns: Arc::new(Semaphore::new(1)), patience }
+    }
+
+    /// Waits for the turn to wait for memory.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, SamplesError> {
+        match timeout(self.patience, Arc::clone(&self.turns).acquire_owned()).await {
+            // The semaphore is never closed.
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(SamplesError::Turn { patience: self.patience }),
+        }
+    }
+}
+
 /// Makes an answer of samples.
 #[derive(Debug)]
 pub(crate) struct SamplesWriter {
-    memory: Memory,
+    answers: Answers,
+    /// Of waiting for memory.
+    turn: Option<OwnedSemaphorePermit>,
     held: Reservation,
     /// How much was compressed and not charged yet.
     uncharged: usize,
@@ -62,10 +103,11 @@ pub(crate) struct SamplesWriter {
 }
 
 impl SamplesWriter {
-    pub(crate) fn new(memory: &Memory) -> Self {
+    pub(crate) fn new(answers: &Answers) -> Self {
         Self {
-            held: memory.lists.reservation(),
-            memory: memory.clone(),
+            answers: answers.clone(),
+            turn: None,
+            held: answers.pool.reservation(),
             uncharged: 0,
             encoder: snap::raw::Encoder::new(),
             pieces: Vec::new(),
@@ -138,13 +180,30 @@ impl SamplesWriter {
         Ok(())
     }
 
-    /// Waits until the budget has room for what was compressed.
-    pub(crate) async fn charge(&mut self) -> Result<(), SamplesError> {
+    /// Waits until the budget has room for what was compressed. If it is not the turn of this answer to wait, it has to be made
+    /// anew: then it returns `false`.
+    pub(crate) async fn charge(&mut self) -> Result<bool, SamplesError> {
         let bytes = std::mem::take(&mut self.uncharged);
-        if bytes == 0 {
-            return Ok(());
+        match self.held.try_grow(bytes) {
+            Err(PoolError::Exhausted { .. }) => {}
+            grown => return Ok(grown.map(|()| true)?),
         }
-        Ok(self.memory.grow(&mut self.held, bytes).await?)
+        if self.turn.is_none() {
+            self.turn = Arc::clone(&self.answers.turns).try_acquire_owned().ok();
+        }
+        if self.turn.is_some() {
+            self.held.grow_timeout(bytes, self.answers.patience).await?;
+        }
+        Ok(self.turn.is_some())
+    }
+
+    /// Gives up all that it has, and waits for its turn.
+    pub(crate) async fn again(self) -> Result<Self, SamplesError> {
+        let answers = self.answers.clone();
+        // Now, and not at the end.
+        drop(self);
+        let turn = answers.turn().await?;
+        Ok(Self { turn: Some(turn), ..Self::new(&answers) })
     }
 
     /// Compresses what comes first of what is written.

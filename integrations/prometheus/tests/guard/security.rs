@@ -147,7 +147,7 @@ fn a_prometheus_reads_by_tls_with_a_password_and_with_a_certificate() {
     ];
     let answers = |prometheus: &Prometheus| {
         queries.map(|text| {
-            let data = prometheus.api(&format!("/api/v1/query?query={}&time={time}", escape(text)));
+            let data = prometheus.api(&format!("/api/v1/query?query={}&time={time}", escape(text))).unwrap();
             let mut results: Vec<_> =
                 data["result"].as_array().unwrap().iter().map(ToString::to_string).collect();
             results.sort();

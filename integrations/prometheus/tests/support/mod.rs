@@ -11,6 +11,7 @@
 
 #[path = "../../src/bin/losertree-gateway/demo.rs"]
 mod demo;
+pub mod native;
 pub mod process;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,18 @@ pub fn has_prometheus() -> bool {
 pub fn scraped(limit: usize) -> Vec<(String, String, f64)> {
     let series = demo::scraped(limit).unwrap().into_iter();
     series.map(|series| (series.name, series.labels, series.value)).collect()
+}
+
+/// So many series: those of the shipped scrapes, and if there are not enough, more of the same with another label.
+pub fn replicated(count: usize) -> Vec<(String, String, f64)> {
+    let all = scraped(count);
+    let copies = (0..count.div_ceil(all.len().max(1))).flat_map(|copy| {
+        all.iter().map(move |(name, labels, value)| {
+            let labels = if copy == 0 { labels.clone() } else { format!("{labels}copy=\"{copy}\",") };
+            (name.clone(), labels, *value)
+        })
+    });
+    copies.take(count).collect()
 }
 
 /// Text for promtool, of one sample a minute.

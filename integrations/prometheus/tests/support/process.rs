@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,6 +21,8 @@ use prost::Message;
 use super::{Answer, bits, samples};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For how long an answer may say nothing: longer than Prometheus takes for a query, which is two minutes at most.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(150);
 
 /// A gateway that runs.
 pub struct Gateway {
@@ -134,7 +137,12 @@ impl Prometheus {
 
     /// Starts it with a configuration.
     pub fn configured(data: &Path, text: &str) -> Self {
-        Self::started(data, text, &[], |address| {
+        Self::with_flags(data, text, &[])
+    }
+
+    /// Starts it with a configuration, and more flags than all have.
+    pub fn with_flags(data: &Path, text: &str, flags: &[&str]) -> Self {
+        Self::started(data, text, flags, |address| {
             get(address, "/-/ready").is_some_and(|(status, _)| status == 200)
         })
     }
@@ -174,12 +182,19 @@ impl Prometheus {
         self.child.id()
     }
 
-    /// The answer to a path of its API, as JSON.
-    pub fn api(&self, path: &str) -> serde_json::Value {
+    /// The answer to a path of its API, as JSON: the data, or the error.
+    pub fn api(&self, path: &str) -> Result<serde_json::Value, String> {
         let (status, body) = get(self.address, path).unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(status, 200, "{path}: {body}");
-        body["data"].clone()
+        if status == 200 { Ok(body["data"].clone()) } else { Err(format!("{status}: {}", body["error"])) }
+    }
+
+    /// Writes all that it has into blocks, and returns their directory.
+    pub fn snapshot(&self, data: &Path) -> PathBuf {
+        let (status, body) = send(self.address, "POST", "/api/v1/admin/tsdb/snapshot", &[], b"").unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        data.join("snapshots").join(body["data"]["name"].as_str().unwrap())
     }
 
     /// Deletes series in a range.
@@ -256,7 +271,7 @@ pub fn begin(
     body: &[u8],
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     stream.write_all(&message(method, path, headers, body))?;
     Ok(stream)
 }
@@ -358,6 +373,30 @@ fn labels(labels: &[losertree_prometheus::remote::proto::Label]) -> losertree::L
     assert!(labels.is_sorted_by(|one, next| one.name < next.name), "labels are sorted");
     assert!(labels.iter().all(|label| !label.value.is_empty()));
     losertree::Labels::from_pairs(labels.iter().map(|label| (&label.name, &label.value))).unwrap()
+}
+
+/// A chunk as it is streamed: its range, the number of its encoding, its data.
+pub type StreamedChunk = (i64, i64, i32, Vec<u8>);
+
+/// The chunks of a streamed answer to one query, of whatever encoding. Checks that they do not overlap.
+pub fn streamed_chunks(mut body: &[u8]) -> BTreeMap<losertree::Labels, Vec<StreamedChunk>> {
+    let mut all = BTreeMap::<_, Vec<StreamedChunk>>::new();
+    while !body.is_empty() {
+        let len = prost::decode_length_delimiter(&mut body).unwrap();
+        let (message, rest) = body[4..].split_at(len);
+        body = rest;
+        for series in ChunkedReadResponse::decode(message).unwrap().chunked_series {
+            let chunks = series.chunks.into_iter();
+            let chunks =
+                chunks.map(|chunk| (chunk.min_time_ms, chunk.max_time_ms, chunk.r#type, chunk.data.to_vec()));
+            all.entry(labels(&series.labels)).or_default().extend(chunks);
+        }
+    }
+    assert!(
+        all.values().all(|chunks| chunks.is_sorted_by(|one, next| one.1 < next.0)),
+        "chunks do not overlap"
+    );
+    all
 }
 
 /// The answers to the queries of a streamed answer. Checks frames, order and chunks.

@@ -326,7 +326,8 @@ async fn serve(
     let record = ledger.snapshot();
     println!("ledger: {record}");
     let buffers = gateway.memory().buffers.snapshot().used_bytes;
-    let lists = gateway.memory().lists.snapshot().used_bytes;
+    let pools = [&gateway.memory().lists, gateway.answer_pool()];
+    let lists: usize = pools.iter().map(|pool| pool.snapshot().used_bytes).sum();
     println!("memory: {buffers} bytes of buffers and {lists} bytes of lists are out");
     Ok(record.is_all_closed() && buffers == 0 && lists == 0)
 }
@@ -345,6 +346,7 @@ fn render(gateway: &Arc<Gateway>) -> Result<Render, Box<dyn Error>> {
     publisher
         .pool("buffers", &gateway.memory().buffers)
         .pool("lists", &gateway.memory().lists)
+        .pool("answers", gateway.answer_pool())
         .pool("admission", gateway.admission())
         .ledger("gateway", gateway.ledger());
     Ok(Box::new(move || {
