@@ -426,7 +426,7 @@ impl Gateway {
     /// Whether somebody waits for a turn or for memory. Who does not take what there is for it has less time then.
     #[must_use]
     pub fn is_contended(&self) -> bool {
-        let pools = [&self.memory.buffers, &self.memory.lists, &self.admission];
+        let pools = [&self.memory.buffers, &self.memory.lists, &self.answers.pool, &self.admission];
         self.turns.waiting() > 0 || pools.iter().any(|pool| pool.snapshot().waiting > 0)
     }
 

@@ -1,6 +1,6 @@
 //! Reading blocks: all that promtool says is in them, within the memory that there is, and an error for each that is damaged.
 
-#![allow(clippy::unwrap_used, clippy::type_complexity, clippy::format_push_string)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::type_complexity, clippy::format_push_string)]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! The program, asked as a client asks it, and by a real Prometheus.
 
-#![allow(clippy::unwrap_used, clippy::format_push_string)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::format_push_string)]
 
 mod support;
 
