@@ -23,7 +23,7 @@ use prost::Message;
 /// made with the rule [`MergeByWindows`](losertree_datafusion::MergeByWindows), and are stored or sent to something other than a Ballista
 /// scheduler. A scheduler does not cut stages at a [`LoserTreeMergeExec`].
 ///
-/// The sort expressions with their options and the limit come back as they were. The ledger does not: it belongs to a process.
+/// The sort expressions with their options, the limit and whether ties take turns come back as they were. The ledger does not: it belongs to a process.
 ///
 /// # Errors
 ///
@@ -42,6 +42,8 @@ struct Merge {
     ordering: Vec<PhysicalSortExprNode>,
     #[prost(uint64, optional, tag = "2")]
     fetch: Option<u64>,
+    #[prost(bool, tag = "3")]
+    round_robin_ties: bool,
 }
 
 impl LoserTreeCodec {
@@ -70,7 +72,8 @@ impl LoserTreeCodec {
         let fetch = merge.fetch.map(usize::try_from).transpose().map_err(|_| {
             internal_datafusion_err!("a LoserTreeMergeExec has a limit that this machine cannot count to")
         })?;
-        Ok(LoserTreeMergeExec::new(ordering, Arc::clone(input)).with_fetch(fetch))
+        let decoded = LoserTreeMergeExec::new(ordering, Arc::clone(input)).with_fetch(fetch);
+        Ok(decoded.with_round_robin_ties(merge.round_robin_ties))
     }
 }
 
@@ -101,6 +104,7 @@ impl PhysicalExtensionCodec for LoserTreeCodec {
         let message = Merge {
             ordering: serialize_physical_sort_exprs(ordering, self, proto_converter)?,
             fetch: merge.fetch().map(|rows| rows as u64),
+            round_robin_ties: merge.has_round_robin_ties(),
         };
         buf.extend_from_slice(MAGIC);
         message

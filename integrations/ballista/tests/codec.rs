@@ -96,14 +96,16 @@ async fn a_merge_comes_back_with_its_ordering_and_its_limit() {
                 ]);
                 let ordering = ordering.unwrap();
                 for fetch in [None, Some(0), Some(1), Some(13), Some(usize::MAX)] {
-                    let merge =
-                        LoserTreeMergeExec::new(ordering.clone(), source(&ordering)).with_fetch(fetch);
+                    let ties = plans % 2 == 1;
+                    let merge = LoserTreeMergeExec::new(ordering.clone(), source(&ordering))
+                        .with_fetch(fetch)
+                        .with_round_robin_ties(ties);
                     let plan: Arc<dyn ExecutionPlan> = Arc::new(merge);
                     let decoded = round_trip(&plan);
                     assert_eq!(shown(&decoded), shown(&plan));
                     let merge = decoded.downcast_ref::<LoserTreeMergeExec>().unwrap();
                     assert_eq!(merge.ordering(), &ordering);
-                    assert_eq!(merge.fetch(), fetch);
+                    assert_eq!((merge.fetch(), merge.has_round_robin_ties()), (fetch, ties));
                     plans += 1;
                 }
             }
