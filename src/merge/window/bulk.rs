@@ -13,7 +13,7 @@ use crate::merge::runs::Rooms;
 /// How many rows that have one code are put in order one by one.
 const FEW_ROWS: usize = 8;
 
-/// Up to how many pieces rows are compared right away, if codes tell little.
+/// Up to how many pieces rows get other codes, though these tell little.
 const FEW_PIECES: usize = 4;
 
 /// How often rows that have one code get other codes, before they are compared.
@@ -149,7 +149,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             self.bulk.codes = codes;
             return self.merge_by_comparing(pieces);
         }
-        if coding == Coding::Inexact && (depth > 0 || pieces.len() <= FEW_PIECES) && has_many_ties(&codes) {
+        if coding == Coding::Inexact && depth > 0 && pieces.len() > FEW_PIECES && has_many_ties(&codes) {
             self.merge_coded(pieces, &codes);
             self.bulk.codes = codes;
             return;
