@@ -173,7 +173,7 @@ async fn a_gateway_says_what_it_has() {
         let info = client.info(InfoRequest {}).await.unwrap().into_inner();
         connection.close().await;
         let set =
-            |set: &losertree_prometheus::store_api::proto::LabelSet| grpc::labels(&set.labels).to_string();
+            |set: &proto::LabelSet| grpc::labels(&set.labels).to_string();
         let store = info.store.clone().unwrap();
         assert!(store.supports_sharding && store.supports_without_replica_labels);
         assert_eq!(info.component_type, "store");
@@ -471,11 +471,11 @@ async fn requests_that_cannot_be_answered_are_refused_by_name() {
     let (channel, connection) = Channel::connect(&target(gateway.address)).await.unwrap();
     let origin = format!("http://{}", gateway.address).parse().unwrap();
     let mut writes =
-        losertree_prometheus::store_api::proto::writeable_store_client::WriteableStoreClient::with_origin(
+        proto::writeable_store_client::WriteableStoreClient::with_origin(
             channel, origin,
         );
     let status = writes
-        .remote_write(losertree_prometheus::store_api::proto::WriteRequest::default())
+        .remote_write(proto::WriteRequest::default())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
