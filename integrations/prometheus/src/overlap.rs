@@ -121,10 +121,10 @@ impl Overlapping {
 
     /// How many bytes it can take to merge those that overlap, at most: what they are decoded to, merged, and encoded to.
     pub(crate) fn merging_bytes(&self) -> usize {
+        const SAMPLE_BYTES: usize = size_of::<Sample>();
         if self.merging == Merging::None {
             return 0;
         }
-        const SAMPLE_BYTES: usize = size_of::<Sample>();
         let mut before: Option<&Placed> = None;
         let mut samples = 0;
         for group in Groups(&self.chunks) {

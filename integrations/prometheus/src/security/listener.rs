@@ -71,7 +71,7 @@ struct Tls {
 }
 
 impl Tls {
-    fn new(config: ServerConfig) -> Self {
+    fn new(config: &ServerConfig) -> Self {
         let of = |protocol: Protocol| {
             let mut config = config.clone();
             config.alpn_protocols = protocol.alpn();
@@ -276,7 +276,7 @@ impl State {
             .with_single_cert(chain, key)
             .map_err(|error| fields.error("key_file", error.into()))?;
         config.ignore_client_order = prefers_own;
-        self.tls = Some(Tls::new(config));
+        self.tls = Some(Tls::new(&config));
         fields.end()
     }
 

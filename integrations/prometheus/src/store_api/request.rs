@@ -73,13 +73,11 @@ impl Refused {
             | Self::Shard(_)
             | Self::Malformed
             | Self::Matcher(_) => Code::InvalidArgument,
-            Self::Auth(AuthError::Busy) => Code::Unavailable,
-            Self::Auth(_) => Code::Unauthenticated,
+            Self::Auth(AuthError::Unauthorized) => Code::Unauthenticated,
             Self::Calls { .. } | Self::Decoded { .. } | Self::Receive(ReceiveError::TooLong { .. }) => {
                 Code::ResourceExhausted
             }
             Self::Receive(ReceiveError::TooSlow { .. }) => Code::DeadlineExceeded,
-            Self::Receive(ReceiveError::Body(_)) => Code::Unavailable,
             Self::NoMethod | Self::Unsupported { .. } => Code::Unimplemented,
             Self::Encoding(_) => Code::Internal,
             // What Thanos ends with that cannot go on without a store.
@@ -91,7 +89,11 @@ impl Refused {
                 (_, QueryError::Store(_) | QueryError::Block(_)) => Code::Aborted,
                 _ => Code::Internal,
             },
-            Self::Stalled(_) | Self::Stopping | Self::Closed(_) => Code::Unavailable,
+            Self::Auth(AuthError::Busy)
+            | Self::Receive(ReceiveError::Body(_))
+            | Self::Stalled(_)
+            | Self::Stopping
+            | Self::Closed(_) => Code::Unavailable,
         }
     }
 
