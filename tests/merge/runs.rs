@@ -54,7 +54,9 @@ const SHAPES: [(&str, Shape); 8] = [
     ("even, with ties", |random, k, n| {
         let mut runs: Vec<Vec<u64>> =
             (0..k).map(|_| (0..n / k).map(|_| random.below(n / 3) as u64).collect()).collect();
-        runs.iter_mut().for_each(|run| run.sort_unstable());
+        for run in &mut runs {
+            run.sort_unstable();
+        }
         runs
     }),
 ];

@@ -59,25 +59,25 @@ impl Scatter {
     {
         let (mut least, mut greatest) = (u64::MAX, 0);
         for run in runs {
-            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+            if let (Some(first), Some(end)) = (run.first(), run.last()) {
                 least = least.min(first.code(order));
-                greatest = greatest.max(last.code(order));
+                greatest = greatest.max(end.code(order));
             }
         }
         let Some(range) = greatest.checked_sub(least) else { return false };
         let shift = (u64::BITS - range.leading_zeros()).saturating_sub(to.len().ilog2() + 1);
         // There are at most twice as many parts as entries.
         #[allow(clippy::cast_possible_truncation)]
-        let last = (range >> shift) as u32;
+        let top = (range >> shift) as u32;
         self.parts.clear();
-        self.parts.resize(last as usize + 1, 0);
-        let parts = &mut self.parts[..=last as usize];
+        self.parts.resize(top as usize + 1, 0);
+        let parts = &mut self.parts[..=top as usize];
         self.part_of.clear();
         for run in runs {
             self.part_of.extend(run.iter().map(|entry| {
                 // Runs that are not sorted have codes that are out of bounds.
                 #[allow(clippy::cast_possible_truncation)]
-                let part = (entry.code(order).saturating_sub(least) >> shift).min(u64::from(last)) as u32;
+                let part = (entry.code(order).saturating_sub(least) >> shift).min(u64::from(top)) as u32;
                 parts[part as usize] += 1;
                 part
             }));
