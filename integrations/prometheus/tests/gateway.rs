@@ -365,7 +365,7 @@ fn wrong_arguments_are_explained() {
         (&["--store", "http://a,b=c,b=d"], "http://a: the label b is given twice"),
         (&["--store-api", "a:10901"], "--store-api: \"a:10901\""),
         (&["--store-api", "http://a"], "it names no port"),
-        (&["--store-api", "https://a:1"], "http://"),
+        (&["--store-api", "ftp://a:1"], "http://"),
         (&["--store-api", "http://a:1/api/v1/read"], "it has a path"),
         (&["--store-api", "http://user:secret@a:1"], "user's name"),
         (&["--store-api", "http://a:1,b=c,b=d"], "http://a:1: the label b is given twice"),
