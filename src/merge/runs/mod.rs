@@ -158,7 +158,7 @@ mod split;
 mod stretches;
 
 pub(super) use cascade::Rooms;
-pub(super) use merge_runs::{is_moved, merge_slices_in};
+pub(super) use merge_runs::{is_moved, merge_slices, merge_slices_in};
 pub use merge_runs::{merge_runs, merge_runs_with};
 #[cfg(feature = "rayon")]
 pub use par::{par_merge_runs, par_merge_runs_with};

@@ -2,19 +2,14 @@ use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 use super::run::{Run, push};
 use super::sources::gallop;
 use super::{Coding, RowOrder, Rows};
-use crate::key::{Natural, Order, Sealed};
-use crate::merge::runs::Rooms;
+use crate::key::{By, Natural};
+use crate::merge::runs::{Rooms, merge_slices};
 
 /// How many rows that have one code are put in order one by one.
 const FEW_ROWS: usize = 8;
-
-/// Up to how many pieces rows get other codes, though these tell little.
-const FEW_PIECES: usize = 4;
 
 /// How often rows that have one code get other codes, before they are compared.
 const MOST_CODES: usize = 3;
@@ -44,7 +39,6 @@ impl Piece {
 pub(super) struct Bulk {
     codes: Vec<u64>,
     rooms: Rooms<u64>,
-    coded_rooms: Rooms<CodedRow>,
 }
 
 impl Bulk {
@@ -148,11 +142,6 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             // They tell nothing, though the rows differ; or the rows are out of order.
             self.bulk.codes = codes;
             return self.merge_by_comparing(pieces);
-        }
-        if coding == Coding::Inexact && depth > 0 && pieces.len() > FEW_PIECES && has_many_ties(&codes) {
-            self.merge_coded(pieces, &codes);
-            self.bulk.codes = codes;
-            return;
         }
         let source_bits = pieces.len().next_power_of_two().ilog2();
         let code_bits = 64 - (greatest - smallest).leading_zeros();
@@ -265,77 +254,21 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
     }
 
     /// Merges by comparing rows.
-    fn merge_by_comparing(&mut self, pieces: Vec<Piece>) {
-        let rows = pieces.iter().map(|piece| piece.rows.len()).sum();
-        self.merge_coded(pieces, &vec![0; rows]);
-    }
-
-    /// Merges by codes, and by comparing rows where these are equal.
-    fn merge_coded(&mut self, mut pieces: Vec<Piece>, codes: &[u64]) {
-        let mut left = codes;
-        // Pieces and the rows of a window can be counted by a `u32`.
-        #[allow(clippy::cast_possible_truncation)]
-        let rows: Vec<Vec<CodedRow>> = pieces
+    fn merge_by_comparing(&mut self, mut pieces: Vec<Piece>) {
+        let rows: Vec<Vec<(u32, usize)>> = pieces
             .iter()
-            .enumerate()
-            .map(|(index, piece)| {
-                let codes;
-                (codes, left) = left.split_at(piece.rows.len());
-                let numbered = codes.iter().zip(0..);
-                numbered.map(|(&code, row)| CodedRow { code, piece: index as u32, row }).collect()
-            })
+            .zip(0..)
+            .map(|(piece, index)| piece.rows.clone().map(|row| (index, row)).collect())
             .collect();
-        let runs: SmallVec<[&[CodedRow]; 16]> = rows.iter().map(Vec::as_slice).collect();
-        let mut rooms = std::mem::take(&mut self.bulk.coded_rooms);
-        let merged = rooms.merge(&runs, usize::MAX, &mut ByCode { window: self, pieces: &pieces });
-        for row in merged {
-            push(self.out, pieces[row.piece as usize].take(1));
+        let mut merged = Vec::with_capacity(rows.iter().map(Vec::len).sum());
+        let mut by_row = By::new(|a: &(u32, usize), b: &(u32, usize)| {
+            self.compare((&pieces[a.0 as usize], a.1), (&pieces[b.0 as usize], b.1))
+        });
+        merge_slices(rows.iter().map(Vec::as_slice).collect(), &mut by_row, &mut merged);
+        for (piece, _) in merged {
+            push(self.out, pieces[piece as usize].take(1));
         }
-        self.bulk.coded_rooms = rooms;
     }
-}
-
-/// A row and its code.
-#[derive(Debug, Clone, Copy)]
-struct CodedRow {
-    code: u64,
-    piece: u32,
-    /// Counted from the first one of the piece.
-    row: u32,
-}
-
-/// The order of coded rows.
-struct ByCode<'w, 'a, B, O> {
-    window: &'w mut Merging<'a, B, O>,
-    pieces: &'w [Piece],
-}
-
-impl<B, O> Sealed for ByCode<'_, '_, B, O> {}
-
-impl<B, O: RowOrder<B>> Order<CodedRow> for ByCode<'_, '_, B, O> {
-    const EXACT: bool = false;
-    const HAS_CODES: bool = true;
-
-    #[inline]
-    fn code(&mut self, row: &CodedRow) -> u64 {
-        row.code
-    }
-
-    #[inline]
-    fn compare(&mut self, a: &CodedRow, b: &CodedRow) -> Ordering {
-        if a.code != b.code {
-            return a.code.cmp(&b.code);
-        }
-        let (of_a, of_b) = (&self.pieces[a.piece as usize], &self.pieces[b.piece as usize]);
-        self.window
-            .compare((of_a, of_a.rows.start + a.row as usize), (of_b, of_b.rows.start + b.row as usize))
-    }
-}
-
-/// Whether codes tell little: a quarter of the rows has the code of a neighbour.
-fn has_many_ties(codes: &[u64]) -> bool {
-    let ties: usize = codes.windows(2).map(|pair| usize::from(pair[0] == pair[1])).sum();
-    ties >= codes.len() / 4
 }
 
 /// Makes runs of merged numbers that say which piece is next.

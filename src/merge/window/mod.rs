@@ -36,8 +36,8 @@
 //! runs        s1 1 row,  s0 2 rows,  s1 1 row
 //! ```
 //!
-//! Rows with equal numbers are compared, or get numbers of their own, unless these are [exact](Coding::Exact). Where numbers tell little,
-//! and what an order has no codes for, is merged by comparing. A vector of items is filled by merging the items themselves.
+//! Rows with equal numbers are compared, or get numbers of their own, unless these are [exact](Coding::Exact). What an order
+//! has no codes for is merged by comparing. A vector of items is filled by merging the items themselves.
 //!
 //! # When there is no window
 //!
