@@ -356,10 +356,10 @@ impl<B, O> WindowMerge<B, O> {
     }
 }
 
-/// How many rows at least are merged by the rooms of a portion, and not right away.
+/// From how many rows on it is looked for stretches and equal items before the rows of a window are merged.
 const LARGE: usize = 1 << 10;
 
-/// Of how many sources items that are not just copied are merged one by one.
+/// Up to how many sources items that need a drop are merged one by one, and never by windows.
 const FEW_SOURCES: usize = 2;
 
 /// What a merge of slices needs.
