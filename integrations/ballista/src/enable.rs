@@ -8,8 +8,7 @@ use ballista_executor::executor_process::ExecutorProcessConfig;
 use losertree::LeakLedger;
 
 use crate::client_pool::ClientPool;
-use crate::options::with_executor_options;
-use crate::{LoserTreeCodec, LoserTreeEngine};
+use crate::{LoserTreeCodec, LoserTreeEngine, with_options};
 
 /// Has an executor merge by windows: puts a [`LoserTreeEngine`] around its execution engine, and a [`LoserTreeCodec`] around its
 /// codec, and gives its sessions the option `losertree.enabled`.
@@ -43,7 +42,7 @@ pub fn enable_with_ledger(mut config: ExecutorProcessConfig, ledger: LeakLedger)
     config.override_execution_engine = Some(Arc::new(LoserTreeEngine::new(engine).with_ledger(ledger)));
 
     let produce = config.override_config_producer.take().unwrap_or_else(|| Arc::new(default_config_producer));
-    config.override_config_producer = Some(Arc::new(move || with_executor_options(produce())));
+    config.override_config_producer = Some(Arc::new(move || with_options(produce())));
 
     let codec = config.override_physical_codec.take();
     let codec = codec.unwrap_or_else(|| Arc::new(BallistaPhysicalExtensionCodec::default()));

@@ -13,10 +13,12 @@ mod keys;
 mod merge_by_windows;
 mod merge_exec;
 mod merge_stream;
+mod options;
 mod output;
 mod turns;
 
 #[cfg(feature = "session")]
 pub use enable::enable;
-pub use merge_by_windows::{LoserTreeOptions, MergeByWindows};
+pub use merge_by_windows::MergeByWindows;
 pub use merge_exec::LoserTreeMergeExec;
+pub use options::LoserTreeOptions;

@@ -1,30 +1,14 @@
 use std::sync::Arc;
 
 use datafusion_common::Result;
-use datafusion_common::config::{ConfigExtension, ConfigOptions};
-use datafusion_common::extensions_options;
+use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion_physical_optimizer::PhysicalOptimizerRule;
 use datafusion_physical_plan::ExecutionPlan;
 use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use losertree::LeakLedger;
 
-use crate::LoserTreeMergeExec;
-
-extensions_options! {
-    /// The options of a session, which have the prefix `losertree`.
-    pub struct LoserTreeOptions {
-        /// Whether ordered queries are merged by windows: `SET losertree.enabled = false` has DataFusion merge them itself.
-        pub enabled: bool, default = true
-        /// Whether equal rows of several partitions take turns, so that these are read at even rates: `SET losertree.round_robin_ties = true`.
-        /// Otherwise they come in the order of the partitions.
-        pub round_robin_ties: bool, default = false
-    }
-}
-
-impl ConfigExtension for LoserTreeOptions {
-    const PREFIX: &'static str = "losertree";
-}
+use crate::{LoserTreeMergeExec, LoserTreeOptions};
 
 /// Has each [`SortPreservingMergeExec`] of a plan be a [`LoserTreeMergeExec`], unless a type of its columns has no order, or
 /// [`LoserTreeOptions::enabled`] is off.

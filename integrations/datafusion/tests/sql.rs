@@ -14,7 +14,8 @@ use losertree_datafusion::enable;
 use support::Rng;
 
 fn session() -> SessionContext {
-    let config = SessionConfig::new().with_target_partitions(4).with_batch_size(100);
+    let config =
+        SessionConfig::new().with_target_partitions(4).with_batch_size(100).with_information_schema(true);
     let state = SessionStateBuilder::new().with_config(config).with_default_features();
     // The second call changes nothing.
     let context = SessionContext::new_with_state(enable(enable(state)).build());
@@ -88,4 +89,27 @@ async fn the_rule_is_there_once() {
     let state = session().state();
     let rules = state.physical_optimizers().iter().filter(|rule| rule.name() == "merge_by_windows");
     assert_eq!(rules.count(), 1);
+}
+
+#[tokio::test]
+async fn options_are_shown_by_the_names_that_set_them() {
+    let context = session();
+    for (name, before, after) in
+        [("losertree.enabled", "true", "false"), ("losertree.round_robin_ties", "false", "true")]
+    {
+        let shown = async || {
+            let rows = query(&context, &format!("SHOW {name}")).await;
+            let value = |batch: &RecordBatch| batch.column(1).as_string::<i32>().value(0).to_owned();
+            rows.iter().filter(|batch| batch.num_rows() > 0).map(value).collect::<Vec<_>>()
+        };
+        assert_eq!(shown().await, [before]);
+        query(&context, &format!("SET {name} = {after}")).await;
+        assert_eq!(shown().await, [after]);
+    }
+    for (sql, part) in
+        [("SET losertree.enabled = perhaps", "perhaps"), ("SET losertree.colour = true", "losertree.colour")]
+    {
+        let error = context.sql(sql).await.unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
 }
