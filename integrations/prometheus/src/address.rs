@@ -39,6 +39,10 @@ impl Address {
             _ => return Err(wrong("it does not begin with http:// or https://")),
         };
         let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        // One that is none would be taken for the default.
+        if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+            return Err(wrong("its port is none"));
+        }
         Ok(Self {
             name: name.into(),
             is_encrypted,
@@ -50,5 +54,27 @@ impl Address {
 
     pub(crate) fn wrong(&self, problem: impl Into<String>) -> AddressError {
         AddressError { address: self.name.clone(), problem: problem.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_of_all_kinds() {
+        for (address, host, port) in [
+            ("http://a", "a", None),
+            ("https://a:9090/api", "a", Some(9090)),
+            ("http://[::1]", "[::1]", None),
+            ("http://[::1]:65535/", "[::1]", Some(65535)),
+            ("http://127.0.0.1:1?x=y:z", "127.0.0.1", Some(1)),
+        ] {
+            let parsed = Address::parse(address).map(|parsed| (parsed.host, parsed.port));
+            assert_eq!(parsed, Ok((host.to_owned(), port)), "{address}");
+        }
+        for address in ["http://a:", "http://a:65536", "http://[::1]:x"] {
+            assert!(Address::parse(address).is_err(), "{address}");
+        }
     }
 }

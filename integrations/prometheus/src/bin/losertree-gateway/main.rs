@@ -339,7 +339,7 @@ async fn serve(
         None => None,
     };
     let (listener, origin) = bind("--listen", args.listen, &security).await?;
-    eprintln!("remote read on {origin}/api/v1/read");
+    eprintln!("remote read on {origin}/api/v1/read, a page on {origin}/");
 
     let server =
         Server::new(Arc::clone(&gateway), server_limits, render).with_security(Arc::clone(&security));
