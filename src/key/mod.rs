@@ -42,8 +42,8 @@ mod shared_prefix;
 mod sort_key;
 
 pub use coded::{ByOffsetCode, Coded};
+pub(crate) use offset_code::KeyBuffer;
 pub use offset_code::OffsetCode;
-pub(crate) use offset_code::{KeyBuffer, Meeting};
 pub(crate) use order::ByRef;
 pub(crate) use order::sealed::Sealed;
 pub use order::{By, ByKey, ByKeyRef, Natural, Order, Reversed};

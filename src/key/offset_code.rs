@@ -40,20 +40,6 @@ use super::sort_key::SortKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OffsetCode(pub(crate) u64);
 
-/// What a key that follows the one that was taken last has in common with it, as far as comparing it with another tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meeting {
-    /// The key comes before the other one, whose code stays the same against it.
-    Before,
-    /// The key comes before the other one, which gets this code against it.
-    Nearer(OffsetCode),
-    /// The key does not come before the other one, and has this code against the one that was taken: of two differences, the one
-    /// that comes first.
-    After(OffsetCode),
-    /// The key comes before the one that was taken.
-    Backwards,
-}
-
 /// How many bytes a column has.
 const COLUMN: usize = 5;
 
@@ -161,29 +147,27 @@ impl OffsetCode {
         (Ordering::Equal, Self::EQUAL)
     }
 
-    /// Compares a key with another one that has this code against a third, before which the key does not come.
+    /// Returns the code of a key against a third, if that has come before it and `other` has this code against it; `None` if the key
+    /// comes before the third, or that is not known.
+    ///
+    /// Of a key that comes before `other` it is not always the right code, but one that is smaller than this one, as the right one is.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn meet<K: SortKey + ?Sized>(self, key: &K, other: &K) -> Meeting {
-        for part in 0..K::PARTS {
-            let (x, y) = (key.part(part), other.part(part));
-            let shared = common_prefix(x, y);
-            let (next, others) = (x.get(shared), y.get(shared));
-            if next == others {
-                continue;
+    pub(super) fn hand_over<K: SortKey + ?Sized>(self, key: &K, other: &K) -> Option<Self> {
+        if !self.is_equal() {
+            let (part, column) = self.place::<K>();
+            let shared = column * COLUMN;
+            if (0..part).all(|part| key.part(part) == other.part(part)) {
+                let (x, y) = (key.part(part), other.part(part).get(..shared)?);
+                let found = common_prefix(x, y);
+                if found == shared {
+                    // Then the key differs from the third in this column or behind it, as the other one does in this.
+                    return (self != Self::UNKNOWN).then(|| Self::at(key, part, shared));
+                }
+                return (x.get(found) > y.get(found)).then(|| Self::at(key, part, found));
             }
-            if next > others {
-                return Meeting::After(Self::at(key, part, shared).max(self));
-            }
-            // What is told by the same column is told by the same bytes, those of the other one.
-            let column = (shared / COLUMN).min(Self::columns::<K>());
-            return match (part, column).cmp(&self.place::<K>()) {
-                Ordering::Equal => Meeting::Before,
-                Ordering::Greater => Meeting::Nearer(Self::at(other, part, shared)),
-                Ordering::Less => Meeting::Backwards,
-            };
         }
-        Meeting::After(self)
+        Self::after(other, key)
     }
 
     /// Compares two keys that have this one code against the same key. The second is the code of the greater one
@@ -221,11 +205,6 @@ impl OffsetCode {
         // Of 16 bits.
         let place = (!self.0 >> 48) as usize;
         (place >> Self::column_bits::<K>(), place & Self::columns::<K>())
-    }
-
-    /// Whether the keys share more bytes than columns have codes for.
-    pub(crate) const fn is_beyond_columns(self) -> bool {
-        self.0 & 0xFF == 0xFF
     }
 
     /// How many bytes of that part the key has in common with the one before, at least.

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::offset_code::{KeyBuffer, Meeting, OffsetCode};
+use super::offset_code::{KeyBuffer, OffsetCode};
 use super::shared_prefix::SharedPrefix;
 use super::sort_key::SortKey;
 use sealed::Sealed;
@@ -84,10 +84,11 @@ pub trait Order<T>: Sealed {
         (self.compare(a, b), OffsetCode::UNKNOWN)
     }
 
-    /// Compares an item, which follows the one that was taken last, with one that has this code against that.
+    /// Returns the offset-value code of an item against a key before it, which `other` has this code against. If that of the item is
+    /// smaller, it may be another one that is. `None` if it is not known.
     #[doc(hidden)]
-    fn meet(&mut self, _item: &T, _other: &T, _code: OffsetCode) -> Meeting {
-        Meeting::Backwards
+    fn hand_over(&mut self, _item: &T, _other: &T, _code: OffsetCode) -> Option<OffsetCode> {
+        None
     }
 
     /// Compares two items that have the same offset-value code; the second is that of the greater one against the
@@ -167,8 +168,8 @@ impl<T: SortKey> Order<T> for Natural {
     }
 
     #[inline]
-    fn meet(&mut self, item: &T, other: &T, code: OffsetCode) -> Meeting {
-        code.meet(item, other)
+    fn hand_over(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
+        code.hand_over(item, other)
     }
 
     #[inline]
@@ -361,9 +362,9 @@ macro_rules! order {
             }
 
             #[inline]
-            fn meet(&mut self, item: &T, other: &T, code: OffsetCode) -> Meeting {
+            fn hand_over(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
                 let item = (self.0)(item);
-                code.meet(&item, &(self.0)(other))
+                code.hand_over(&item, &(self.0)(other))
             }
 
             #[inline]
@@ -495,8 +496,8 @@ impl<T, O: Order<T>> Order<T> for &mut O {
     }
 
     #[inline]
-    fn meet(&mut self, item: &T, other: &T, code: OffsetCode) -> Meeting {
-        (**self).meet(item, other, code)
+    fn hand_over(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
+        (**self).hand_over(item, other, code)
     }
 
     #[inline]

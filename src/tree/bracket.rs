@@ -144,20 +144,23 @@ impl Bracket {
         height
     }
 
-    /// Has a challenger from the leaf of a source play its matches, where `least` has the smallest code on its way and the
-    /// challenger's is greater: so `least` wins, or one that has the same code.
+    /// Has a challenger play its matches, where `least` has the smallest code on its way and the challenger's is no smaller: so `least`
+    /// wins, or one that has the same code.
     ///
-    /// Who wins does not wait for the matches below that one, whose outcome a processor cannot predict.
+    /// Where the challenger's code is greater, who wins does not wait for the matches below that one, whose outcome a processor cannot
+    /// predict.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn climb_to(
+    pub(super) fn climb_past(
         &mut self,
-        source: usize,
         mut challenger: Node,
         least: Node,
         mut play: impl FnMut(&mut Node, Node) -> Node,
     ) -> Node {
-        let mut node = self.node_above(source, 1);
+        let mut node = self.node_above(challenger.source(), 1);
+        if challenger.code == least.code {
+            return self.climb_from(node, challenger, play);
+        }
         while node > 0 && self.losers[node].rank != least.rank {
             challenger = play(&mut self.losers[node], challenger);
             node /= 2;
@@ -185,11 +188,6 @@ impl Bracket {
         self.best_by(source, |least, loser| Node::select(loser.code < least.code, loser, least))
     }
 
-    /// Returns whether several on the way of a source have this code.
-    pub(super) fn is_tied(&self, source: usize, code: u64) -> bool {
-        self.path(source).filter(|loser| loser.code == code).count() > 1
-    }
-
     /// Returns the best of the losers on the way of a source.
     #[allow(clippy::inline_always)]
     #[inline(always)]
@@ -201,18 +199,6 @@ impl Bracket {
             runner_up = best(runner_up, self.losers[node]);
         }
         runner_up
-    }
-
-    /// Gives the loser of this rank on the way of a source another code.
-    pub(super) fn recode(&mut self, source: usize, rank: u64, code: u64) {
-        let mut node = self.node_above(source, 1);
-        while node > 0 {
-            if self.losers[node].rank == rank {
-                self.losers[node].code = code;
-                return;
-            }
-            node /= 2;
-        }
     }
 
     /// Gives all losers other codes, each made from the player and the one that it has lost to.

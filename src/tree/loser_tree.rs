@@ -7,7 +7,7 @@ use super::line;
 use super::node::Node;
 use super::referee::{self, Referee};
 use super::streak::Streak;
-use crate::key::{MOST_PARTS, Meeting, OffsetCode, Order};
+use crate::key::{MOST_PARTS, OffsetCode, Order};
 
 /// A tournament over the heads of many sources, which says whose head is the smallest.
 ///
@@ -469,9 +469,54 @@ impl<T, O: Order<T>> LoserTree<T, O> {
                 Err(behind) => Ok(self.bring_behind(item, behind)),
             };
         }
+        if Self::HAS_BYTES && !Self::needs_codes(&self.codes) {
+            return self.bring_by_codes(source, head);
+        }
         let Some(leaf) = self.heads.get_mut(source) else { return Err(head) };
         *leaf = Some(head);
         self.advance(source);
+        Ok(self.winner.source())
+    }
+
+    /// The same by codes that do not tell all: an item that comes before all others by its code has won.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn bring_by_codes(&mut self, source: usize, head: T) -> Result<usize, T> {
+        let least = self.least(source);
+        let has_offsets = self.has_offsets();
+        // The item is there until it is taken out.
+        let held = Held::new(self, head).ask(|tree, item| {
+            let Self { order, heads, codes, .. } = tree;
+            if has_offsets {
+                code_of_successor(order, codes, item, heads, least)
+            } else {
+                Some(OffsetCode(order.code(item)))
+            }
+        });
+        let Some((item, code)) = held else { return Ok(source) };
+        if let Some(OffsetCode(code)) = code
+            && code < least.code
+        {
+            if has_offsets {
+                self.winner.code = OffsetCode::UNKNOWN.0;
+                self.codes.taken = OffsetCode::UNKNOWN;
+            } else {
+                self.winner.code = code;
+                self.codes.note_item();
+            }
+            return Err(item);
+        }
+        let Some(leaf) = self.heads.get_mut(source) else { return Err(item) };
+        *leaf = Some(item);
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        match code {
+            Some(OffsetCode(code)) if has_offsets => self.play_by_offset(Node::live(code, source), least),
+            Some(OffsetCode(code)) => self.play_by_prefix(Node::live(code, source), least),
+            None => self.replay_by_bytes(source),
+        }
+        debug_assert!(self.is_plausible(), "{:?} {:?} {:?}", self.kind(), self.winner, self.bracket);
+        self.due = Due::Nothing;
         Ok(self.winner.source())
     }
 
@@ -783,21 +828,23 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn advance_by_prefix(&mut self, source: usize) {
+        let challenger = Referee { order: &mut self.order, heads: &self.heads }.player(source);
         let least = self.least(source);
-        let Self { order, heads, bracket, streak, codes, .. } = self;
+        self.play_by_prefix(challenger, least);
+    }
+
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn play_by_prefix(&mut self, challenger: Node, least: Node) {
+        let Self { order, heads, bracket, winner, streak, codes, .. } = self;
         let mut referee = Referee { order, heads };
-        let challenger = referee.player(source);
         let ties = &mut codes.ties;
         let play = |loser: &mut Node, challenger: Node| referee.play_by_prefix(loser, challenger, ties);
         if challenger.code < least.code {
-            self.winner = challenger;
+            *winner = challenger;
         } else {
             streak.forget();
-            self.winner = if challenger.code > least.code {
-                bracket.climb_to(source, challenger, least, play)
-            } else {
-                bracket.climb(source, challenger, play)
-            };
+            *winner = bracket.climb_past(challenger, least, play);
         }
         codes.note_item();
         if Self::HAS_OFFSETS && codes.tell_too_little(bracket.leaves()) {
@@ -810,23 +857,33 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     fn advance_by_offset(&mut self, source: usize) {
         let least = self.least(source);
-        match self.successor(source, least) {
-            Successor::Stays => self.winner = Node::live(OffsetCode::UNKNOWN.0, source),
-            Successor::Plays(challenger) if challenger.code < least.code => self.winner = challenger,
-            Successor::Plays(challenger) => {
-                let Self { order, heads, bracket, streak, .. } = self;
-                let mut referee = Referee { order, heads };
-                let play = |loser: &mut Node, challenger: Node| referee.play_by_offset(loser, challenger);
-                streak.forget();
-                self.winner = if challenger.code > least.code {
-                    bracket.climb_to(source, challenger, least, play)
-                } else {
-                    bracket.climb(source, challenger, play)
-                };
+        let Self { order, heads, codes, .. } = self;
+        let challenger = match heads.get(source) {
+            Some(Some(head)) => {
+                code_of_successor(order, codes, head, heads, least).map(|code| Node::live(code.0, source))
             }
-            Successor::IsUnknown => self.replay_by_bytes(source),
+            _ => Some(Node::exhausted(source)),
+        };
+        match challenger {
+            Some(challenger) => self.play_by_offset(challenger, least),
+            None => self.replay_by_bytes(source),
         }
         self.keep_winner();
+    }
+
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn play_by_offset(&mut self, challenger: Node, least: Node) {
+        let Self { order, heads, bracket, winner, streak, codes, .. } = self;
+        if challenger.code < least.code {
+            let code = if Self::needs_codes(codes) { challenger.code } else { OffsetCode::UNKNOWN.0 };
+            *winner = Node { code, ..challenger };
+            return;
+        }
+        let mut referee = Referee { order, heads };
+        streak.forget();
+        *winner = bracket
+            .climb_past(challenger, least, |loser, challenger| referee.play_by_offset(loser, challenger));
     }
 
     /// Returns one on the way of the winner that has the smallest code. It stays that while the winner stays.
@@ -835,42 +892,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     fn least(&mut self, source: usize) -> Node {
         let Self { bracket, streak, .. } = self;
         streak.least().unwrap_or_else(|| streak.set_least(bracket.least(source)))
-    }
-
-    /// Finds the code of the successor of the head that was taken last, against that, which is gone.
-    ///
-    /// The least on its way tells, which has a code against the same key. A successor that comes after the least has the code that it
-    /// has against that, or the least's own: of two differences, the one that comes first. One that comes before the least wins,
-    /// and the codes of all stay, unless it shares with the least what tells that from the key that was taken.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    fn successor(&mut self, source: usize, least: Node) -> Successor {
-        let Self { order, heads, bracket, streak, codes, .. } = self;
-        let Some(Some(head)) = heads.get(source) else {
-            return Successor::Plays(Node::exhausted(source));
-        };
-        let plays = |code: OffsetCode| Successor::Plays(Node::live(code.0, source));
-        if O::IS_CODED {
-            return order.handed_code(head).map_or(Successor::IsUnknown, plays);
-        }
-        if codes.are_wanted {
-            return order.code_after(&codes.before, head).map_or(Successor::IsUnknown, plays);
-        }
-        let Some(opponent) = least.head(heads) else { return Successor::Stays };
-        let old = OffsetCode(least.code);
-        match order.meet(head, opponent, old) {
-            // Behind all columns, it is not known who differs where.
-            Meeting::Before if old.is_beyond_columns() => Successor::IsUnknown,
-            Meeting::Before => Successor::Stays,
-            Meeting::Nearer(_) if bracket.is_tied(source, old.0) => plays(old),
-            Meeting::Nearer(code) => {
-                bracket.recode(source, least.rank, code.0);
-                streak.recode(code.0);
-                Successor::Stays
-            }
-            Meeting::After(code) => plays(code),
-            Meeting::Backwards => Successor::IsUnknown,
-        }
     }
 
     /// Plays the matches of another source than the winner's, or of one whose head has no code against the one that was taken
@@ -959,14 +980,27 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 }
 
-/// What is known of the successor of the head that was taken last, by offset-value codes.
-enum Successor {
-    /// It wins, and no node changes.
-    Stays,
-    /// It has this code against the head that was taken.
-    Plays(Node),
-    /// It has none.
-    IsUnknown,
+/// Finds the offset-value code of the successor of the head that was taken last, against that, which is gone.
+///
+/// The least on its way tells, which has a code against the same key. Where the successor's code is the smaller one, it wins, and the
+/// codes of all others are against it, too.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn code_of_successor<T, O: Order<T>>(
+    order: &mut O,
+    codes: &Codes,
+    item: &T,
+    heads: &[Option<T>],
+    least: Node,
+) -> Option<OffsetCode> {
+    if O::IS_CODED {
+        return order.handed_code(item);
+    }
+    if codes.are_wanted {
+        return order.code_after(&codes.before, item);
+    }
+    let Some(opponent) = least.head(heads) else { return Some(OffsetCode::EQUAL) };
+    order.hand_over(item, opponent, OffsetCode(least.code))
 }
 
 /// Which codes there are, and what else depends on how many sources there are.
@@ -976,6 +1010,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     const fn has_offsets(&self) -> bool {
         Self::HAS_OFFSETS && matches!(self.codes.kind, Kind::Offset)
+    }
+
+    /// Whether the offset-value code of each head that is taken must be known.
+    #[inline]
+    const fn needs_codes(codes: &Codes) -> bool {
+        O::IS_CODED || codes.are_wanted
     }
 
     /// Which codes the nodes have.

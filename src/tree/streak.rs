@@ -184,11 +184,6 @@ impl Streak {
         self.is_by_code = false;
     }
 
-    /// Gives the runner-up another code, against another winner.
-    pub(super) const fn recode(&mut self, code: u64) {
-        self.runner_up.code = code;
-    }
-
     /// Forgets the runner-up, where no accounts are kept.
     #[inline]
     pub(super) const fn forget(&mut self) {
