@@ -113,8 +113,10 @@ impl Bracket {
         mut challenger: Node,
         mut play: impl FnMut(&mut Node, Node) -> Node,
     ) -> Node {
-        while node > 0 {
-            challenger = play(&mut self.losers[node], challenger);
+        // One check is the end of the way and that of the index.
+        let losers = &mut self.losers[1..];
+        while let Some(loser) = losers.get_mut(node.wrapping_sub(1)) {
+            challenger = play(loser, challenger);
             node /= 2;
         }
         challenger
@@ -161,24 +163,27 @@ impl Bracket {
         if challenger.code == least.code {
             return self.climb_from(node, challenger, play);
         }
-        while node > 0 && self.losers[node].rank != least.rank {
-            challenger = play(&mut self.losers[node], challenger);
-            node /= 2;
-        }
-        if challenger.code == least.code {
-            return self.climb_from(node, challenger, play);
-        }
-        if node > 0 {
-            self.losers[node] = challenger;
-        }
-        node /= 2;
-        while node > 0 {
-            if self.losers[node].code == least.code {
-                return self.climb_from(node, least, play);
+        let losers = &mut self.losers[1..];
+        while let Some(loser) = losers.get_mut(node.wrapping_sub(1)) {
+            if loser.rank != least.rank {
+                challenger = play(loser, challenger);
+                node /= 2;
+                continue;
             }
+            if challenger.code == least.code {
+                return self.climb_from(node, challenger, play);
+            }
+            *loser = challenger;
             node /= 2;
+            while let Some(loser) = losers.get(node.wrapping_sub(1)) {
+                if loser.code == least.code {
+                    return self.climb_from(node, least, play);
+                }
+                node /= 2;
+            }
+            return least;
         }
-        least
+        challenger
     }
 
     /// Returns a player on the way of a source that has the smallest code.
@@ -194,9 +199,11 @@ impl Bracket {
     pub(super) fn best_by(&self, source: usize, mut best: impl FnMut(Node, Node) -> Node) -> Node {
         let mut node = self.node_above(source, 1);
         let mut runner_up = self.loser(node);
-        while node > 1 {
+        let losers = &self.losers[1..];
+        node /= 2;
+        while let Some(&loser) = losers.get(node.wrapping_sub(1)) {
+            runner_up = best(runner_up, loser);
             node /= 2;
-            runner_up = best(runner_up, self.losers[node]);
         }
         runner_up
     }
