@@ -146,8 +146,8 @@ impl Bracket {
         height
     }
 
-    /// Has a challenger play its matches, where `least` has the smallest code on its way and the challenger's is no smaller: so `least`
-    /// wins, or one that has the same code.
+    /// Has a challenger play its matches, where `least` is the [least](Self::least) on its way, and the challenger's code is no
+    /// smaller: so that wins, or one that has the same code.
     ///
     /// Where the challenger's code is greater, who wins does not wait for the matches below that one, whose outcome a processor cannot
     /// predict.
@@ -160,37 +160,26 @@ impl Bracket {
         mut play: impl FnMut(&mut Node, Node) -> Node,
     ) -> Node {
         let mut node = self.node_above(challenger.source(), 1);
-        if challenger.code == least.code {
-            return self.climb_from(node, challenger, play);
-        }
         let losers = &mut self.losers[1..];
         while let Some(loser) = losers.get_mut(node.wrapping_sub(1)) {
-            if loser.rank != least.rank {
-                challenger = play(loser, challenger);
-                node /= 2;
-                continue;
-            }
-            if challenger.code == least.code {
-                return self.climb_from(node, challenger, play);
-            }
-            *loser = challenger;
-            node /= 2;
-            while let Some(loser) = losers.get(node.wrapping_sub(1)) {
-                if loser.code == least.code {
-                    return self.climb_from(node, least, play);
+            if loser.rank == least.rank {
+                if challenger.code == least.code {
+                    break;
                 }
-                node /= 2;
+                *loser = challenger;
+                return least;
             }
-            return least;
+            challenger = play(loser, challenger);
+            node /= 2;
         }
-        challenger
+        self.climb_from(node, challenger, play)
     }
 
-    /// Returns a player on the way of a source that has the smallest code.
+    /// Returns the topmost player of those on the way of a source that have the smallest code there.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn least(&self, source: usize) -> Node {
-        self.best_by(source, |least, loser| Node::select(loser.code < least.code, loser, least))
+        self.best_by(source, |least, loser| Node::select(loser.code <= least.code, loser, least))
     }
 
     /// Returns the best of the losers on the way of a source.
