@@ -1,4 +1,5 @@
 use std::cmp::Ordering;
+use std::mem;
 
 use smallvec::SmallVec;
 
@@ -122,7 +123,7 @@ impl OffsetCode {
     ) -> Option<Self> {
         for part in 0..K::PARTS {
             let (old, new) = (before(part), key.part(part));
-            let shared = common_prefix(old, new);
+            let shared = common_prefix(old, new, 0);
             if shared == new.len() && shared == old.len() {
                 continue;
             }
@@ -137,7 +138,7 @@ impl OffsetCode {
     pub(super) fn compare_all<K: SortKey + ?Sized>(a: &K, b: &K) -> (Ordering, Self) {
         for part in 0..K::PARTS {
             let (x, y) = (a.part(part), b.part(part));
-            let shared = common_prefix(x, y);
+            let shared = common_prefix(x, y, 0);
             match (x.get(shared), y.get(shared)) {
                 (None, None) => {}
                 (x, y) if x < y => return (Ordering::Less, Self::at(b, part, shared)),
@@ -159,7 +160,7 @@ impl OffsetCode {
             let shared = column * COLUMN;
             if (0..part).all(|part| key.part(part) == other.part(part)) {
                 let (x, y) = (key.part(part), other.part(part).get(..shared)?);
-                let found = common_prefix(x, y);
+                let found = common_prefix(x, y, 0);
                 if found == shared {
                     // Then the key differs from the third in this column or behind it, as the other one does in this.
                     return (self != Self::UNKNOWN).then(|| Self::at(key, part, shared));
@@ -179,10 +180,7 @@ impl OffsetCode {
         let (first, mut known) = self.known_bytes::<K>();
         for part in first..K::PARTS {
             let (x, y) = (a.part(part), b.part(part));
-            // Keys that break the contract may have less.
-            let from = known.min(x.len()).min(y.len());
-            known = 0;
-            let shared = from + common_prefix(&x[from..], &y[from..]);
+            let shared = common_prefix(x, y, mem::take(&mut known));
             match x.get(shared).cmp(&y.get(shared)) {
                 Ordering::Equal => {}
                 Ordering::Less => return (Ordering::Less, Self::at(b, part, shared)),
@@ -279,33 +277,38 @@ impl KeyBuffer {
     }
 }
 
-/// How many bytes two strings have in common, from their beginnings.
-#[inline]
-fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+/// How many bytes a block has, of those that are compared at once.
+const BLOCK: usize = 16;
+
+/// How many bytes two strings have in common, from their beginnings, where it is known of the first ones.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn common_prefix(a: &[u8], b: &[u8], known: usize) -> usize {
     let len = a.len().min(b.len());
     let (a, b) = (&a[..len], &b[..len]);
-    let (a_blocks, rest) = a.as_chunks::<16>();
-    let (b_blocks, _) = b.as_chunks::<16>();
-    let mut at = 0;
+    let known = known.min(len);
+    let (a_blocks, rest) = a[known..].as_chunks::<BLOCK>();
+    let (b_blocks, _) = b[known..].as_chunks::<BLOCK>();
+    let mut at = known;
     for (x, y) in a_blocks.iter().zip(b_blocks) {
         if let Some(shared) = first_difference(x, y) {
             return at + shared;
         }
-        at += 16;
+        at += BLOCK;
     }
     if rest.is_empty() {
         return len;
     }
-    // The last sixteen bytes. The first of these are known to be the same.
-    if let (Some(x), Some(y)) = (a.last_chunk::<16>(), b.last_chunk::<16>()) {
-        return first_difference(x, y).map_or(len, |shared| len - 16 + shared);
+    // The last block. The first bytes of it are known to be the same.
+    if let (Some(x), Some(y)) = (a.last_chunk::<BLOCK>(), b.last_chunk::<BLOCK>()) {
+        return first_difference(x, y).map_or(len, |shared| len - BLOCK + shared);
     }
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+    at + a[at..].iter().zip(&b[at..]).take_while(|(x, y)| x == y).count()
 }
 
 /// Where two blocks first differ, if they do.
 #[inline]
-fn first_difference(a: &[u8; 16], b: &[u8; 16]) -> Option<usize> {
+fn first_difference(a: &[u8; BLOCK], b: &[u8; BLOCK]) -> Option<usize> {
     let difference = u128::from_le_bytes(*a) ^ u128::from_le_bytes(*b);
     (difference != 0).then(|| difference.trailing_zeros() as usize / 8)
 }
