@@ -34,7 +34,7 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
     #[inline(always)]
     pub(super) fn next<E>(
         &mut self,
-        pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
+        mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
     ) -> Result<Option<(usize, T)>, (usize, E)> {
         let Some(source) = self.tree.popped() else {
             let winner = self.refill(pull)?;
@@ -43,25 +43,29 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         if self.tree.is_by_bytes() {
             // Code of its own for each: where the processor guesses the source, all that is known of it is on its way.
             return match source {
-                0 => self.next_after(0, pull),
-                1 => self.next_after(1, pull),
-                2 => self.next_after(2, pull),
-                _ => self.next_after(source, pull),
+                0 => self.next_of_few(0, pull),
+                1 => self.next_of_few(1, pull),
+                2 => self.next_of_few(2, pull),
+                _ => self.next_of_few(source, pull),
             };
         }
-        self.next_after(source, pull)
+        if let Some(head) = self.ask(source, &mut pull)? {
+            return Ok(self.tree.bring_to_many(source, head));
+        }
+        let winner = self.refill(pull)?;
+        Ok(self.tree.pop_decided(winner))
     }
 
-    /// Takes the next item, where one of this source was taken before.
+    /// Takes the next item, where one of this source was taken before, and keys are compared right away.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn next_after<E>(
+    fn next_of_few<E>(
         &mut self,
         source: usize,
         mut pull: impl FnMut(&mut I) -> Option<Result<T, E>>,
     ) -> Result<Option<(usize, T)>, (usize, E)> {
         if let Some(head) = self.ask(source, &mut pull)? {
-            return Ok(self.tree.bring_and_pop(source, head));
+            return Ok(self.tree.bring_to_few(source, head));
         }
         let winner = self.refill(pull)?;
         Ok(self.tree.pop_decided(winner))

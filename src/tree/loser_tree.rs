@@ -440,16 +440,26 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn bring_and_pop(&mut self, source: usize, head: T) -> Option<(usize, T)> {
+        if self.is_by_bytes() { self.bring_to_few(source, head) } else { self.bring_to_many(source, head) }
+    }
+
+    /// [`bring_and_pop`](Self::bring_and_pop) where keys are [compared right away](Self::is_by_bytes).
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn bring_to_few(&mut self, source: usize, head: T) -> Option<(usize, T)> {
         if matches!(self.kind(), Kind::Pair) {
-            return self.bring_to_pair(source, head);
+            self.bring_to_pair(source, head)
+        } else if self.is_line() {
+            self.bring_to_line(source, head)
+        } else {
+            self.bring_to_four(source, head)
         }
-        if matches!(self.kind(), Kind::Few) {
-            return if self.is_line() {
-                self.bring_to_line(source, head)
-            } else {
-                self.bring_to_four(source, head)
-            };
-        }
+    }
+
+    /// [`bring_and_pop`](Self::bring_and_pop) where they are not.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) fn bring_to_many(&mut self, source: usize, head: T) -> Option<(usize, T)> {
         match self.bring_successor(source, head) {
             Ok(winner) => self.pop_decided(winner),
             Err(item) => Some((source, item)),
@@ -460,7 +470,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// item itself, if it has won without having been in a leaf.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(crate) fn bring_successor(&mut self, source: usize, head: T) -> Result<usize, T> {
+    fn bring_successor(&mut self, source: usize, head: T) -> Result<usize, T> {
         if !Self::HAS_BYTES && self.streak.runner_up().is_some() {
             // The item is there until it is taken out.
             let Some((item, outcome)) = Held::new(self, head).ask(Self::ahead) else { return Ok(source) };
@@ -508,16 +518,25 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         let Some(leaf) = self.heads.get_mut(source) else { return Err(item) };
         *leaf = Some(item);
+        self.play_behind(source, code, least);
+        Ok(self.winner.source())
+    }
+
+    /// Has the head of the winner's source play, which does not come before all others by its code, if it has one.
+    // Apart, so that what is inlined into each merge is small.
+    #[inline(never)]
+    fn play_behind(&mut self, source: usize, code: Option<OffsetCode>, least: Node) {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
         match code {
-            Some(OffsetCode(code)) if has_offsets => self.play_by_offset(Node::live(code, source), least),
+            Some(OffsetCode(code)) if self.has_offsets() => {
+                self.play_by_offset(Node::live(code, source), least);
+            }
             Some(OffsetCode(code)) => self.play_by_prefix(Node::live(code, source), least),
             None => self.replay_by_bytes(source),
         }
         debug_assert!(self.is_plausible(), "{:?} {:?} {:?}", self.kind(), self.winner, self.bracket);
         self.due = Due::Nothing;
-        Ok(self.winner.source())
     }
 
     /// [`bring_and_pop`](Self::bring_and_pop) for two sources of strings of bytes: one comparison, one branch, and no node that is
