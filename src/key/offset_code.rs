@@ -154,7 +154,7 @@ impl OffsetCode {
     /// Of a key that comes before `other` it is not always the right code, but one that is smaller than this one, as the right one is.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(super) fn hand_over<K: SortKey + ?Sized>(self, key: &K, other: &K) -> Option<Self> {
+    pub(super) fn code_beside<K: SortKey + ?Sized>(self, key: &K, other: &K) -> Option<Self> {
         if !self.is_equal() {
             let (part, column) = self.place::<K>();
             let shared = column * COLUMN;

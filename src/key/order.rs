@@ -87,7 +87,7 @@ pub trait Order<T>: Sealed {
     /// Returns the offset-value code of an item against a key before it, which `other` has this code against. If that of the item is
     /// smaller, it may be another one that is. `None` if it is not known.
     #[doc(hidden)]
-    fn hand_over(&mut self, _item: &T, _other: &T, _code: OffsetCode) -> Option<OffsetCode> {
+    fn code_beside(&mut self, _item: &T, _other: &T, _code: OffsetCode) -> Option<OffsetCode> {
         None
     }
 
@@ -168,8 +168,8 @@ impl<T: SortKey> Order<T> for Natural {
     }
 
     #[inline]
-    fn hand_over(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
-        code.hand_over(item, other)
+    fn code_beside(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
+        code.code_beside(item, other)
     }
 
     #[inline]
@@ -362,9 +362,9 @@ macro_rules! order {
             }
 
             #[inline]
-            fn hand_over(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
+            fn code_beside(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
                 let item = (self.0)(item);
-                code.hand_over(&item, &(self.0)(other))
+                code.code_beside(&item, &(self.0)(other))
             }
 
             #[inline]
@@ -496,8 +496,8 @@ impl<T, O: Order<T>> Order<T> for &mut O {
     }
 
     #[inline]
-    fn hand_over(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
-        (**self).hand_over(item, other, code)
+    fn code_beside(&mut self, item: &T, other: &T, code: OffsetCode) -> Option<OffsetCode> {
+        (**self).code_beside(item, other, code)
     }
 
     #[inline]

@@ -329,7 +329,7 @@ impl<I: Iterator, O: Order<I::Item>> SyncMerge for Merge<I, O> {
         self.engine.drop_ended(ended);
     }
 
-    fn hand_over(&mut self, taken: Result<Option<I::Item>, Self::Failure>) -> Option<I::Item> {
+    fn code_beside(&mut self, taken: Result<Option<I::Item>, Self::Failure>) -> Option<I::Item> {
         let Ok(taken) = taken;
         taken
     }

@@ -99,7 +99,7 @@ where
     /// As the iterator itself: the first error of a source, once.
     pub fn next_with_source(&mut self) -> Option<Result<(usize, T), SourceError<E>>> {
         let next = self.engine.next(I::next);
-        self.hand_over_any(next)
+        self.code_beside_any(next)
     }
 
     /// Returns the next item without taking it, or the error that has ended the merge, which is yielded next.
@@ -205,7 +205,7 @@ where
     }
 
     /// Makes of what was taken an item of the iterator. A failure ends the merge.
-    fn hand_over_any<R>(
+    fn code_beside_any<R>(
         &mut self,
         taken: Result<Option<R>, (usize, E)>,
     ) -> Option<Result<R, SourceError<E>>> {
@@ -281,8 +281,8 @@ where
         self.engine.drop_ended(ended);
     }
 
-    fn hand_over(&mut self, taken: Result<Option<T>, (usize, E)>) -> Option<Self::Item> {
-        self.hand_over_any(taken)
+    fn code_beside(&mut self, taken: Result<Option<T>, (usize, E)>) -> Option<Self::Item> {
+        self.code_beside_any(taken)
     }
 }
 

@@ -1019,7 +1019,7 @@ fn code_of_successor<T, O: Order<T>>(
         return order.code_after(&codes.before, item);
     }
     let Some(opponent) = least.head(heads) else { return Some(OffsetCode::EQUAL) };
-    order.hand_over(item, opponent, OffsetCode(least.code))
+    order.code_beside(item, opponent, OffsetCode(least.code))
 }
 
 /// Which codes there are, and what else depends on how many sources there are.
