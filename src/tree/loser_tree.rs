@@ -866,8 +866,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             *winner = bracket.climb_past(challenger, least, play);
         }
         codes.note_item();
-        if Self::HAS_OFFSETS && codes.tell_too_little(bracket.leaves()) {
-            self.begin_offsets();
+        if codes.tell_too_little(bracket.leaves()) {
+            self.give_up_prefixes();
         }
     }
 
@@ -1054,19 +1054,47 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) const fn is_line(&self) -> bool {
-        self.heads.len() == 3 && !self.has_offsets()
+        self.heads.len() == 3 && self.has_lines()
+    }
+
+    /// Whether three sources are in a line.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    const fn has_lines(&self) -> bool {
+        !Self::HAS_BYTES || matches!(self.codes.kind, Kind::Few)
     }
 
     /// Chooses the codes for this number of leaves.
     fn choose_codes(&mut self) {
         let Codes { kind, are_wanted, .. } = self.codes;
+        let sources = self.heads.len();
         self.codes.set(match self.bracket.leaves() {
             _ if Self::HAS_OFFSETS && (O::IS_CODED || are_wanted) => Kind::Offset,
             0..=2 if Self::HAS_BYTES => Kind::Pair,
-            3..=FEW_LEAVES if Self::HAS_BYTES => Kind::Few,
+            // What codes of the keys have turned out to tell is not asked again.
+            3..=FEW_LEAVES
+                if Self::HAS_BYTES && (sources <= 3 || matches!(kind, Kind::Offset | Kind::Few)) =>
+            {
+                Kind::Few
+            }
             _ if kind == Kind::Offset => Kind::Offset,
             _ => Kind::Key,
         });
+    }
+
+    /// Gives up the codes of keys, which tell too little.
+    #[cold]
+    #[inline(never)]
+    fn give_up_prefixes(&mut self) {
+        if self.bracket.leaves() > FEW_LEAVES {
+            if Self::HAS_OFFSETS {
+                self.begin_offsets();
+            }
+            return;
+        }
+        self.streak.forget();
+        self.codes.set(Kind::Few);
+        self.replay_all();
     }
 
     /// Has the nodes hold offset-value codes from now on. Who has lost to whom stays, so nobody is compared:
@@ -1106,11 +1134,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     fn grow(&mut self) {
         self.bracket.grow();
         self.streak.grow(self.bracket.levels());
-        if self.bracket.leaves() == 4 && !self.has_offsets() {
-            line::enter(&mut self.bracket);
-        }
         let had_codes = !self.is_by_bytes();
         self.choose_codes();
+        if self.bracket.leaves() == 4 && self.has_lines() {
+            line::enter(&mut self.bracket);
+        }
         if !had_codes && !self.is_by_bytes() {
             self.begin_prefixes();
         }
