@@ -283,7 +283,9 @@ fn offset_value_codes_begin_when_many_leaves_have_more_ties_than_items_and_stay(
         let beginning: &[u8] = if ties { b"the same" } else { b"" };
         [beginning, &number.to_be_bytes()].concat()
     };
-    for (sources, ties) in [(2, true), (3, true), (4, true), (5, true), (8, true), (40, true), (8, false)] {
+    for (sources, ties) in
+        [(2, true), (3, true), (4, true), (4, false), (5, true), (8, true), (40, true), (8, false)]
+    {
         let mut numbers = 0..;
         let mut next = || numbers.next().map(|number| key(number, ties));
         let mut tree = LoserTree::new(Natural, (0..sources).map(|_| next()));
@@ -297,6 +299,8 @@ fn offset_value_codes_begin_when_many_leaves_have_more_ties_than_items_and_stay(
             let Some((source, _)) = tree.pop() else { return };
             tree.set_head(source, next());
         }
+        // Few sources compare bytes instead, and four of them only where there is no better.
+        assert_eq!(tree.kind() == Kind::Few, sources == 3 || sources == 4 && ties, "{sources} sources");
         // Of the matches of an item, those with live opponents are ties, and one of them is allowed.
         assert_eq!(begun.is_some(), sources > 4 && ties, "{sources} sources");
         let (leaves, levels) = (tree.bracket.leaves(), tree.bracket.levels() as usize);
@@ -312,6 +316,9 @@ fn offset_value_codes_begin_when_many_leaves_have_more_ties_than_items_and_stay(
         tree.settle();
         assert_eq!(tree.kind() == Kind::Offset, sources > 4 && ties);
         tree.retain(|source| source < 4);
+        tree.settle();
+        assert_eq!(tree.kind(), if sources > 4 && ties { Kind::Few } else { Kind::Key });
+        tree.retain(|source| source < 3);
         tree.settle();
         assert_eq!(tree.kind(), Kind::Few);
     }

@@ -2,11 +2,12 @@
 //!
 //! They begin with the first eight bytes of the keys, which cost nothing to keep. Where these are often equal, *offset-value codes*
 //! take their place, which are against the item that was taken last: see [`OffsetCode`]. For identifiers or words these would be
-//! a burden. Few sources have no codes at all: their keys are compared right away.
+//! a burden. For four sources, too: there the bytes of keys are compared right away, once codes turn out to tell too little. Two and
+//! three sources compare them from the beginning.
 
 use crate::key::{KeyBuffer, OffsetCode};
 
-/// With so many leaves or fewer the bytes of keys are compared right away. By offset-value codes, label sets that each come from two
+/// With so many leaves or fewer there are no offset-value codes, unless they are wanted. By these, label sets that each come from two
 /// sources take 1.5 times as long with four sources (bench `scoreboard`, `labels/machines_twice`).
 pub(super) const FEW_LEAVES: usize = 4;
 
@@ -23,7 +24,7 @@ pub(super) enum Kind {
     Offset,
     /// None, for strings of bytes of one or two sources.
     Pair,
-    /// None, for strings of bytes of three or four sources.
+    /// None, for strings of bytes of three sources, or of four whose first bytes tell too little.
     Few,
 }
 

@@ -39,11 +39,11 @@ use crate::key::{MOST_PARTS, OffsetCode, Order};
 /// `O(K)` memory; nothing is allocated after construction save by [`push`](Self::push), which doubles the tree when it is full,
 /// without a comparison. Sources that have ended are among the K until they are [removed](Self::retain).
 ///
-/// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), up to four sources compare the bytes, as above, and more have a
-/// comparison only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. With more than
-/// four sources, once there have been more such matches than items, by eight for each leaf of the tree, offset-value codes take the
-/// place of those, for as long as there are more than four. To begin with them, each head but the winner is read once, with the one
-/// that it has lost to. From then on the successor of a head that was taken is compared once with the runner-up, which makes one
+/// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), up to three sources compare the bytes, as above, and more have a
+/// comparison only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. That ends once
+/// there have been more such matches than items, by eight for each leaf of the tree. From then on four sources compare the bytes, which
+/// begins with K − 1 comparisons more. For more than four, offset-value codes take the place of the others, for as long as there are
+/// more than four. To begin with them, each head but the winner is read once, with the one that it has lost to. From then on the successor of a head that was taken is compared once with the runner-up, which makes one
 /// comparison more; of the others most are of codes. A head of another source than the winner's, or one that goes backwards, is
 /// compared by its bytes until it loses.
 ///

@@ -62,8 +62,8 @@
 //!   source that is left. Where items must be compared, the comparisons that a runner-up saves pay for finding it.
 //! - Strings of bytes are seldom in a near cache. The time goes into waiting for the next key. Its way begins as soon as
 //!   the processor guesses who wins. So the only branch is whether the challenger beats the runner-up, whose code is known. If it
-//!   does not, the runner-up has won, whomever the challenger beats on its way there. Up to four sources of strings are compared
-//!   right away, each by code of its own.
+//!   does not, the runner-up has won, whomever the challenger beats on its way there. Two or three sources of strings are compared
+//!   right away, each by code of its own; and so are four, if their first bytes tell too little.
 //! - Strings begin with their first eight bytes as codes. Where these are often equal, the tree goes over to *offset-value codes*.
 //!   The losers on the winner's path have codes against the winner, and so has its successor when it comes. Of two codes against
 //!   one key the smaller code is that of the smaller item. If the two are equal, the bytes behind them decide, and the loser gets a
@@ -79,8 +79,9 @@
 //!   abc against c     likewise; b and c need no new codes, since these are also theirs against abc
 //!   ```
 //! - The key that was taken is gone when its successor comes. But the runner-up has a code against the same key, and that tells the
-//!   successor's code. `abd` differs from `abc` at place 2, and `abc` from `aab` at place 1, so `abd` differs from `aab` at place
-//!   1, too. A successor that comes before the runner-up wins, and all codes stay.
+//!   successor's code. `abc` differs from `aab` at place 1, so `aab` begins with `a`, like `abc`. If the successor begins with `a`,
+//!   its code is that of place 1; if not, that of place 0. The bytes behind are not read. A successor with the smaller code wins, and
+//!   all codes stay.
 //! - A head has no such code if it comes before the winner, or if another source's head has changed. It climbs by its bytes
 //!   until it loses. A head that it beats gets a code against it. A head that beats it goes on with the code that it has.
 //! - Exhaustion is a bit of the rank, above every source. It is a state, not a greatest value: an item whose
