@@ -495,7 +495,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let least = self.least(source);
         let has_offsets = self.has_offsets();
         // The item is there until it is taken out.
-        let held = Held::new(self, head).ask(|tree, item| {
+        let asked = Held::new(self, head).ask(|tree, item| {
             let Self { order, heads, codes, .. } = tree;
             if has_offsets {
                 code_of_successor(order, codes, item, heads, least)
@@ -503,7 +503,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
                 Some(OffsetCode(order.code(item)))
             }
         });
-        let Some((item, code)) = held else { return Ok(source) };
+        let Some((item, code)) = asked else { return Ok(source) };
         if let Some(OffsetCode(code)) = code
             && code < least.code
         {
