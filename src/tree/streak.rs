@@ -52,10 +52,7 @@ pub(super) struct Streak {
     /// The best of the losers on the winner's way, up to the height.
     runner_up: Node,
     height: u32,
-    /// Whether that is the height of the tree.
-    is_complete: bool,
-    /// Whether it is only known to have the smallest code: it, or one with the same code, is the runner-up.
-    is_by_code: bool,
+    known: Known,
     /// How often the successor has beaten the runner-up.
     stays: u64,
     /// The rank of the last source that has stayed often.
@@ -66,6 +63,17 @@ pub(super) struct Streak {
     credit: u64,
 }
 
+/// What is known of the one that is held as the runner-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// At most that it is the best up to the height.
+    Part,
+    /// That it has the smallest code: it, or one with the same code, is the runner-up.
+    Code,
+    /// That it is the runner-up.
+    All,
+}
+
 impl Streak {
     pub(super) fn new(levels: u32) -> Self {
         Self {
@@ -73,8 +81,7 @@ impl Streak {
             long: long(levels),
             runner_up: Node::exhausted(0),
             height: 0,
-            is_complete: false,
-            is_by_code: false,
+            known: Known::Part,
             stays: 0,
             regular: u64::MAX,
             misses: 0,
@@ -85,21 +92,20 @@ impl Streak {
     /// The runner-up, if it is known.
     #[inline]
     pub(super) fn runner_up(&self) -> Option<Node> {
-        (self.is_complete && !self.is_by_code).then_some(self.runner_up)
+        matches!(self.known, Known::All).then_some(self.runner_up)
     }
 
     /// One on the winner's way that has the smallest code, if that is known.
     #[inline]
     pub(super) fn least(&self) -> Option<Node> {
-        self.is_complete.then_some(self.runner_up)
+        (!matches!(self.known, Known::Part)).then_some(self.runner_up)
     }
 
     /// Notes that one.
     #[inline]
     pub(super) const fn set_least(&mut self, least: Node) -> Node {
         self.runner_up = least;
-        self.is_complete = true;
-        self.is_by_code = true;
+        self.known = Known::Code;
         least
     }
 
@@ -111,7 +117,7 @@ impl Streak {
     /// Whether the runner-up is known, up to some height.
     #[inline]
     pub(super) const fn has_begun(&self) -> bool {
-        self.height > 0 || self.is_complete
+        self.height > 0 || !matches!(self.known, Known::Part)
     }
 
     /// Notes who has won after a challenger from `source`. Returns whether it may be worth knowing the runner-up.
@@ -157,8 +163,7 @@ impl Streak {
             self.credit -= u64::from(levels.saturating_sub(1));
             self.height = levels;
             self.runner_up = bracket.best_by(source, best);
-            self.is_complete = true;
-            self.is_by_code = false;
+            self.known = Known::All;
             return;
         }
         let mut steps = if self.is_poor(levels) { self.credit.min(1) } else { u64::MAX };
@@ -172,22 +177,20 @@ impl Streak {
             self.height += 1;
             self.runner_up = best(self.runner_up, bracket.loser(bracket.node_above(source, self.height)));
         }
-        self.is_complete = self.height == levels;
-        self.is_by_code = false;
+        self.known = if self.height == levels { Known::All } else { Known::Part };
     }
 
     /// Notes who the runner-up is, where that is known for nothing.
     #[inline]
     pub(super) const fn set_runner_up(&mut self, runner_up: Node) {
         self.runner_up = runner_up;
-        self.is_complete = true;
-        self.is_by_code = false;
+        self.known = Known::All;
     }
 
     /// Forgets the runner-up, where no accounts are kept.
     #[inline]
     pub(super) const fn forget(&mut self) {
-        self.is_complete = false;
+        self.known = Known::Part;
     }
 
     /// Adds up what has been saved, and returns how often the successor has beaten the runner-up.
@@ -207,7 +210,7 @@ impl Streak {
         let stays = self.settle();
         if stays >= REGULAR {
             (self.regular, self.misses) = (source as u64, 0);
-        } else if self.is_complete && stays == 0 {
+        } else if self.known != Known::Part && stays == 0 {
             self.misses = self.misses.saturating_add(1);
             if self.misses == MOST_MISSES {
                 self.regular = u64::MAX;
@@ -215,13 +218,13 @@ impl Streak {
         }
         self.wins = 0;
         self.height = 0;
-        self.is_complete = false;
+        self.known = Known::Part;
     }
 
     /// Notes that the tree has a level more, in which nobody is yet. So the runner-up is the same.
     pub(super) const fn grow(&mut self, levels: u32) {
         self.settle();
-        if self.is_complete && self.height > 0 {
+        if !matches!(self.known, Known::Part) && self.height > 0 {
             self.height += 1;
         }
         self.long = long(levels);
