@@ -41,11 +41,11 @@ use crate::key::{MOST_PARTS, OffsetCode, Order};
 ///
 /// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), up to three sources compare the bytes, as above, and more have a
 /// comparison only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. That ends once
-/// there have been more such matches than items, by eight for each leaf of the tree. From then on four sources compare the bytes, which
-/// begins with K − 1 comparisons more. For more than four, offset-value codes take the place of the others, for as long as there are
-/// more than four. To begin with them, each head but the winner is read once, with the one that it has lost to. From then on the successor of a head that was taken is compared once with the runner-up, which makes one
-/// comparison more; of the others most are of codes. A head of another source than the winner's, or one that goes backwards, is
-/// compared by its bytes until it loses.
+/// there have been more such matches than items, by eight for each leaf of the tree. From then on four sources compare the bytes,
+/// which begins with K − 1 comparisons more. More than four go over to offset-value codes, for as long as there are more than four. To
+/// begin with these, each head but the winner is read once, with the one that it has lost to. From then on the successor of a head
+/// that was taken is compared once with the runner-up, which makes one comparison more; of the others most are of codes. A head of
+/// another source than the winner's, or one that goes backwards, is compared by its bytes until it loses.
 ///
 /// # Panics
 ///
@@ -866,7 +866,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             *winner = bracket.climb_past(challenger, least, play);
         }
         codes.note_item();
-        if codes.tell_too_little(bracket.leaves()) {
+        let leaves = bracket.leaves();
+        if codes.tell_too_little(leaves) && (Self::HAS_OFFSETS || leaves <= FEW_LEAVES) {
             self.give_up_prefixes();
         }
     }
@@ -1087,14 +1088,12 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(never)]
     fn give_up_prefixes(&mut self) {
         if self.bracket.leaves() > FEW_LEAVES {
-            if Self::HAS_OFFSETS {
-                self.begin_offsets();
-            }
-            return;
+            self.begin_offsets();
+        } else {
+            self.streak.forget();
+            self.codes.set(Kind::Few);
+            self.replay_all();
         }
-        self.streak.forget();
-        self.codes.set(Kind::Few);
-        self.replay_all();
     }
 
     /// Has the nodes hold offset-value codes from now on. Who has lost to whom stays, so nobody is compared:
