@@ -259,7 +259,10 @@ where
             Op::Push(head) => {
                 let source = self.model.len();
                 let head = self.item(source, head);
-                if head.is_some() {
+                if source == 4 && O::PARTS > 0 {
+                    // With a fifth source, strings of bytes get codes.
+                    self.changed = Changed::All;
+                } else if head.is_some() {
                     self.change(source);
                 }
                 self.model.push(head.clone());

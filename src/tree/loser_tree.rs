@@ -289,8 +289,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     /// # Complexity
     ///
     /// Amortised `O(1)`; the first question afterwards plays the matches above the new leaf, also where the tree has grown. Only
-    /// where a fifth source of keys that are strings of bytes joins do all heads get [codes](LoserTree#complexity), without a
-    /// comparison.
+    /// where a fifth source of keys that are strings of bytes joins does it play all of them, since heads get
+    /// [codes](LoserTree#complexity) then.
     pub fn push(&mut self, head: Option<T>) -> usize {
         let source = self.heads.len();
         if self.is_line() {
@@ -1116,19 +1116,6 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
     }
 
-    /// Has the nodes hold the codes of the keys, where they had none. Nobody is compared.
-    fn begin_prefixes(&mut self) {
-        // A runner-up that has been asked about has no code.
-        self.streak.forget();
-        // Should the order panic, the nodes are of no more use.
-        let due = mem::replace(&mut self.due, Due::Everything);
-        let Self { order, heads, bracket, winner, .. } = self;
-        let mut code = |player: Node| player.head(heads).map_or(player.code, |head| order.code(head));
-        winner.code = code(*winner);
-        bracket.recode_all(*winner, &mut |loser, _| code(loser));
-        self.due = due;
-    }
-
     /// Doubles the number of leaves.
     fn grow(&mut self) {
         self.bracket.grow();
@@ -1139,7 +1126,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             line::enter(&mut self.bracket);
         }
         if !had_codes && !self.is_by_bytes() {
-            self.begin_prefixes();
+            // The nodes lack them. They are not made now: the order could panic while a source joins.
+            self.due = Due::Everything;
         }
     }
 

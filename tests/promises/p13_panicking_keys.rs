@@ -185,6 +185,28 @@ fn a_merge_whose_key_panics_for_ever_gives_all_back() {
     });
 }
 
+/// Where heads get codes as more sources join, they get them later.
+#[test]
+fn a_source_joins_a_tree_without_asking_keys() {
+    for_each_question(|runs, n| {
+        let fuse = Fuse::once(n);
+        let mut sources: Vec<_> = runs.as_slice().iter().map(|run| run.iter().copied()).collect();
+        let half = sources.len() / 2;
+        let heads: Vec<_> = sources[..half].iter_mut().map(Iterator::next).collect();
+        let mut tree = LoserTree::new(order(&fuse), heads);
+        for source in &mut sources[half..] {
+            caught(|| tree.settle());
+            let head = source.next();
+            caught(|| tree.push(head)).expect("no question");
+        }
+        let out = persevere(|| {
+            let source = tree.winner()?.0;
+            tree.set_head(source, sources[source].next())
+        });
+        assert_merged(&out, runs.as_slice());
+    });
+}
+
 /// Once the winner is known, its head can be taken and a successor brought without a question to the key.
 #[test]
 fn a_tree_takes_and_brings_heads_without_asking_keys() {
