@@ -24,7 +24,11 @@ pub(super) fn pull<I: Iterator>(source: &mut I) -> Option<Result<I::Item, Infall
 
 impl<I, T, O: Order<T>> Engine<I, T, O> {
     pub(super) fn new(sources: impl IntoIterator<Item = I>, order: O) -> Self {
-        let sources: Vec<_> = sources.into_iter().map(Some).collect();
+        Self::of(sources.into_iter().map(Some).collect(), order)
+    }
+
+    /// Creates the tournament of sources of which some may have ended.
+    pub(super) fn of(sources: Vec<Option<I>>, order: O) -> Self {
         let tree = LoserTree::new(order, sources.iter().map(|_| None));
         Self { tree, sources, filled: 0 }
     }
@@ -243,13 +247,14 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         self.filled < self.sources.len()
     }
 
-    /// Calls `f` with each source that has a head here.
-    pub(super) fn with_heads(&mut self, mut f: impl FnMut(&mut I)) {
+    /// Takes the sources, after `f` was called with each that has a head here.
+    pub(super) fn take_sources(&mut self, mut f: impl FnMut(&mut I)) -> Vec<Option<I>> {
         for (source, head) in self.sources.iter_mut().zip(self.tree.heads()) {
             if let (Some(source), Some(_)) = (source, head) {
                 f(source);
             }
         }
+        std::mem::take(&mut self.sources)
     }
 
     /// Drops all heads and sources. Should a drop panic, the others are dropped all the same.
