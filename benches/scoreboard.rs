@@ -104,7 +104,7 @@ fn fill(board: &mut Board) {
     board.merges("numbers", &WIDE, few, &sync::lazy());
     board.merges("numbers", &FLOATS, few, &sync::lazy());
     board.merges("rows", &TWO_FIELDS, few, &sync::lazy());
-    board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::reading_ahead());
+    board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::in_blocks());
     // Beyond the caches.
     for sources in [64, 256, 1024] {
         board.row("large/u64", &UNIFORM, sources, 1 << 21, Part::Whole, &sync::large());

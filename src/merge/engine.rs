@@ -264,12 +264,6 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         drop(self.tree.take_heads());
     }
 
-    /// Changes each source that has not ended. The heads stay.
-    pub(super) fn map_sources<J>(self, mut change: impl FnMut(I) -> J) -> Engine<J, T, O> {
-        let sources = self.sources.into_iter().map(|source| source.map(&mut change)).collect();
-        Engine { tree: self.tree, sources, filled: self.filled }
-    }
-
     pub(super) fn into_sources(self) -> Vec<Undrained<I, T>> {
         self.sources
             .into_iter()

@@ -347,7 +347,11 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
     /// Notes how large a window was.
     fn note_window(&mut self, cut: &Cut, step: usize, most: usize, fewest: usize, open: usize) {
         let pace = &mut self.pace;
-        pace.step = if cut.is_by_step && cut.rows < most / LONGER_STEP { step.saturating_mul(LONGER_STEP) } else { step };
+        pace.step = if cut.is_by_step && cut.rows < most / LONGER_STEP {
+            step.saturating_mul(LONGER_STEP)
+        } else {
+            step
+        };
         pace.typical = if pace.typical == 0 { cut.rows } else { (3 * pace.typical + cut.rows) / 4 };
         let is_worth = pace.typical >= fewest;
         pace.by_heads = if is_worth { 0 } else { ROWS_IN_VAIN * open.max(LOOK) * pace.patience };

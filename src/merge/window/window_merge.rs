@@ -317,7 +317,8 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             match cursor {
                 Some(cursor) => {
                     *batch = cursor.batch.take();
-                    (progress.row, progress.rows, progress.batches) = (cursor.row, cursor.rows, cursor.batches);
+                    (progress.row, progress.rows, progress.batches) =
+                        (cursor.row, cursor.rows, cursor.batches);
                 }
                 None => *progress = Progress { has_ended: true, ..Progress::default() },
             }
