@@ -27,20 +27,25 @@ const LONGER_STEP: usize = 4;
 pub(super) struct Worth {
     rows: usize,
     rows_per_source: usize,
+    /// So many are worth it, whatever the number of sources.
+    enough: usize,
 }
 
 impl Worth {
     /// Where rows are told apart by exact codes.
-    const EXACT: Self = Self { rows: 256, rows_per_source: 4 };
+    const EXACT: Self = Self { rows: 256, rows_per_source: 4, enough: usize::MAX };
 
     /// Where they are not, so that the tournament would compare rows more often.
-    const INEXACT: Self = Self { rows: 32, rows_per_source: 2 };
+    const INEXACT: Self = Self { rows: 32, rows_per_source: 2, enough: usize::MAX };
 
     /// Where items are put out, so that the tournament of the items themselves is as good.
-    pub(super) const OF_ITEMS: Self = Self { rows: 192, rows_per_source: 8 };
+    pub(super) const OF_ITEMS: Self = Self { rows: 192, rows_per_source: 8, enough: usize::MAX };
+
+    /// Where items are put out that are not moved but by reference, which takes rooms for each window.
+    pub(super) const OF_REFERENCES: Self = Self { rows: 512, rows_per_source: 16, enough: usize::MAX };
 
     /// Where they come in long stretches, which a tournament of items passes through, and many runs in memory even faster.
-    pub(super) const OF_LONG_STRETCHES: Self = Self { rows: 4096, rows_per_source: 64 };
+    pub(super) const OF_LONG_STRETCHES: Self = Self { rows: 768, rows_per_source: 384, enough: 4096 };
 
     /// For the rows of an order.
     pub(super) const fn of<B, O: RowOrder<B>>() -> Self {
@@ -53,7 +58,8 @@ impl Worth {
     /// How many rows that are of so many sources.
     const fn fewest(self, open: usize) -> usize {
         let of_all = self.rows_per_source * open;
-        if self.rows > of_all { self.rows } else { of_all }
+        let fewest = if self.rows > of_all { self.rows } else { of_all };
+        if fewest < self.enough { fewest } else { self.enough }
     }
 }
 
@@ -143,8 +149,12 @@ impl Pace {
     }
 
     /// How many rows are worth a window of items.
-    pub(super) const fn worth_of_items(&self) -> Worth {
-        if self.is_long() { Worth::OF_LONG_STRETCHES } else { Worth::OF_ITEMS }
+    pub(super) const fn worth_of_items(&self, are_moved: bool) -> Worth {
+        match (self.is_long(), are_moved) {
+            (true, _) => Worth::OF_LONG_STRETCHES,
+            (false, true) => Worth::OF_ITEMS,
+            (false, false) => Worth::OF_REFERENCES,
+        }
     }
 
     /// Notes that so many rows were merged by a tournament, and what some of them were like.

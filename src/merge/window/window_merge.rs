@@ -403,7 +403,7 @@ impl<B, O> WindowMerge<B, O> {
         }
         let engine = &mut self.engine;
         let open = engine.open();
-        let worth = engine.pace.worth_of_items();
+        let worth = engine.pace.worth_of_items(is_moved::<T, O>());
         let is_worth = engine.is_worth_a_window(open, engine.allowed(most), worth);
         if engine.pace.is_very_long() || !is_worth {
             let mut put_out = Truncate { out, len: begin };
@@ -444,7 +444,11 @@ impl<B, O> WindowMerge<B, O> {
         }
         let items = if needs_drop::<T>() && open <= FEW_SOURCES {
             engine.allowed(most).min(PORTION)
-        } else if engine.is_worth_a_window(open, engine.allowed(most), engine.pace.worth_of_items()) {
+        } else if engine.is_worth_a_window(
+            open,
+            engine.allowed(most),
+            engine.pace.worth_of_items(is_moved::<T, O>()),
+        ) {
             return None;
         } else {
             engine.one_by_one(most)
