@@ -134,6 +134,10 @@ fn fill(board: &mut Board) {
     board.merges("async/blocks/u64", &UNIFORM, few, &asynchronous::in_blocks());
     board.merges("async/blocks/u64", &RUNS, &[16], &asynchronous::in_blocks());
 
+    board.merges("async/batches/1024/u64", &UNIFORM, few, &asynchronous::batches::<_, 1024>());
+    board.merges("async/batches/1024/u64", &RUNS, few, &asynchronous::batches::<_, 1024>());
+    board.merges("async/batches/1024/labels", &LABELS, few, &asynchronous::batches::<_, 1024>());
+
     board.row("tiny", &LABELS, 1_000, 3_000, Part::Whole, &sync::all());
     board.row("first", &UNIFORM, 1_000, 4_000, Part::First, &sync::all());
     board.row("async/first", &UNIFORM, 1_000, 4_000, Part::First, &beside_sync());

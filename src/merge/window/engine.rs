@@ -170,7 +170,10 @@ impl Pace {
         self.stretches.changes += changes;
         let Stretches { rows, changes, last } = self.stretches;
         if rows >= SAMPLE {
-            self.stretch = if changes == 0 { rows } else { rows / changes };
+            self.stretch = match rows.checked_div(changes) {
+                Some(rows) => rows,
+                None => rows,
+            };
             self.stretches = Stretches { rows: 0, changes: 0, last };
         }
     }
