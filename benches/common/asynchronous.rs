@@ -203,7 +203,8 @@ impl<K: Key, const ROWS: usize> Merger<K> for Windows<ROWS> {
         let mut merge = BatchMerge::new(runs.iter().map(|run| Ready(run.chunks(ROWS))));
         while let Some(window) = wait(|cx| merge.poll_next_window(cx)) {
             let window = window.ok().and_then(losertree::stream::Merged::into_window);
-            for item in window.iter().flat_map(|window| window.items()) {
+            let Some(window) = window else { continue };
+            for item in window.items() {
                 visit.visit(item.clone());
             }
         }
