@@ -104,7 +104,7 @@ fn fill(board: &mut Board) {
     board.merges("numbers", &WIDE, few, &sync::lazy());
     board.merges("numbers", &FLOATS, few, &sync::lazy());
     board.merges("rows", &TWO_FIELDS, few, &sync::lazy());
-    board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::reading_ahead());
+    board.merges("u64", &UNIFORM, &[2, 3, 4, 16, 64, 256, 1024], &sync::in_blocks());
     // Beyond the caches.
     for sources in [64, 256, 1024] {
         board.row("large/u64", &UNIFORM, sources, 1 << 21, Part::Whole, &sync::large());
@@ -133,6 +133,10 @@ fn fill(board: &mut Board) {
 
     board.merges("async/blocks/u64", &UNIFORM, few, &asynchronous::in_blocks());
     board.merges("async/blocks/u64", &RUNS, &[16], &asynchronous::in_blocks());
+
+    board.merges("async/batches/1024/u64", &UNIFORM, few, &asynchronous::batches::<_, 1024>());
+    board.merges("async/batches/1024/u64", &RUNS, few, &asynchronous::batches::<_, 1024>());
+    board.merges("async/batches/1024/labels", &LABELS, few, &asynchronous::batches::<_, 1024>());
 
     board.row("tiny", &LABELS, 1_000, 3_000, Part::Whole, &sync::all());
     board.row("first", &UNIFORM, 1_000, 4_000, Part::First, &sync::all());

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures::{Stream, StreamExt, stream};
-use losertree::{BlockSource, ProxyResponseLoserTree, Source, from_stream};
+use losertree::{BatchMerge, BlockSource, ProxyResponseLoserTree, Source, from_stream};
 
 use super::contender::{Contender, Merged, Merger, Role, Visit, sources};
 use super::heaps::Heap;
@@ -38,6 +38,17 @@ pub(crate) fn in_blocks<K: Key>() -> Vec<Contender<K>> {
         Contender::of::<Blocks>(),
         Contender::of::<BoxedBlocks>(),
         Contender::of::<BlocksNextBlock>(),
+    ]
+}
+
+/// Merges of sources that give batches of so many rows, item by item and by windows.
+pub(crate) fn batches<K: Key, const ROWS: usize>() -> Vec<Contender<K>> {
+    vec![
+        Contender::of::<Naive>(),
+        Contender::of::<Kmerge>(),
+        Contender::of::<Concrete>(),
+        Contender::of::<NextBlock>(),
+        Contender::of::<Windows<ROWS>>(),
     ]
 }
 
@@ -170,6 +181,35 @@ taken_in_blocks!(NextBlock, "async_next_block", runs => ProxyResponseLoserTree::
 taken_in_blocks!(BlocksNextBlock, "async_blocks_next_block", runs => {
     ProxyResponseLoserTree::new(blocks(runs).map(|blocks| Ready(blocks).flatten()))
 });
+
+/// The async merge of batches of so many rows.
+struct Windows<const ROWS: usize>;
+
+impl<K: Key, const ROWS: usize> Merger<K> for Windows<ROWS> {
+    const NAME: &'static str = "async window";
+    const ROLE: Role = Role::Ours;
+
+    fn open(runs: &[Vec<K>]) -> impl Iterator<Item: Merged<K>> {
+        let mut merge = BatchMerge::new(runs.iter().map(|run| Ready(run.chunks(ROWS))));
+        let windows = std::iter::from_fn(move || wait(|cx| merge.poll_next_window(cx)));
+        windows.flat_map(|window| {
+            let window = window.ok().and_then(losertree::stream::Merged::into_window);
+            window.map(|window| window.items().cloned().collect::<Vec<_>>()).unwrap_or_default()
+        })
+    }
+
+    #[inline]
+    fn each<V: Visit<K>>(runs: &[Vec<K>], visit: &mut V) {
+        let mut merge = BatchMerge::new(runs.iter().map(|run| Ready(run.chunks(ROWS))));
+        while let Some(window) = wait(|cx| merge.poll_next_window(cx)) {
+            let window = window.ok().and_then(losertree::stream::Merged::into_window);
+            let Some(window) = window else { continue };
+            for item in window.items() {
+                visit.visit(item.clone());
+            }
+        }
+    }
+}
 
 type Failing<K> = Result<K, Infallible>;
 

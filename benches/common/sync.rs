@@ -19,10 +19,10 @@ pub(crate) fn all<K: Key>() -> Vec<Contender<K>> {
     all
 }
 
-/// All of them, and those that read ahead.
-pub(crate) fn reading_ahead<K: Key>() -> Vec<Contender<K>> {
+/// All of them, and those that take what sources give in blocks.
+pub(crate) fn in_blocks<K: Key>() -> Vec<Contender<K>> {
     let mut all = all();
-    all.extend([Contender::of::<Staged>(), Contender::of::<Blocks>()]);
+    all.extend([Contender::of::<Chunked>(), Contender::of::<Blocks>()]);
     all
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn large<K: Key>() -> Vec<Contender<K>> {
         Contender::of::<Naive>(),
         Contender::of::<Itertools>(),
         Contender::of::<Next>(),
-        Contender::of::<Staged>(),
+        Contender::of::<Chunked>(),
         Contender::of::<Blocks>(),
     ]
 }
@@ -107,13 +107,25 @@ merger!(
     pub(crate) Next, "losertree", Role::Ours, runs => losertree::merge(sources(runs))
 );
 
-/// How many items are read ahead, or are in a block.
+/// How many items are in a block.
 pub(crate) const AHEAD: usize = 32;
 
 merger!(
-    /// This library, with items of each source read ahead.
-    Staged, "losertree_staged", Role::Ours, runs => losertree::merge(sources(runs)).staged(AHEAD)
+    /// This library, with batches made of the items of each source.
+    Chunked, "losertree chunks", Role::Ours, runs => {
+        losertree::merge_batches(sources(runs).map(|mut source| {
+            std::iter::from_fn(move || {
+                let batch: Vec<_> = source.by_ref().take(BATCH).collect();
+                (!batch.is_empty()).then_some(batch)
+            })
+        }))
+        .collect()
+        .into_iter()
+    }
 );
+
+/// How many items are in a batch that is made of them.
+const BATCH: usize = 1024;
 
 merger!(
     /// This library over sources that give blocks, each of which is allocated.

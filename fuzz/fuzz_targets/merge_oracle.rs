@@ -18,8 +18,6 @@ struct Input {
     how: How,
     /// Whether the sources are left unsorted.
     unsorted: bool,
-    /// How many items of each source are read at a time, if they are read ahead.
-    staged: Option<u8>,
     sources: Vec<Source>,
     acts: Vec<Act>,
     end: End,
@@ -108,23 +106,16 @@ fn check<K, O, F>(
         Unfused::new(run.clone(), stray(comparisons), panic_after, &pulled)
     });
     let merge = make(sources.collect());
-    match input.staged {
-        None => drive(comparisons, input, compare, &runs, &pulled, 1, merge),
-        Some(items) => {
-            let ahead = usize::from(items).max(1);
-            drive(comparisons, input, compare, &runs, &pulled, ahead, merge.staged(items.into()));
-        }
-    }
+    drive(comparisons, input, compare, &runs, &pulled, merge);
 }
 
-/// Takes a merge whose sources are read so many items at a time to its end.
+/// Takes a merge to its end.
 fn drive<K, I, O, F>(
     comparisons: &Comparisons,
     input: &Input,
     compare: F,
     runs: &Runs<K>,
     pulled: &Cell<usize>,
-    ahead: usize,
     mut merge: Merge<I, O>,
 ) where
     K: Key,
@@ -170,7 +161,7 @@ fn drive<K, I, O, F>(
             }
         }
         // The clones share their count.
-        let most = runs.len() * ahead + yielded.len();
+        let most = runs.len() + yielded.len();
         assert!(is_cloned || pulled.get() <= most, "more was pulled than promised");
     }
     let taken = yielded.len();
@@ -323,10 +314,7 @@ fn check_try<K, O>(
     }
     let merge = losertree::try_merge_with(sources, order);
     assert_eq!(pulled.get(), 0, "constructors pull nothing");
-    match input.staged {
-        None => drive_try(input, compare, &runs, &fails, &pulled, merge),
-        Some(items) => drive_try(input, compare, &runs, &fails, &pulled, merge.staged(items.into())),
-    }
+    drive_try(input, compare, &runs, &fails, &pulled, merge);
 }
 
 /// Takes a merge, of which each source fails after so many items, to its end.

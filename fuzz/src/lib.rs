@@ -1,5 +1,6 @@
 //! What the fuzz targets have in common. They are described in `README.md`.
 
+pub mod batches;
 mod keys;
 mod panics;
 pub mod schedule;

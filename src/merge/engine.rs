@@ -24,7 +24,11 @@ pub(super) fn pull<I: Iterator>(source: &mut I) -> Option<Result<I::Item, Infall
 
 impl<I, T, O: Order<T>> Engine<I, T, O> {
     pub(super) fn new(sources: impl IntoIterator<Item = I>, order: O) -> Self {
-        let sources: Vec<_> = sources.into_iter().map(Some).collect();
+        Self::of(sources.into_iter().map(Some).collect(), order)
+    }
+
+    /// Creates the tournament of sources of which some may have ended.
+    pub(super) fn of(sources: Vec<Option<I>>, order: O) -> Self {
         let tree = LoserTree::new(order, sources.iter().map(|_| None));
         Self { tree, sources, filled: 0 }
     }
@@ -247,13 +251,14 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         self.filled < self.sources.len()
     }
 
-    /// Calls `f` with each source that has a head here.
-    pub(super) fn with_heads(&mut self, mut f: impl FnMut(&mut I)) {
+    /// Takes the sources, after `f` was called with each that has a head here.
+    pub(super) fn take_sources(&mut self, mut f: impl FnMut(&mut I)) -> Vec<Option<I>> {
         for (source, head) in self.sources.iter_mut().zip(self.tree.heads()) {
             if let (Some(source), Some(_)) = (source, head) {
                 f(source);
             }
         }
+        std::mem::take(&mut self.sources)
     }
 
     /// Drops all heads and sources. Should a drop panic, the others are dropped all the same.
@@ -261,12 +266,6 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
     pub(super) fn release(&mut self) {
         let _sources = std::mem::take(&mut self.sources);
         drop(self.tree.take_heads());
-    }
-
-    /// Changes each source that has not ended. The heads stay.
-    pub(super) fn map_sources<J>(self, mut change: impl FnMut(I) -> J) -> Engine<J, T, O> {
-        let sources = self.sources.into_iter().map(|source| source.map(&mut change)).collect();
-        Engine { tree: self.tree, sources, filled: self.filled }
     }
 
     pub(super) fn into_sources(self) -> Vec<Undrained<I, T>> {

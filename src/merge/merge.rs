@@ -5,7 +5,6 @@ use std::iter::FusedIterator;
 
 use super::coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy, SyncMerge};
 use super::engine::{Engine, Undrained, pull};
-use super::staged::Staged;
 use crate::key::{By, ByKey, ByOffsetCode, Coded, Natural, OffsetCode, Order, SortKey, has_codes};
 use crate::tree::LoserTree;
 
@@ -172,36 +171,6 @@ impl<I: Iterator, O: Order<I::Item>> Merge<I, O> {
         let begin = out.len();
         let Ok(()) = self.engine.next_block(out, max, pull);
         out.len() - begin
-    }
-
-    /// Reads each source ahead, up to so many items at a time; 0 is taken for 1, which reads nothing ahead.
-    ///
-    /// For many sources of many items. A source is then asked for a whole stretch at once, which lies close together when
-    /// the merge takes it apart. It pays where the sources together are larger than the caches: of 2^21 numbers, 32 at a time, a
-    /// merge takes 0.65 of the time at K = 64 and K = 256, and the same time at K = 1024 (bench `scoreboard`,
-    /// `large/u64`). Where all is in a cache anyway it takes 1.1 times as long (`u64/uniform`), and with few sources too. From 8
-    /// to 64 items at a time there is little difference.
-    ///
-    /// It can be called at any time and pulls nothing itself. The output is the same. [`into_sources`](Self::into_sources)
-    /// gives back sources that begin with what was read ahead.
-    ///
-    /// # Complexity
-    ///
-    /// After n items at most K·`items` + n have been pulled. The buffers have room for `items` items of each source, or for all
-    /// that it says it has, and are allocated when it is asked for its first one.
-    ///
-    /// # Panics
-    ///
-    /// Where a source panics while it is read ahead; nothing is lost. So the panic comes up to `items` − 1 items
-    /// of the source earlier.
-    ///
-    /// ```
-    /// let sources = (0..100).map(|start| (start..1_000_000).step_by(100));
-    /// let merge = losertree::merge(sources).staged(32);
-    /// assert!(merge.eq(0..1_000_000));
-    /// ```
-    pub fn staged(self, items: usize) -> Merge<Staged<I>, O> {
-        Merge { engine: self.engine.map_sources(|source| Staged::new(source, items)) }
     }
 
     /// Keeps the first of each run of equal items: that of the smallest source index.

@@ -16,21 +16,19 @@
 //!
 //! Constructors pull nothing. The first item pulls one item from each source. Each later one pulls one item
 //! from the source of the item before. A source is dropped as soon as it has ended, and
-//! is not asked again. [`Merge::staged`] is the exception that one asks for.
+//! is not asked again.
 //!
 //! # Blocks
 //!
 //! Sources that give batches of items are merged by [`merge_batches`]: see [`window`]. Item by item they are merged as
 //! `merge(sources.map(Iterator::flatten))`. The items are taken from the block at hand, and a source is asked again when its
-//! block is used up. [`Merge::next_block`] takes blocks out of a merge. [`Merge::staged`] makes blocks of the items of plain
-//! iterators, which pays for many sources of many items.
+//! block is used up. [`Merge::next_block`] takes blocks out of a merge.
 
 mod coalesce;
 mod engine;
 #[allow(clippy::module_inception)]
 mod merge;
 pub mod runs;
-mod staged;
 mod try_merge;
 pub mod window;
 
@@ -41,6 +39,5 @@ pub use merge::{CodedMerge, Merge, merge, merge_by, merge_by_key, merge_coded, m
 pub use runs::{merge_runs, merge_runs_with};
 #[cfg(feature = "rayon")]
 pub use runs::{par_merge_runs, par_merge_runs_with};
-pub use staged::Staged;
 pub use try_merge::{TryMerge, try_merge, try_merge_with};
 pub use window::{MergeBatches, merge_batches, merge_batches_with};

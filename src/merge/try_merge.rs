@@ -3,7 +3,6 @@ use std::iter::FusedIterator;
 
 use super::coalesce::{Coalesce, Combine, KeepFirst, KeepFirstBy, SyncMerge};
 use super::engine::{Engine, Undrained};
-use super::staged::Staged;
 use crate::error::{Phase, SourceError};
 use crate::key::{Natural, Order, SortKey};
 use crate::source_id::SourceId;
@@ -155,14 +154,6 @@ where
             return Err(error);
         }
         Ok(taken)
-    }
-
-    /// Reads each source ahead: see [`Merge::staged`](super::Merge::staged).
-    ///
-    /// The output is the same, errors included. But a source is read on after an error, to the end of the stretch.
-    pub fn staged(self, items: usize) -> TryMerge<Staged<I>, T, E, O> {
-        let engine = self.engine.map_sources(|source| Staged::new(source, items));
-        TryMerge { engine, met: self.met }
     }
 
     /// Keeps the first of each run of equal items: see [`Merge::dedup`](super::Merge::dedup).

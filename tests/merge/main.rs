@@ -15,7 +15,6 @@ mod peers;
 #[path = "../shared/probe.rs"]
 mod probe;
 mod runs;
-mod staged;
 mod tree;
 mod tree_codes;
 mod tree_cost;

@@ -53,9 +53,6 @@ fn sync_merges_allocate_nothing_for_an_item() {
         let numbers = || runs.iter().map(|run| run.iter().copied());
         let labels = inputs::labels(3, sources, ITEMS, 2);
         assert_iteration_is_free("a merge of numbers", || merge(numbers()));
-        assert_iteration_is_free("a merge that reads ahead", || merge(numbers()).staged(8));
-        let unsized_hint = || numbers().map(|run| run.filter(|item| *item > 0));
-        assert_iteration_is_free("a merge that reads ahead", || merge(unsized_hint()).staged(7));
         assert_iteration_is_free("a merge by a comparator", || merge_by(numbers(), Ord::cmp));
         assert_iteration_is_free("a merge by a key", || merge_by_key(numbers(), |item| *item));
         // Offset-value codes, with the one key that is kept, begin after two ties for each leaf: each of these items has some.

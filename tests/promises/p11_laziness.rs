@@ -30,9 +30,8 @@ fn constructors_pull_nothing() {
     drop(merge(sources()).dedup());
     drop(merge(sources()).dedup_by(|a, b| a == b));
     drop(merge(sources()).coalesce(|sum, item| *sum += item));
-    drop(merge(sources()).staged(8));
     let fallible = sources().into_iter().map(|source| source.map(Ok::<_, ()>));
-    drop(try_merge(fallible).staged(8));
+    drop(try_merge(fallible));
     assert_eq!(merge(sources()).next_block(&mut Vec::new(), 0), 0);
     assert_eq!(merge(sources()).size_hint(), (3, Some(3)));
     assert_eq!(merge(sources()).into_sources().len(), 3);

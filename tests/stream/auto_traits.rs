@@ -5,7 +5,7 @@ use std::panic::UnwindSafe;
 
 use losertree::error::Cause;
 use losertree::key::{By, ByKey, ByKeyRef, Natural, Reversed};
-use losertree::merge::{Coalesce, Combine, KeepFirst, KeepFirstBy, Staged, Undrained};
+use losertree::merge::{Coalesce, Combine, KeepFirst, KeepFirstBy, Undrained};
 use losertree::resource::{
     ByteLease, BytePool, BytePoolBuilder, Ending, Flow, GateClose, GateClosed, LastUse, LeaseFull, LeaseWait,
     LedgerEntry, LedgerLevel, LedgerSnapshot, OpenEntry, OpenSite, PendingReader, PoolConfigError, PoolError,
@@ -46,8 +46,6 @@ fn values_can_be_sent_shared_moved_and_printed() {
     plain::<LoserTree<u64, Natural>>();
     plain::<Merge<Iter, Natural>>();
     plain::<TryMerge<Iter, u64, std::io::Error, Natural>>();
-    plain::<Staged<Iter>>();
-    plain::<Merge<Staged<Iter>, Natural>>();
     plain::<Coalesce<Merge<Iter, Natural>, KeepFirst>>();
     plain::<Undrained<Iter, u64>>();
     plain::<LeakLedger>();

@@ -91,6 +91,31 @@ fn comparisons_are_bounded() {
     }
 }
 
+/// The same where vectors are filled, all at once or in parts.
+#[test]
+fn comparisons_are_bounded_where_vectors_are_filled() {
+    let mut random = Random::seed(9);
+    let shapes = [inputs::uniform, inputs::long_runs, inputs::duplicates, inputs::skewed, inputs::disjoint];
+    for shape in shapes {
+        for fan_in in [1, 2, 3, 5, 16, 100, 256] {
+            for sizes in [Sizes::Same(1), Sizes::Same(64), Sizes::Mixed(500), Sizes::Same(8192)] {
+                for most in [1 + random.below(20), 1000, usize::MAX] {
+                    let keys = shape(random.next_u64(), fan_in, 30_000);
+                    let sources: Vec<Vec<Vec<u64>>> =
+                        keys.iter().map(|run| sizes.cut(run, &mut random)).collect();
+                    let comparisons = Comparisons::new();
+                    let order = By::new(comparisons.counting(u64::cmp));
+                    let mut merge = losertree::merge_batches_with(sources.clone(), order);
+                    let mut out = Vec::new();
+                    while merge.next_block(&mut out, most) == most {}
+                    assert!(out.len() == 30_000 && out.is_sorted());
+                    assert_bound(&sources, comparisons.count());
+                }
+            }
+        }
+    }
+}
+
 /// A source that gives single rows costs a path for each, and the others are not looked at.
 #[test]
 fn one_source_of_single_rows_among_many_of_large_batches() {

@@ -23,7 +23,7 @@ impl Child {
 }
 
 /// Puts items that come one right after the other into blocks, with empty ones in between.
-fn in_blocks(script: Script<Item<u64>>, random: &mut Random) -> Script<Vec<Item<u64>>> {
+pub(crate) fn in_blocks(script: Script<Item<u64>>, random: &mut Random) -> Script<Vec<Item<u64>>> {
     let mut steps: Vec<Step<Vec<_>>> = Vec::new();
     for step in script.steps {
         // Now and then more than are taken in one poll.

@@ -6,13 +6,13 @@ use losertree::Source;
 
 /// A source that wakes the merge with each item too, if it is noisy: it may wake more often than it must.
 #[derive(Debug)]
-pub(super) struct Noisy<S> {
+pub(crate) struct Noisy<S> {
     source: S,
     is_noisy: bool,
 }
 
 impl<S> Noisy<S> {
-    pub(super) const fn new(source: S, is_noisy: bool) -> Self {
+    pub(crate) const fn new(source: S, is_noisy: bool) -> Self {
         Self { source, is_noisy }
     }
 }

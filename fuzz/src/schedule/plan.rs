@@ -23,7 +23,7 @@ pub struct Plan {
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
-pub(super) enum OrderPlan {
+pub(crate) enum OrderPlan {
     Natural,
     By,
     /// A comparator that panics in this call.
@@ -33,14 +33,14 @@ pub(super) enum OrderPlan {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
-pub(super) enum CheckPlan {
+pub(crate) enum CheckPlan {
     Off,
     Report,
     Fail,
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
-pub(super) enum EndPlan {
+pub(crate) enum EndPlan {
     RunOut,
     Close,
     /// Drops the future of the close after so many polls.
@@ -54,7 +54,7 @@ pub(super) enum EndPlan {
 
 /// What comes after a close that was dropped half-way.
 #[derive(Debug, Clone, Copy, Arbitrary)]
-pub(super) enum Then {
+pub(crate) enum Then {
     Close,
     RunOut,
     Drop,
@@ -76,21 +76,21 @@ pub(super) enum Act {
 }
 
 #[derive(Debug, Clone, Arbitrary)]
-pub(super) struct SourcePlan {
+pub(crate) struct SourcePlan {
     steps: Vec<StepPlan>,
     close: Vec<ClosePlan>,
     is_unsorted: bool,
-    pub(super) kind: KindPlan,
+    pub(crate) kind: KindPlan,
     is_named: bool,
     ends_badly: EndsBadly,
 }
 
 /// What else a source is, besides its script.
 #[derive(Debug, Clone, Copy, Arbitrary)]
-pub(super) struct KindPlan {
-    pub(super) is_noisy: bool,
+pub(crate) struct KindPlan {
+    pub(crate) is_noisy: bool,
     /// The seed of the sizes of its blocks, if it gives such.
-    pub(super) blocks: Option<u8>,
+    pub(crate) blocks: Option<u8>,
 }
 
 /// Whether the drop of a source panics: of every sixteenth.
@@ -141,7 +141,7 @@ const fn wake(byte: u8) -> Wake {
 
 impl SourcePlan {
     /// Makes the script of the source at `index`.
-    pub(super) fn script(&self, index: usize) -> Script<Item<u64>> {
+    pub(crate) fn script(&self, index: usize) -> Script<Item<u64>> {
         let mut keys: Vec<_> = self
             .steps
             .iter()
@@ -193,7 +193,7 @@ impl Plan {
 }
 
 impl CheckPlan {
-    pub(super) const fn option(self) -> Option<OrderCheck> {
+    pub(crate) const fn option(self) -> Option<OrderCheck> {
         match self {
             Self::Off => None,
             Self::Report => Some(OrderCheck::Report),

@@ -31,20 +31,21 @@ where
     let items = runs.iter().map(|run| run.len()).sum();
     let most = (E::PORTION_BYTES / size_of::<E>().max(1)).max(PORTION_PER_RUN * runs.len()).min(items);
     let mut portion = Vec::with_capacity(runs.len());
-    let mut patience = 1;
-    loop {
-        let (in_sweeps, in_stretches);
-        (in_sweeps, sink) = merge_sweeps(&mut runs, order, sink);
-        (in_stretches, sink) = merge_stretches(&mut runs, order, sink);
-        patience = if in_sweeps + in_stretches > most { 1 } else { LONGEST_PATIENCE.min(2 * patience) };
-        for _ in 0..patience {
-            if runs.is_empty() {
-                return sink;
-            }
+    while !runs.is_empty() {
+        if rooms.waiting == 0 {
+            let (in_sweeps, in_stretches);
+            (in_sweeps, sink) = merge_sweeps(&mut runs, order, sink);
+            (in_stretches, sink) = merge_stretches(&mut runs, order, sink);
+            let is_worth = in_sweeps + in_stretches > most;
+            rooms.patience = if is_worth { 1 } else { (2 * rooms.patience).clamp(2, LONGEST_PATIENCE) };
+            rooms.waiting = rooms.patience;
+        } else {
             cut(&mut runs, most, order, &mut portion);
             sink = E::give(rooms.merge(&portion, most, order), sink);
+            rooms.waiting -= 1;
         }
     }
+    sink
 }
 
 /// Rooms for the merge of entries, which are used again.
@@ -53,11 +54,15 @@ pub(in crate::merge) struct Rooms<E> {
     merged: Vec<E>,
     spare: Vec<E>,
     scatter: Scatter,
+    /// How many portions are merged before it is asked again whether there are long stretches, and after the next time that there
+    /// are none.
+    waiting: usize,
+    patience: usize,
 }
 
 impl<E> Default for Rooms<E> {
     fn default() -> Self {
-        Self { merged: Vec::new(), spare: Vec::new(), scatter: Scatter::default() }
+        Self { merged: Vec::new(), spare: Vec::new(), scatter: Scatter::default(), waiting: 0, patience: 0 }
     }
 }
 

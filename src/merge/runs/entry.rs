@@ -42,10 +42,9 @@ pub(in crate::merge) trait Entry<'a, T, O>: Clone {
 
 /// An item itself, where it can be copied without further ado.
 impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for T {
-    /// With a quarter of it a merge takes 1.2 times as long at K = 16 and 1.3 times at K = 64, as more time goes
-    /// into cutting; with twice as much 2.5 times at K = 16, since glibc then maps and unmaps the rooms for every
-    /// merge (`cargo bench --bench runs -- --filter concat_sort/uniform`).
-    const PORTION_BYTES: usize = 1 << 18;
+    /// With four times as much a merge of numbers takes 1.1 times as long at K = 16 and at K = 64
+    /// (`cargo bench --bench runs -- --filter concat_sort/uniform`).
+    const PORTION_BYTES: usize = 1 << 16;
 
     const HAS_CODES: bool = O::HAS_CODES;
 

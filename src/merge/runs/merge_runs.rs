@@ -21,8 +21,8 @@ const LONGEST_MOVED: usize = 32;
 ///
 /// `O(N·log K)` steps for N items in K runs; `O(N)` where the runs hardly overlap. No items are compared if
 /// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times; where [offset-value codes](crate::key::OffsetCode) are
-/// compared, each item is compared with the one before it in its run in addition, and most matches read no item. A room for entries of at most half a
-/// megabyte, or 128 for each run if that is more; the [module](super) says what is in it.
+/// compared, each item is compared with the one before it in its run in addition, and most matches read no item. A room for entries of at most a quarter
+/// of a megabyte, or 128 for each run if that is more; the [module](super) says what is in it.
 ///
 /// Items that need no drop are taken to be cheap to clone, and may be cloned more than once.
 ///

@@ -42,8 +42,8 @@
 //! # Places
 //!
 //! The more runs there are, the more levels. Where codes are spread evenly, as those of random or consecutive numbers are, no level is
-//! needed: a code tells nearly where its entry belongs. The range of the codes of a portion is cut into parts, more of these than there
-//! are entries. The entries are counted by part, put where their part begins, and those of one part are put in order:
+//! needed: a code tells nearly where its entry belongs. The range of the codes of a portion is cut into parts, up to four for each
+//! entry. The entries are counted by part, put where their part begins, and those of one part are put in order:
 //!
 //! ```text
 //! s0   3  18  21        parts of 8:   3 6 │ 10 12 │ 18 21 │ 25
@@ -52,7 +52,7 @@
 //! ```
 //!
 //! That takes the same time whatever the number of runs is. It is tried from 17 runs on, or nine if they are short, and given up for
-//! some portions where an entry shares its part with more than seven others on average. What it has counted then was in vain.
+//! some portions where more than three entries come before an entry in its part, on average. What it has counted then was in vain.
 //!
 //! # Stretches
 //!
@@ -67,9 +67,8 @@
 //!
 //! # Portions
 //!
-//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of at most 256 KiB where
-//! items are moved themselves, of 64 KiB where codes and references are, of 128 KiB where the codes are offset-value codes, and of
-//! 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run is a sample; a
+//! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of at most 64 KiB, of
+//! 128 KiB where entries have offset-value codes, and of 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run is a sample; a
 //! tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
@@ -130,7 +129,7 @@
 //!
 //! With exact codes no items are compared. Otherwise there are at most K + N·(⌈log2 K⌉ + 1) comparisons, and
 //! far fewer where there are long stretches. There are two rooms for entries, each as large as a portion may
-//! be, and of no more than N entries, and for entries that are put in their places three numbers of 32 bits each; beside it `O(K)`, and the
+//! be, and of no more than N entries, and for entries that are put in their places up to four numbers of 32 bits each; beside it `O(K)`, and the
 //! output.
 //!
 //! # Panics

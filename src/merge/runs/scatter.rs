@@ -11,9 +11,12 @@ const FEWEST_SHORT_RUNS: usize = 9;
 /// How many entries short runs have at most, on average.
 const SHORT: usize = 64;
 
-/// How many entries share the part of an entry at most, on average, itself included. So there are at most half as many comparisons, and
+/// How many entries that come before an entry share its part at most, on average. So many comparisons are taken at most, and one more:
 /// fewer than the cascade may take.
-const MOST_IN_A_PART: u64 = 8;
+const MOST_BEFORE: u64 = 3;
+
+/// How many parts there are for each entry, about, as a power of two.
+const PARTS_PER_ENTRY_LOG2: u32 = 2;
 
 /// How many merges are left to the cascade at most before it is tried again.
 const LONGEST_PATIENCE: u32 = 32;
@@ -22,9 +25,7 @@ const LONGEST_PATIENCE: u32 = 32;
 #[derive(Debug, Default)]
 pub(super) struct Scatter {
     /// By part: how many entries it has, and then where the next one goes.
-    parts: Vec<u32>,
-    /// By entry, run after run: its part.
-    part_of: Vec<u32>,
+    places: Vec<u32>,
     /// How many merges are left to the cascade before it is tried again, and after the next time that it is in vain.
     waiting: u32,
     patience: u32,
@@ -65,41 +66,34 @@ impl Scatter {
             }
         }
         let Some(range) = greatest.checked_sub(least) else { return false };
-        let shift = (u64::BITS - range.leading_zeros()).saturating_sub(to.len().ilog2() + 1);
-        // There are at most twice as many parts as entries.
+        let shift =
+            (u64::BITS - range.leading_zeros()).saturating_sub(to.len().ilog2() + PARTS_PER_ENTRY_LOG2);
+        // There are a few parts for each entry at most.
         #[allow(clippy::cast_possible_truncation)]
-        let top = (range >> shift) as u32;
-        self.parts.clear();
-        self.parts.resize(top as usize + 1, 0);
-        let parts = &mut self.parts[..=top as usize];
-        self.part_of.clear();
-        for run in runs {
-            self.part_of.extend(run.iter().map(|entry| {
-                // Runs that are not sorted have codes that are out of bounds.
-                #[allow(clippy::cast_possible_truncation)]
-                let part = (entry.code(order).saturating_sub(least) >> shift).min(u64::from(top)) as u32;
-                parts[part as usize] += 1;
-                part
-            }));
+        let top = (range >> shift) as usize;
+        // Runs that are not sorted have codes that are out of bounds.
+        #[allow(clippy::cast_possible_truncation)]
+        let part_of = |code: u64| (code.saturating_sub(least) >> shift).min(top as u64) as usize;
+        self.places.clear();
+        self.places.resize(top + 1, 0);
+        let places = &mut self.places[..=top];
+        let mut before = 0;
+        for entry in runs.iter().copied().flatten() {
+            let entries = &mut places[part_of(entry.code(order))];
+            before += u64::from(*entries);
+            *entries += 1;
         }
-        let (mut begin, mut pairs) = (0, 0);
-        for part in &mut *parts {
-            let entries = std::mem::replace(part, begin);
-            begin += entries;
-            pairs += u64::from(entries) * u64::from(entries);
-        }
-        if pairs > MOST_IN_A_PART * to.len() as u64 {
+        if before > MOST_BEFORE * to.len() as u64 {
             return false;
         }
-        let mut part_of = &self.part_of[..];
-        for run in runs {
-            let parts_of_run;
-            (parts_of_run, part_of) = part_of.split_at(run.len());
-            for (entry, part) in run.iter().zip(parts_of_run) {
-                let place = &mut parts[*part as usize];
-                to[*place as usize] = entry.clone();
-                *place += 1;
-            }
+        let mut begin = 0;
+        for place in &mut *places {
+            begin += std::mem::replace(place, begin);
+        }
+        for entry in runs.iter().copied().flatten() {
+            let place = &mut places[part_of(entry.code(order))];
+            to[*place as usize] = entry.clone();
+            *place += 1;
         }
         for next in 1..to.len() {
             let mut place = next;

@@ -11,7 +11,7 @@ use crate::tree::LoserTree;
 pub(super) const PORTION: usize = 1 << 14;
 
 /// How many rows of each source are decided at a time at least, if it has as many and they come next.
-const PORTION_PER_SOURCE: usize = 64;
+pub(super) const PORTION_PER_SOURCE: usize = 64;
 
 /// How many rows of a long stretch are decided at a time.
 const STRETCH: usize = 1 << 24;
@@ -27,17 +27,25 @@ const LONGER_STEP: usize = 4;
 pub(super) struct Worth {
     rows: usize,
     rows_per_source: usize,
+    /// So many are worth it, whatever the number of sources.
+    enough: usize,
 }
 
 impl Worth {
     /// Where rows are told apart by exact codes.
-    const EXACT: Self = Self { rows: 256, rows_per_source: 4 };
+    const EXACT: Self = Self { rows: 256, rows_per_source: 4, enough: usize::MAX };
 
     /// Where they are not, so that the tournament would compare rows more often.
-    const INEXACT: Self = Self { rows: 32, rows_per_source: 2 };
+    const INEXACT: Self = Self { rows: 32, rows_per_source: 2, enough: usize::MAX };
 
     /// Where items are put out, so that the tournament of the items themselves is as good.
-    pub(super) const OF_ITEMS: Self = Self { rows: 192, rows_per_source: 8 };
+    pub(super) const OF_ITEMS: Self = Self { rows: 192, rows_per_source: 8, enough: usize::MAX };
+
+    /// Where items are put out that are not moved but by reference, which takes rooms for each window.
+    pub(super) const OF_REFERENCES: Self = Self { rows: 512, rows_per_source: 16, enough: usize::MAX };
+
+    /// Where they come in long stretches, which a tournament of items passes through, and many runs in memory even faster.
+    pub(super) const OF_LONG_STRETCHES: Self = Self { rows: 768, rows_per_source: 384, enough: 4096 };
 
     /// For the rows of an order.
     pub(super) const fn of<B, O: RowOrder<B>>() -> Self {
@@ -50,12 +58,18 @@ impl Worth {
     /// How many rows that are of so many sources.
     const fn fewest(self, open: usize) -> usize {
         let of_all = self.rows_per_source * open;
-        if self.rows > of_all { self.rows } else { of_all }
+        let fewest = if self.rows > of_all { self.rows } else { of_all };
+        if fewest < self.enough { fewest } else { self.enough }
     }
 }
 
-/// How long the stretches of single sources are on average that the tournament finds faster.
+/// How long the stretches of single sources are on average that the tournament finds faster than a window of rows; and than one of
+/// items, which are merged as runs in memory, stretch by stretch.
 const LONG: usize = 16;
+const VERY_LONG: usize = 128;
+
+/// Of how many rows it is asked how long the stretches are.
+pub(super) const SAMPLE: usize = 256;
 
 /// How many rows in a row a source gives before it is searched for how many more.
 const WINS: usize = 4;
@@ -92,16 +106,77 @@ pub(super) struct Engine<B, O> {
 pub(super) struct Pace {
     /// How many rows are to be merged by the tournament before a window is tried.
     by_heads: usize,
-    /// Whether the stretches of single sources have been long; and the stretches since that was last asked.
-    is_long: bool,
-    rows: usize,
-    stretches: usize,
+    /// How many rows single sources have given in a row, on average; and the stretches since that was last asked.
+    stretch: usize,
+    stretches: Stretches,
     /// How many rows for each source are merged by the tournament after the next window that is not worth it.
     patience: usize,
     /// How many rows the last windows had, about.
     typical: usize,
     /// How many rows of each source the next window looks at.
     step: usize,
+}
+
+/// How many rows in a row single sources give.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stretches {
+    pub(super) rows: usize,
+    /// How often another source came next.
+    changes: usize,
+    /// The source that was last.
+    last: usize,
+}
+
+impl Stretches {
+    /// Notes the next rows, of one source.
+    #[inline]
+    pub(super) const fn note(&mut self, source: usize, rows: usize) {
+        self.changes += (source != self.last) as usize;
+        self.last = source;
+        self.rows += rows;
+    }
+}
+
+impl Pace {
+    /// Whether single sources have given many rows in a row, so that the tournament is best, which finds how many.
+    pub(super) const fn is_long(&self) -> bool {
+        self.stretch >= LONG
+    }
+
+    /// The same for items.
+    pub(super) const fn is_very_long(&self) -> bool {
+        self.stretch >= VERY_LONG
+    }
+
+    /// How many rows are worth a window of items.
+    pub(super) const fn worth_of_items(&self, are_moved: bool) -> Worth {
+        match (self.is_long(), are_moved) {
+            (true, _) => Worth::OF_LONG_STRETCHES,
+            (false, true) => Worth::OF_ITEMS,
+            (false, false) => Worth::OF_REFERENCES,
+        }
+    }
+
+    /// Notes that so many rows were merged by a tournament, and what some of them were like.
+    pub(super) const fn note_by_heads(&mut self, rows: usize, stretches: &Stretches) {
+        self.by_heads = self.by_heads.saturating_sub(rows);
+        self.stretches.last = stretches.last;
+        self.note_stretches(stretches.rows, stretches.changes);
+    }
+
+    /// Notes how often another source came next among rows.
+    pub(super) const fn note_stretches(&mut self, rows: usize, changes: usize) {
+        self.stretches.rows += rows;
+        self.stretches.changes += changes;
+        let Stretches { rows, changes, last } = self.stretches;
+        if rows >= SAMPLE {
+            self.stretch = match rows.checked_div(changes) {
+                Some(rows) => rows,
+                None => rows,
+            };
+            self.stretches = Stretches { rows: 0, changes: 0, last };
+        }
+    }
 }
 
 impl<B, O: RowOrder<B>> Engine<B, O> {
@@ -117,7 +192,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             is_stale: true,
             bulk: Bulk::default(),
             pieces: Vec::new(),
-            lacking: Vec::new(),
+            lacking: Vec::with_capacity(sources),
             ended: 0,
             limit: u64::MAX,
             pace: Pace { by_heads: LOOK, patience: 1, ..Pace::default() },
@@ -177,8 +252,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
 
     /// Whether to merge by a window now, where so many rows are wanted.
     pub(super) fn is_worth_a_window(&self, open: usize, rows: usize, worth: Worth) -> bool {
-        let Pace { by_heads, is_long, .. } = self.pace;
-        !is_long && by_heads == 0 && open > 1 && rows >= 2 * worth.fewest(open)
+        self.pace.by_heads == 0 && open > 1 && rows >= 2 * worth.fewest(open)
     }
 
     /// How many rows are merged before it is asked again what is best, where so many are wanted and items are merged one by one. That
@@ -189,22 +263,21 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
 
     /// Decides rows by the tournament, until a source lacks a batch, and hands on runs. Returns how many rows.
     pub(super) fn decide_by_heads(&mut self, most: usize, mut put: impl FnMut(&Sources<B, O>, Run)) -> usize {
-        let Pace { by_heads, is_long, .. } = self.pace;
-        let most = self.allowed(most).min(if is_long { STRETCH } else { by_heads.max(LOOK) });
+        let at_a_time = if self.pace.is_long() { STRETCH } else { self.pace.by_heads.max(LOOK) };
+        let most = self.allowed(most).min(at_a_time);
         self.refresh();
         // Should the order panic, the heads in the tree are not those of the sources.
         self.is_stale = true;
-        let (mut rows, mut stretches) = (0, 0);
-        let (mut last, mut wins) = (usize::MAX, 0_usize);
+        let mut stretches = Stretches { last: self.pace.stretches.last, ..Stretches::default() };
+        let (mut turns, mut wins) = (0, 0_usize);
         let mut next = self.tree.pop();
         while let Some((source, _)) = next {
-            wins = select_unpredictable(source == last, wins + 1, 1);
-            last = source;
+            wins = select_unpredictable(source == stretches.last, wins + 1, 1);
             self.put_out(source, 1, &mut put);
-            rows += 1;
+            stretches.note(source, 1);
             let Progress { row, rows: end, .. } = self.tree.order().progress[source];
-            if wins >= WINS && row < end && rows < most {
-                let end = end.min(row + (most - rows));
+            if wins >= WINS && row < end && stretches.rows < most {
+                let end = end.min(row + (most - stretches.rows));
                 let mut is_next = |ahead| {
                     self.tree.order_mut().ahead = ahead;
                     self.tree.is_next(&Player::asked(source))
@@ -213,24 +286,24 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
                 let len = if is_next(end - row - 1) { end - row } else { gallop(end - row - 1, is_next) };
                 if len > 0 {
                     self.put_out(source, len, &mut put);
-                    rows += len;
+                    stretches.note(source, len);
                 }
             }
-            stretches += 1;
+            turns += 1;
             let Some(player) = self.tree.order().player(source) else {
                 // Its next batch brings the head that has been taken.
                 self.list(source);
                 break;
             };
-            if rows >= most || stretches == STRETCHES {
+            if stretches.rows >= most || turns == STRETCHES {
                 self.tree.set_head(source, Some(player));
                 break;
             }
             next = self.tree.bring_and_pop(source, player);
         }
         self.is_stale = false;
-        self.note_one_by_one(rows, stretches);
-        rows
+        self.pace.note_by_heads(stretches.rows, &stretches);
+        stretches.rows
     }
 
     /// Puts out the next rows of a source.
@@ -240,12 +313,6 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         put(sources, sources.progress[source].run(source, len));
         sources.progress[source].row += len;
         self.limit -= len as u64;
-    }
-
-    /// Notes that rows were merged one by one, and how many stretches of single sources these were.
-    pub(super) fn note_one_by_one(&mut self, rows: usize, stretches: usize) {
-        self.pace.by_heads = self.pace.by_heads.saturating_sub(rows);
-        self.note_stretches(rows, stretches);
     }
 
     /// Has the heads of the sources play.
@@ -265,7 +332,6 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         worth: Worth,
         merge: impl FnOnce(&mut Sources<B, O>, &mut Bulk, &Cut),
     ) -> usize {
-        let most = self.allowed(most).min(PORTION.max(PORTION_PER_SOURCE * open));
         let mut cut = Cut { pieces: mem::take(&mut self.pieces), ..Cut::default() };
         let least_step = most / open;
         let mut step = self.pace.step.clamp(least_step, most);
@@ -294,7 +360,11 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
     /// Notes how large a window was.
     fn note_window(&mut self, cut: &Cut, step: usize, most: usize, fewest: usize, open: usize) {
         let pace = &mut self.pace;
-        pace.step = if cut.is_by_step && cut.rows < most / LONGER_STEP { LONGER_STEP * step } else { step };
+        pace.step = if cut.is_by_step && cut.rows < most / LONGER_STEP {
+            step.saturating_mul(LONGER_STEP)
+        } else {
+            step
+        };
         pace.typical = if pace.typical == 0 { cut.rows } else { (3 * pace.typical + cut.rows) / 4 };
         let is_worth = pace.typical >= fewest;
         pace.by_heads = if is_worth { 0 } else { ROWS_IN_VAIN * open.max(LOOK) * pace.patience };
@@ -302,22 +372,6 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         if !is_worth {
             // The next one is judged by itself.
             pace.typical = 0;
-        }
-    }
-
-    /// Whether single sources have given many rows in a row, so that the tournament is best, which finds how many.
-    pub(super) const fn is_long(&self) -> bool {
-        self.pace.is_long
-    }
-
-    /// Notes how long the stretches were that were put out.
-    pub(super) const fn note_stretches(&mut self, rows: usize, stretches: usize) {
-        let pace = &mut self.pace;
-        pace.rows += rows;
-        pace.stretches += stretches;
-        if pace.rows >= LOOK {
-            pace.is_long = pace.rows >= LONG * pace.stretches;
-            (pace.rows, pace.stretches) = (0, 0);
         }
     }
 }
@@ -342,7 +396,7 @@ impl<B, O: RowOrder<B>> Sources<B, O> {
         for source in 0..self.progress.len() {
             let at = self.progress[source];
             if at.row < at.rows {
-                let last = Head { source, row: at.rows.min(at.row + step) - 1 };
+                let last = Head { source, row: at.rows.min(at.row.saturating_add(step)) - 1 };
                 if bound.is_none_or(|bound| self.compare(last, bound).is_lt()) {
                     bound = Some(last);
                 }
@@ -357,7 +411,7 @@ impl<B, O: RowOrder<B>> Sources<B, O> {
                 cut.high = cut.pieces.len();
                 bound.row + 1
             } else if row < rows {
-                row + self.count_before(source, rows.min(row + step), bound)
+                row + self.count_before(source, rows.min(row.saturating_add(step)), bound)
             } else {
                 row
             };

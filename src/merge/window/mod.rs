@@ -37,14 +37,17 @@
 //! ```
 //!
 //! Rows with equal numbers are compared, or get numbers of their own, unless these are [exact](Coding::Exact). What an order
-//! has no codes for is merged by comparing. A vector of items is filled by merging the items themselves.
+//! has no codes for is merged by comparing. A vector of items is filled by merging the items themselves, as runs in memory: all that is
+//! decided at once, since these cut it into portions.
 //!
 //! # When there is no window
 //!
 //! To find a window all sources are looked at. That does not pay where it has few rows for each of them, as with
 //! many sources of small batches. Then the [tournament](crate::tree) of the sources' next rows decides, which touches the winner alone; a
-//! vector of items is filled by a tournament of items. It also does where sources give many rows in a row, as disjoint ones do: it finds by doubling and bisection how many. Which way is
-//! taken is decided by what the rows have been like.
+//! vector of items is filled by a tournament of items. It also does where sources give many rows in a row, as disjoint ones do: it
+//! finds by doubling and bisection how many. Which way is taken is decided by what the rows have been like.
+//!
+//! The first items come from a tournament of items too, before anything is set up for windows. So who wants few does not pay for them.
 //!
 //! # Where it is
 //!
@@ -57,7 +60,7 @@
 //! | `row_order`, `columns`, `column` | how rows are ordered, and their codes |
 //! | `gather` | from runs to columns |
 //! | `merge_batches` | the merge of iterators |
-//! | `one_by_one` | the same, item by item |
+//! | `one_by_one` | its sources, and the same item by item |
 
 mod bulk;
 mod column;

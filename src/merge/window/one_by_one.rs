@@ -1,103 +1,108 @@
+use std::mem;
 use std::ops::Deref;
 
-use super::sources::{Progress, Sources};
-use super::{RowOrder, WindowMerge};
+use super::engine::{SAMPLE, Stretches};
 use crate::key::Order;
 use crate::merge::engine::{Engine, pull};
 
-/// Appends clones of the next items of batches that are slices, so many or fewer at the end, and returns how many: item by item, by
-/// the tournament of a [`Merge`](crate::Merge).
+/// Appends clones of the next items of batches that are slices, so many or fewer at the end: item by item, by the tournament of a
+/// [`Merge`](crate::Merge). They are taken off the limit, also if the order panics. Returns how long the stretches are.
 ///
-/// It is for batches that have few rows for each source, where neither a window pays nor the tournament that names rows. A source is
-/// asked for its next batch when its next item is needed.
+/// It is for batches that have few rows for each source, where neither a window pays nor the tournament that names rows, and for
+/// the first items. A source is asked for its next batch when its next item is needed.
 pub(super) fn merge<I, T, O>(
-    merge: &mut WindowMerge<I::Item, O>,
-    sources: &mut [Option<I>],
+    cursors: &mut Vec<Option<Cursor<I>>>,
+    order: &mut O,
+    limit: &mut u64,
     out: &mut Vec<T>,
     items: usize,
-) -> usize
+) -> Stretches
 where
     I: Iterator<Item: Deref<Target = [T]>>,
     T: Clone,
     O: Order<T>,
 {
-    let mut noted = Noted { begin: out.len(), merge, out, stretches: 0 };
-    let Noted { merge, out, .. } = &mut noted;
-    let Sources { order, progress, batches, .. } = merge.sources_mut();
-    let homes = progress.iter_mut().zip(batches).zip(sources);
-    let cursors = homes.map(|((progress, batch), source)| Cursor::new(progress, batch, source));
-    let mut tournament = Tournament(Engine::new(cursors, order));
-    let (mut last, mut stretches) = (usize::MAX, 0);
-    let end = out.len() + items;
-    while out.len() < end
-        && let Ok(Some((source, item))) = tournament.0.next(pull)
+    let out = Noted { begin: out.len(), out, limit };
+    let engine = Engine::of(mem::take(cursors), order);
+    let mut tournament = Tournament { engine, cursors };
+    let mut stretches = Stretches::default();
+    while stretches.rows < items.min(SAMPLE)
+        && let Ok(Some((source, item))) = tournament.engine.next(pull)
     {
-        stretches += usize::from(source != last);
-        last = source;
-        out.push(item);
+        stretches.note(source, 1);
+        out.out.push(item);
     }
-    drop(tournament);
-    noted.stretches = stretches;
-    noted.items()
+    let Ok(()) = tournament.engine.next_block(out.out, items - stretches.rows, pull);
+    stretches
 }
 
-/// Tells the merge what has been merged, also if the order panics.
-struct Noted<'m, T, B, O: RowOrder<B>> {
-    merge: &'m mut WindowMerge<B, O>,
-    out: &'m mut Vec<T>,
+/// Takes off the limit what has been merged.
+struct Noted<'a, T> {
+    out: &'a mut Vec<T>,
     /// Where the items begin in it.
     begin: usize,
-    stretches: usize,
+    limit: &'a mut u64,
 }
 
-impl<T, B, O: RowOrder<B>> Noted<'_, T, B, O> {
-    const fn items(&self) -> usize {
-        self.out.len() - self.begin
-    }
-}
-
-impl<T, B, O: RowOrder<B>> Drop for Noted<'_, T, B, O> {
+impl<T> Drop for Noted<'_, T> {
     fn drop(&mut self) {
-        self.merge.note_one_by_one(self.items(), self.stretches);
+        *self.limit -= (self.out.len() - self.begin) as u64;
     }
 }
 
 /// The tournament of the next items. Those that are in it when it is dropped have not been merged.
-struct Tournament<'a, I: Iterator, T, O: Order<T>>(Engine<Cursor<'a, I>, T, &'a mut O>)
+struct Tournament<'a, I: Iterator, T, O: Order<T>>
 where
-    Cursor<'a, I>: Iterator<Item = T>;
+    Cursor<I>: Iterator<Item = T>,
+{
+    engine: Engine<Cursor<I>, T, &'a mut O>,
+    /// Where the cursors belong.
+    cursors: &'a mut Vec<Option<Cursor<I>>>,
+}
 
-impl<'a, I: Iterator, T, O: Order<T>> Drop for Tournament<'a, I, T, O>
+impl<I: Iterator, T, O: Order<T>> Drop for Tournament<'_, I, T, O>
 where
-    Cursor<'a, I>: Iterator<Item = T>,
+    Cursor<I>: Iterator<Item = T>,
 {
     fn drop(&mut self) {
-        self.0.with_heads(|cursor| cursor.row -= 1);
+        *self.cursors = self.engine.take_sources(|cursor| cursor.row -= 1);
     }
 }
 
-/// The items of a source, from the row on that is next. It has the batch, and gives it back.
-struct Cursor<'a, I: Iterator> {
-    batch: Option<I::Item>,
-    row: usize,
-    home: (&'a mut Progress, &'a mut Option<I::Item>),
-    source: &'a mut Option<I>,
+/// A source, and the rows of its batch that are left, where items are merged one by one.
+pub(super) struct Cursor<I: Iterator> {
+    pub(super) source: I,
+    pub(super) batch: Option<I::Item>,
+    /// The next row of the batch, and how many it has.
+    pub(super) row: usize,
+    pub(super) rows: usize,
+    /// How many batches have come.
+    pub(super) batches: usize,
 }
 
-impl<'a, I: Iterator> Cursor<'a, I> {
-    fn new(progress: &'a mut Progress, batch: &'a mut Option<I::Item>, source: &'a mut Option<I>) -> Self {
-        Self { batch: batch.take(), row: progress.row, home: (progress, batch), source }
+impl<I: Iterator> Cursor<I> {
+    #[inline]
+    pub(super) const fn new(source: I) -> Self {
+        Self { source, batch: None, row: 0, rows: 0, batches: 0 }
+    }
+
+    /// Asks the source for its next batch, after the last one has been dropped.
+    #[inline]
+    fn fetch<T>(&mut self) -> Option<()>
+    where
+        I::Item: Deref<Target = [T]>,
+    {
+        (self.row, self.rows) = (0, 0);
+        self.batch = None;
+        let batch = self.source.next()?;
+        self.batches += 1;
+        self.rows = batch.len();
+        self.batch = Some(batch);
+        Some(())
     }
 }
 
-impl<I: Iterator> Drop for Cursor<'_, I> {
-    fn drop(&mut self) {
-        self.home.0.row = self.row;
-        *self.home.1 = self.batch.take();
-    }
-}
-
-impl<I, T> Iterator for Cursor<'_, I>
+impl<I, T> Iterator for Cursor<I>
 where
     I: Iterator<Item: Deref<Target = [T]>>,
     T: Clone,
@@ -116,28 +121,5 @@ where
             }
             self.fetch()?;
         }
-    }
-}
-
-impl<I, T> Cursor<'_, I>
-where
-    I: Iterator<Item: Deref<Target = [T]>>,
-{
-    /// Asks the source for its next batch, after the last one has been dropped.
-    #[inline(never)]
-    fn fetch(&mut self) -> Option<()> {
-        let progress = &mut *self.home.0;
-        (self.row, progress.rows) = (0, 0);
-        self.batch = None;
-        let next = self.source.as_mut().and_then(Iterator::next);
-        if let Some(batch) = next {
-            progress.batches += 1;
-            progress.rows = batch.len();
-            self.batch = Some(batch);
-            return Some(());
-        }
-        progress.has_ended = true;
-        *self.source = None;
-        None
     }
 }

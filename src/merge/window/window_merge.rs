@@ -3,7 +3,8 @@ use std::ops::{Deref, Range};
 
 use smallvec::SmallVec;
 
-use super::engine::{Cut, Engine, PORTION, Worth};
+use super::engine::{Cut, Engine, PORTION, PORTION_PER_SOURCE, Stretches, Worth};
+use super::one_by_one::Cursor;
 use super::run::{Run, push};
 use super::sources::{Progress, Sources};
 use super::window::append;
@@ -101,14 +102,13 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         if !self.is_needed(source) {
             return Err(SupplyError::new(source, batch));
         }
-        drop(self.release(source));
-        let sources = self.engine.tree.order_mut();
-        let rows = sources.order.rows(&batch);
-        let progress = &mut sources.progress[source];
+        let Sources { order, progress, batches, .. } = self.engine.tree.order_mut();
+        let rows = order.rows(&batch);
+        let progress = &mut progress[source];
         progress.batches += 1;
+        (progress.row, progress.rows) = (0, rows);
+        batches[source] = (rows > 0).then_some(batch);
         if rows > 0 {
-            (progress.row, progress.rows) = (0, rows);
-            sources.batches[source] = Some(batch);
             self.engine.unlist(source);
             if !self.engine.is_stale {
                 let player = self.engine.sources().player(source);
@@ -293,27 +293,51 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
             && self.engine.sources().progress.get(source).is_some_and(|at| at.lacking.is_some())
     }
 
-    /// Lends the batches and how far they are merged, where nothing is decided, to whom merges items one by one.
-    pub(super) fn sources_mut(&mut self) -> &mut Sources<B, O> {
-        self.engine.is_stale = true;
-        self.engine.tree.order_mut()
+    /// Notes that items were merged one by one.
+    pub(super) const fn note_one_by_one(&mut self, items: usize, stretches: &Stretches) {
+        self.engine.pace.note_by_heads(items, stretches);
     }
 
-    /// Notes that so many items were merged, and how many stretches of single sources these were.
-    pub(super) fn note_one_by_one(&mut self, items: usize, stretches: usize) {
-        self.engine.note_one_by_one(items, stretches);
-        self.engine.limit -= items as u64;
-        if self.engine.limit > 0 {
-            self.engine.list_anew();
+    /// Hands the batches over to those who merge items one by one, where nothing is decided.
+    pub(super) fn hand_over<I: Iterator<Item = B>>(&mut self, cursors: &mut [Option<Cursor<I>>]) {
+        let Sources { progress, batches, .. } = self.engine.tree.order_mut();
+        for (cursor, (progress, batch)) in cursors.iter_mut().zip(progress.iter().zip(batches)) {
+            if let Some(cursor) = cursor {
+                cursor.batch = batch.take();
+                (cursor.row, cursor.rows, cursor.batches) = (progress.row, progress.rows, progress.batches);
+            }
         }
+    }
+
+    /// Takes the batches over from them.
+    pub(super) fn take_over<I: Iterator<Item = B>>(&mut self, cursors: &mut [Option<Cursor<I>>]) {
+        self.engine.is_stale = true;
+        let Sources { progress, batches, .. } = self.engine.tree.order_mut();
+        for (cursor, (progress, batch)) in cursors.iter_mut().zip(progress.iter_mut().zip(batches)) {
+            match cursor {
+                Some(cursor) => {
+                    *batch = cursor.batch.take();
+                    (progress.row, progress.rows, progress.batches) =
+                        (cursor.row, cursor.rows, cursor.batches);
+                }
+                None => *progress = Progress { has_ended: true, ..Progress::default() },
+            }
+        }
+        self.engine.list_anew();
+    }
+
+    /// Lends the order, and how many items may still be merged, to whom merges items one by one.
+    pub(super) const fn lend(&mut self) -> (&mut O, &mut u64) {
+        (&mut self.engine.tree.order_mut().order, &mut self.engine.limit)
     }
 
     /// Decides what comes next, where all sources that have not ended have rows: some rows at least.
     fn decide(&mut self) {
         let Self { engine, decided, .. } = self;
-        let (open, most, worth) = (engine.open(), engine.allowed(usize::MAX), Worth::of::<B, O>());
-        if !engine.is_worth_a_window(open, most, worth) {
-            engine.decide_by_heads(most, |_, run| push(decided, run));
+        let (open, worth) = (engine.open(), Worth::of::<B, O>());
+        let most = engine.allowed(PORTION.max(PORTION_PER_SOURCE * open));
+        if engine.pace.is_long() || !engine.is_worth_a_window(open, most, worth) {
+            engine.decide_by_heads(usize::MAX, |_, run| push(decided, run));
             return;
         }
         // What was put out before a panic is not decided.
@@ -324,7 +348,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         });
         put_out.len = put_out.out.len();
         drop(put_out);
-        engine.note_stretches(rows, decided.len());
+        engine.pace.note_stretches(rows, decided.len());
     }
 }
 
@@ -379,7 +403,9 @@ impl<B, O> WindowMerge<B, O> {
         }
         let engine = &mut self.engine;
         let open = engine.open();
-        if !engine.is_worth_a_window(open, engine.allowed(most), Worth::OF_ITEMS) {
+        let worth = engine.pace.worth_of_items(is_moved::<T, O>());
+        let is_worth = engine.is_worth_a_window(open, engine.allowed(most), worth);
+        if engine.pace.is_very_long() || !is_worth {
             let mut put_out = Truncate { out, len: begin };
             return engine.decide_by_heads(most, |sources, run| {
                 append(put_out.out, &sources.batches, &run);
@@ -387,7 +413,8 @@ impl<B, O> WindowMerge<B, O> {
             });
         }
         let mut put_out = Truncate { out, len: begin };
-        let rows = engine.decide_window(open, most, Worth::OF_ITEMS, |sources, _, cut| {
+        let most = engine.allowed(most);
+        let rows = engine.decide_window(open, most, worth, |sources, _, cut| {
             let batches = &sources.batches;
             let slices = cut
                 .pieces
@@ -412,12 +439,16 @@ impl<B, O> WindowMerge<B, O> {
     {
         let engine = &self.engine;
         let open = engine.open();
-        if self.has_decided() || engine.is_long() {
+        if self.has_decided() || engine.pace.is_very_long() {
             return None;
         }
         let items = if needs_drop::<T>() && open <= FEW_SOURCES {
             engine.allowed(most).min(PORTION)
-        } else if engine.is_worth_a_window(open, engine.allowed(most), Worth::OF_ITEMS) {
+        } else if engine.is_worth_a_window(
+            open,
+            engine.allowed(most),
+            engine.pace.worth_of_items(is_moved::<T, O>()),
+        ) {
             return None;
         } else {
             engine.one_by_one(most)
