@@ -15,6 +15,8 @@ mod merge_exec;
 mod merge_stream;
 mod options;
 mod output;
+mod sort_exec;
+mod sorter;
 mod turns;
 
 #[cfg(feature = "session")]
@@ -22,3 +24,4 @@ pub use enable::enable;
 pub use merge_by_windows::MergeByWindows;
 pub use merge_exec::LoserTreeMergeExec;
 pub use options::LoserTreeOptions;
+pub use sort_exec::LoserTreeSortExec;

@@ -45,6 +45,8 @@ pub(crate) struct Output {
     /// Whether there is such a run.
     has_slice: bool,
     reservation: MemoryReservation,
+    /// Whether batches are reserved for before they come, and until the end.
+    are_reserved: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,12 @@ pub(crate) struct Emitted {
 
 impl Output {
     /// Puts out batches, most of them of `batch_size` rows.
-    pub(crate) fn new(schema: SchemaRef, batch_size: usize, reservation: MemoryReservation) -> Self {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        batch_size: usize,
+        reservation: MemoryReservation,
+        are_reserved: bool,
+    ) -> Self {
         Self {
             schema,
             slots: Vec::new(),
@@ -85,6 +92,7 @@ impl Output {
             sliced_rows: FEWEST_SLICED.max(batch_size.div_ceil(2)),
             has_slice: false,
             reservation,
+            are_reserved,
         }
     }
 
@@ -94,7 +102,8 @@ impl Output {
     ///
     /// If the memory is refused.
     pub(crate) fn hold(&mut self, batch: RecordBatch, more: usize) -> Result<usize> {
-        let bytes = get_record_batch_memory_size(&batch) + more;
+        let of_batch = if self.are_reserved { 0 } else { get_record_batch_memory_size(&batch) };
+        let bytes = of_batch + more;
         self.reservation.try_grow(bytes)?;
         let left = batch.num_rows();
         let held = Some(Held { batch, bytes, left, pushed: 0 });
