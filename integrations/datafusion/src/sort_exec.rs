@@ -5,7 +5,7 @@ use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{Result, Statistics};
 use datafusion_execution::{SendableRecordBatchStream, TaskContext};
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_plan::execution_plan::{CardinalityEffect, ReplaceChildrenOptions};
+use datafusion_physical_plan::execution_plan::{CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion_physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion_physical_plan::projection::ProjectionExec;
 use datafusion_physical_plan::sorts::sort::SortExec;
@@ -92,7 +92,7 @@ impl ExecutionPlan for LoserTreeSortExec {
     }
 
     fn required_input_distribution(&self) -> Vec<Distribution> {
-        self.sort.required_input_distribution()
+        self.input_distribution_requirements().into_per_child()
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
@@ -126,7 +126,7 @@ impl ExecutionPlan for LoserTreeSortExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(by_windows(Arc::new(self.sort.clone()).with_new_children(children)?))
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
     fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {

@@ -10,6 +10,7 @@ use datafusion_execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion_execution::{SendableRecordBatchStream, TaskContext};
 use datafusion_physical_expr::LexOrdering;
 use datafusion_physical_plan::SpillManager;
+use datafusion_physical_plan::common::spawn_buffered;
 use datafusion_physical_plan::coop::cooperative;
 use datafusion_physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
 use datafusion_physical_plan::sorts::sort::sort_batch;
@@ -21,14 +22,16 @@ use losertree::LeakLedger;
 use crate::keys::SortKeys;
 use crate::merge_stream::{MergeStream, Metrics, Parts};
 
-/// How many batches of a file of a run are in memory while it is merged: one that is read ahead, one that is merged, and one of which the last rows
-/// have not been put out. One more is for what is made of them.
-const BATCHES_OF_FILE: usize = 4;
+/// How many batches of a file are in memory while it is merged: the one that is merged, and one of which the last rows have not been put out.
+const HELD: usize = 2;
+
+/// How many more if the next one is read meanwhile.
+const READ_AHEAD: usize = 1;
 
 /// Sorts more than there is memory for, by runs that are merged by windows.
 ///
-/// Batches are sorted as they come, several small ones at once. Where memory is refused, those in memory are merged into one run, which is written to a
-/// file.
+/// Batches are sorted as they come, several small ones at once, and in tasks where there are several threads. Where memory is refused, what is in memory
+/// is merged into one run, which is written to a file.
 pub(crate) struct Sorter {
     schema: SchemaRef,
     ordering: LexOrdering,
@@ -37,14 +40,17 @@ pub(crate) struct Sorter {
     sort_bytes: usize,
     /// How many bytes are reserved for merging what is in memory.
     headroom: usize,
-    /// Batches that are to be sorted at once, and how many bytes are reserved for them.
+    /// Batches that are to be sorted at once, and how many bytes they have.
     unsorted: Vec<RecordBatch>,
     unsorted_bytes: usize,
+    /// What becomes runs, and how many bytes were reserved for it before it was sorted.
+    sorting: Vec<SendableRecordBatchStream>,
+    sorting_bytes: usize,
     /// Runs in memory, of one batch each.
     runs: Vec<RecordBatch>,
     /// Runs in files.
     files: Vec<SortedSpillFile>,
-    /// For the headroom, the batches, and the runs in memory.
+    /// For all that is in memory, and the headroom.
     reservation: MemoryReservation,
     max_fan_in: usize,
     spill_manager: SpillManager,
@@ -68,12 +74,11 @@ impl Sorter {
         let runtime = context.runtime_env();
         let spill_manager =
             SpillManager::new(Arc::clone(&runtime), SpillMetrics::new(metrics, partition), Arc::clone(&schema))
-                .with_compression_type(config.spill_compression())
-                .with_batch_read_buffer_capacity(1);
+                .with_compression_type(config.spill_compression());
         let can_spill = runtime.disk_manager.tmp_files_enabled();
         let max_fan_in = match runtime.disk_manager.max_spill_merge_fan_in() {
             0 => usize::MAX,
-            most => most,
+            most => most.max(2),
         };
         Ok(Self {
             schema,
@@ -83,6 +88,8 @@ impl Sorter {
             headroom: if can_spill { options.sort_spill_reservation_bytes } else { 0 },
             unsorted: Vec::new(),
             unsorted_bytes: 0,
+            sorting: Vec::new(),
+            sorting_bytes: 0,
             runs: Vec::new(),
             files: Vec::new(),
             reservation: MemoryConsumer::new(format!("LoserTreeSortExec[{partition}]"))
@@ -94,123 +101,161 @@ impl Sorter {
         })
     }
 
+    /// Takes a batch.
+    ///
+    /// # Errors
+    ///
+    /// The resources error where memory is refused though all that can be written to a file has been, and errors of sorting and of files.
     pub(crate) async fn insert(&mut self, batch: RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        // For the batch and what it becomes by sorting.
-        let bytes = 2 * get_record_batch_memory_size(&batch);
-        let sort_bytes = 2 * self.sort_bytes;
-        if self.unsorted_bytes + bytes > sort_bytes {
-            self.sort()?;
+        let bytes = get_record_batch_memory_size(&batch);
+        if self.unsorted_bytes + bytes > self.sort_bytes {
+            self.sort();
         }
-        if let Err(error) = self.reserve(bytes) {
-            if self.unsorted.is_empty() && self.runs.is_empty() {
-                return Err(error);
+        if self.reserve(bytes).is_err() {
+            // What is sorted needs half of what it needed before.
+            self.finish_sorting().await?;
+            if let Err(error) = self.reserve(bytes) {
+                if self.runs.is_empty() {
+                    return Err(error);
+                }
+                let runs = mem::take(&mut self.runs);
+                self.write(runs, Vec::new()).await?;
+                self.reserve(bytes)?;
             }
-            self.spill().await?;
-            self.reserve(bytes)?;
         }
         self.unsorted.push(batch);
         self.unsorted_bytes += bytes;
-        if self.unsorted_bytes >= sort_bytes {
-            self.sort()?;
+        if self.unsorted_bytes >= self.sort_bytes {
+            self.sort();
         }
         Ok(())
     }
 
+    /// Reserves memory for a batch and what it becomes by sorting.
     fn reserve(&self, bytes: usize) -> Result<()> {
         let headroom = if self.reservation.size() == 0 { self.headroom } else { 0 };
-        self.reservation.try_grow(headroom + bytes).map_err(with_advice)
+        self.reservation.try_grow(headroom + 2 * bytes).map_err(with_advice)
     }
 
-    /// Makes a run of the batches that are not sorted.
-    fn sort(&mut self) -> Result<()> {
+    /// Has a run be made of the batches that are not sorted.
+    fn sort(&mut self) {
         if self.unsorted.is_empty() {
-            return Ok(());
+            return;
         }
-        let _timer = self.metrics.timer();
+        self.sorting_bytes += 2 * mem::take(&mut self.unsorted_bytes);
         let batches = mem::take(&mut self.unsorted);
-        let all = match batches.as_slice() {
-            [batch] => batch.clone(),
-            several => concat_batches(&self.schema, several)?,
+        let (schema, ordering) = (Arc::clone(&self.schema), self.ordering.clone());
+        let metrics = self.metrics.clone();
+        let sorted = async move {
+            let _timer = metrics.timer();
+            let all = match batches.as_slice() {
+                [batch] => batch.clone(),
+                several => concat_batches(&schema, several)?,
+            };
+            drop(batches);
+            sort_batch(&all, &ordering, None)
         };
-        drop(batches);
-        let run = sort_batch(&all, &self.ordering, None)?;
-        drop(all);
-        let size = self.reservation.size() - mem::take(&mut self.unsorted_bytes);
-        self.reservation.try_resize(size + get_record_batch_memory_size(&run)).map_err(with_advice)?;
-        self.runs.push(run);
-        Ok(())
+        let sorted = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::once(sorted));
+        self.sorting.push(spawn_buffered(Box::pin(sorted), 1));
     }
 
-    /// Writes what is in memory to a file, as one run.
-    async fn spill(&mut self) -> Result<()> {
-        self.sort()?;
-        let mut file = self.spill_manager.create_in_progress_file("LoserTreeSortExec")?;
-        let mut max_record_batch_memory = 0;
-        let runs = mem::take(&mut self.runs);
-        let metrics = self.metrics.intermediate();
-        let mut run = self.merge(runs, Vec::new(), metrics)?;
-        while let Some(batch) = run.next().await {
-            max_record_batch_memory = max_record_batch_memory.max(file.append_batch(&batch?)?);
+    /// Waits for everything to be sorted.
+    async fn finish_sorting(&mut self) -> Result<()> {
+        self.sort();
+        let before = self.reservation.size() - mem::take(&mut self.sorting_bytes);
+        let mut bytes = 0;
+        for mut sorted in mem::take(&mut self.sorting) {
+            while let Some(run) = sorted.next().await {
+                let run = run?;
+                bytes += get_record_batch_memory_size(&run);
+                self.runs.push(run);
+            }
         }
-        drop(run);
-        if let Some(file) = file.finish()? {
+        self.reservation.try_resize(before + bytes).map_err(with_advice)
+    }
+
+    /// Writes the merge of runs to a file.
+    async fn write(&mut self, runs: Vec<RecordBatch>, files: Vec<SortedSpillFile>) -> Result<()> {
+        let mut to = self.spill_manager.create_in_progress_file("LoserTreeSortExec")?;
+        let mut max_record_batch_memory = 0;
+        let mut merged = self.merge(runs, files, false, self.metrics.intermediate())?;
+        while let Some(batch) = merged.next().await {
+            max_record_batch_memory = max_record_batch_memory.max(to.append_batch(&batch?)?);
+        }
+        drop(merged);
+        if let Some(file) = to.finish()? {
             self.files.push(SortedSpillFile { file, max_record_batch_memory });
         }
         Ok(())
     }
 
     /// Gives all rows in order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`insert`](Self::insert).
     pub(crate) async fn finish(mut self) -> Result<SendableRecordBatchStream> {
-        self.sort()?;
-        let metrics = self.metrics.clone();
-        if self.files.is_empty() {
+        self.finish_sorting().await?;
+        let is_read_ahead = self.reserve_for_files(HELD + READ_AHEAD) == self.files.len();
+        let is_all = |sorter: &Self| sorter.reserve_for_files(HELD) == sorter.files.len();
+        if !is_read_ahead && !self.runs.is_empty() && !is_all(&self) {
             let runs = mem::take(&mut self.runs);
-            return self.merge(runs, Vec::new(), metrics);
+            self.write(runs, Vec::new()).await?;
         }
-        if !self.can_merge_files() && !self.runs.is_empty() {
-            self.spill().await?;
+        while !is_read_ahead && !is_all(&self) {
+            let count = self.reserve_for_files(HELD);
+            if count < 2 {
+                // Which has to make batches smaller.
+                return self.finish_by_datafusion();
+            }
+            let files = self.files.drain(..count).collect();
+            self.write(Vec::new(), files).await?;
         }
-        if self.can_merge_files() {
-            let (runs, files) = (mem::take(&mut self.runs), mem::take(&mut self.files));
-            return self.merge(runs, files, metrics);
-        }
-        // In several steps.
+        let (runs, files) = (mem::take(&mut self.runs), mem::take(&mut self.files));
+        let metrics = self.metrics.clone();
+        self.merge(runs, files, is_read_ahead, metrics)
+    }
+
+    fn finish_by_datafusion(self) -> Result<SendableRecordBatchStream> {
         StreamingMergeBuilder::new()
             .with_sorted_spill_files(self.files)
             .with_spill_manager(self.spill_manager)
             .with_schema(self.schema)
             .with_expressions(&self.ordering)
-            .with_metrics(metrics.into_baseline())
+            .with_metrics(self.metrics.into_baseline())
             .with_batch_size(self.batch_size)
             .with_reservation(self.reservation)
             .build()
     }
 
-    /// Whether all files can be merged at once with what is in memory. Then memory is reserved for it.
-    fn can_merge_files(&self) -> bool {
-        let bytes: usize = self.files.iter().map(|file| BATCHES_OF_FILE * file.max_record_batch_memory).sum();
-        let runs: usize = self.runs.iter().map(get_record_batch_memory_size).sum();
-        self.files.len() <= self.max_fan_in
-            && (bytes + runs <= self.reservation.size() || self.reservation.try_resize(bytes + runs).is_ok())
+    /// Reserves memory for merging files with what is in memory, where so many batches of each are held. Returns for how many files: the first ones.
+    fn reserve_for_files(&self, held: usize) -> usize {
+        let mut bytes = self.runs.iter().map(get_record_batch_memory_size).sum::<usize>();
+        let is_reserved = |file: &&SortedSpillFile| {
+            bytes += held * file.max_record_batch_memory;
+            bytes <= self.reservation.size() || self.reservation.try_resize(bytes).is_ok()
+        };
+        self.files.iter().take(self.max_fan_in).take_while(is_reserved).count()
     }
 
-    /// Merges runs, for which all that is reserved is kept until the stream ends.
+    /// Merges runs. All that is reserved is kept until the stream ends.
     fn merge(
         &mut self,
         runs: Vec<RecordBatch>,
         files: Vec<SortedSpillFile>,
+        is_read_ahead: bool,
         metrics: Metrics,
     ) -> Result<SendableRecordBatchStream> {
+        let in_files = files.into_iter().map(|SortedSpillFile { file, max_record_batch_memory }| {
+            let run = self.spill_manager.read_spill_as_stream_unbuffered(file, Some(max_record_batch_memory))?;
+            Ok(if is_read_ahead { spawn_buffered(run, READ_AHEAD) } else { run })
+        });
         let in_memory = runs.into_iter().map(|run| {
             let batches = stream::iter([Ok(run)]);
             Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)) as _)
-        });
-        // Before, so that equal rows come as they came in.
-        let in_files = files.into_iter().map(|SortedSpillFile { file, max_record_batch_memory }| {
-            self.spill_manager.read_spill_as_stream(file, Some(max_record_batch_memory))
         });
         let inputs = in_files.chain(in_memory).collect::<Result<_>>()?;
         Ok(Box::pin(cooperative(MergeStream::new(Parts {
