@@ -16,11 +16,11 @@ use datafusion_common::utils::memory::get_record_batch_memory_size;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_execution::memory_pool::MemoryReservation;
 
-/// From how many batches on strings in short runs are put into place batch by batch. Numbers always are.
-const MANY_BATCHES: usize = 32;
-
-/// How long runs are on average that are copied run by run.
+/// How long runs are on average that are copied run by run. Shorter ones are put into place batch by batch.
 const LONG: usize = 4;
+
+/// How many places of a run are written at once, however long it is: how long cannot be predicted.
+const AT_ONCE: usize = 4;
 
 /// How long runs are on average that are concatenated as slices, in columns of strings and those that are otherwise gathered row by row.
 const LONG_ROWS: usize = 16;
@@ -275,7 +275,7 @@ struct Plan<'a> {
     batches: Vec<&'a RecordBatch>,
     runs: Cow<'a, [Run]>,
     rows: usize,
-    /// Where runs are short: the places of the rows, batch by batch.
+    /// Where runs are short: the places of the rows, batch by batch, with room for [`AT_ONCE`] behind those of each.
     places: Vec<u32>,
     /// The first row of each batch, and how many there are.
     parts: Vec<(usize, usize)>,
@@ -289,7 +289,7 @@ impl<'a> Plan<'a> {
         let is_part = rows < output.rows;
         let runs = if is_part { cut(&output.runs, rows).into() } else { (&output.runs).into() };
         let mut plan = Self { batches, runs, rows, places: Vec::new(), parts: Vec::new() };
-        if rows < LONG * plan.runs.len() && u32::try_from(rows).is_ok() {
+        if rows < LONG * plan.runs.len() && u32::try_from(rows + AT_ONCE).is_ok() {
             let part =
                 |held: &Held| (held.batch.num_rows() - held.left, if is_part { 0 } else { held.pushed });
             plan.parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
@@ -308,18 +308,36 @@ impl<'a> Plan<'a> {
         let mut begin = 0;
         for (_, count) in &self.parts {
             next.push(begin);
-            begin += count;
+            begin += count + AT_ONCE;
         }
-        self.places = vec![0; self.rows];
+        self.places = vec![0; begin];
         let mut at = 0;
         for run in self.runs.iter() {
             let next = &mut next[run.slot];
-            for place in &mut self.places[*next..*next + run.len] {
+            let places = &mut self.places[*next..];
+            // What is too much is written over by the next run of the batch.
+            for (place, at) in places[..AT_ONCE].iter_mut().zip(at..) {
                 *place = at;
-                at += 1;
             }
+            if run.len > AT_ONCE {
+                for (place, at) in places[..run.len].iter_mut().zip(at..) {
+                    *place = at;
+                }
+            }
+            // Of fewer rows than a `u32` can count.
+            at += u32::try_from(run.len).unwrap_or(0);
             *next += run.len;
         }
+    }
+
+    /// The places of the rows of each batch, and the first of these rows.
+    fn places(&self) -> impl Iterator<Item = (&[u32], usize)> {
+        let mut places = self.places.as_slice();
+        self.parts.iter().map(move |(first, count)| {
+            let (here, rest) = places.split_at(*count);
+            places = &rest[AT_ONCE..];
+            (here, *first)
+        })
     }
 
     fn column(&self, column: usize) -> Result<ArrayRef, ArrowError> {
@@ -359,11 +377,8 @@ impl<'a> Plan<'a> {
             values
         } else {
             let mut values = vec![T::Native::default(); self.rows];
-            let mut places = self.places.as_slice();
-            for (column, (first, count)) in columns.iter().zip(&self.parts) {
-                let (here, rest) = places.split_at(*count);
-                places = rest;
-                for (place, value) in here.iter().zip(&column[*first..]) {
+            for (column, (places, first)) in columns.iter().zip(self.places()) {
+                for (place, value) in places.iter().zip(&column[first..]) {
                     values[*place as usize] = *value;
                 }
             }
@@ -384,7 +399,7 @@ impl<'a> Plan<'a> {
         }
         let columns: Vec<(&[T::Offset], &[u8])> =
             arrays_of_bytes.iter().map(|array| (array.value_offsets(), array.value_data())).collect();
-        let (offsets, data) = if self.places.is_empty() || self.batches.len() < MANY_BATCHES {
+        let (offsets, data) = if self.places.is_empty() {
             self.bytes_by_run(&columns)?
         } else {
             self.bytes_by_batch(&columns)?
@@ -455,11 +470,9 @@ impl<'a> Plan<'a> {
         columns: &[(&[O], &[u8])],
     ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
         let of_batches = || {
-            let mut places = self.places.as_slice();
-            columns.iter().zip(&self.parts).map(move |((offsets, bytes), (first, count))| {
-                let (here, rest) = places.split_at(*count);
-                places = rest;
-                (here, &offsets[*first..=*first + *count], *bytes)
+            let columns = columns.iter().zip(self.places());
+            columns.map(|((offsets, bytes), (places, first))| {
+                (places, &offsets[first..=first + places.len()], *bytes)
             })
         };
         // The lengths first.
