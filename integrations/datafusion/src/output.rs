@@ -476,19 +476,16 @@ impl<'a> Plan<'a> {
             })
         };
         // The lengths first.
-        let mut starts = vec![0; self.rows];
+        let mut ends = vec![O::usize_as(0); self.rows + 1];
         for (places, offsets, _) in of_batches() {
             for (place, pair) in places.iter().zip(offsets.windows(2)) {
-                starts[*place as usize] = pair[1].as_usize() - pair[0].as_usize();
+                ends[*place as usize + 1] = pair[1] - pair[0];
             }
         }
-        let mut offsets = Vec::with_capacity(self.rows + 1);
-        offsets.push(O::usize_as(0));
         let mut end = 0;
-        for start in &mut starts {
-            let len = mem::replace(start, end);
-            end += len;
-            offsets.push(O::usize_as(end));
+        for len in &mut ends {
+            end += len.as_usize();
+            *len = O::usize_as(end);
         }
         if end > O::MAX_OFFSET {
             return Err(ArrowError::OffsetOverflowError(end));
@@ -497,11 +494,11 @@ impl<'a> Plan<'a> {
         for (places, offsets, bytes) in of_batches() {
             for (place, pair) in places.iter().zip(offsets.windows(2)) {
                 let value = &bytes[pair[0].as_usize()..pair[1].as_usize()];
-                let start = starts[*place as usize];
+                let start = ends[*place as usize].as_usize();
                 copy(&mut data[start..start + value.len()], value);
             }
         }
-        Ok((offsets, data))
+        Ok((ends, data))
     }
 
     /// Columns of other types, by what Arrow has for all of them.
