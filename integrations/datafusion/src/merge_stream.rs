@@ -182,6 +182,7 @@ impl MergeStream {
     fn decide(&mut self) -> bool {
         let _timer = self.metrics.baseline.elapsed_compute().timer();
         let window = self.merge.next_window(self.batch_size - self.output.rows());
+        self.output.reserve(window.runs().len());
         for run in window.runs() {
             if let Some(batch) = window.batch(run.source()) {
                 self.output.push(batch.slot, run.from(), run.len());

@@ -131,6 +131,11 @@ impl Output {
         self.has_slice
     }
 
+    /// Makes room for so many runs.
+    pub(crate) fn reserve(&mut self, runs: usize) {
+        self.runs.reserve(runs);
+    }
+
     /// Has rows of a batch come next: those after its rows that came before.
     #[inline]
     pub(crate) fn push(&mut self, slot: usize, from: usize, len: usize) {
