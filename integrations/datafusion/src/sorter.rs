@@ -1,7 +1,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::utils::memory::get_record_batch_memory_size;
@@ -40,10 +40,10 @@ pub(crate) struct Sorter {
     sort_bytes: usize,
     /// How many bytes are reserved for merging what is in memory.
     headroom: usize,
-    /// Batches that are to be sorted at once, and how many bytes they have.
+    /// Batches that are to be sorted at once, and how many bytes they will have then.
     unsorted: Vec<RecordBatch>,
     unsorted_bytes: usize,
-    /// What becomes runs, and how many bytes were reserved for it before it was sorted.
+    /// What becomes runs, and how many bytes are reserved for that and what is to be sorted.
     sorting: Vec<SendableRecordBatchStream>,
     sorting_bytes: usize,
     /// Runs in memory, of one batch each.
@@ -110,12 +110,13 @@ impl Sorter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let bytes = get_record_batch_memory_size(&batch);
-        if self.unsorted_bytes + bytes > self.sort_bytes {
+        let sorted_bytes = sorted_size(&batch);
+        if self.unsorted_bytes + sorted_bytes > self.sort_bytes {
             self.sort();
         }
+        let bytes = get_record_batch_memory_size(&batch) + sorted_bytes;
         if self.reserve(bytes).is_err() {
-            // What is sorted needs half of what it needed before.
+            // What is sorted needs less than before: only one of the two.
             self.finish_sorting().await?;
             if let Err(error) = self.reserve(bytes) {
                 if self.runs.is_empty() {
@@ -127,17 +128,18 @@ impl Sorter {
             }
         }
         self.unsorted.push(batch);
-        self.unsorted_bytes += bytes;
+        self.unsorted_bytes += sorted_bytes;
+        self.sorting_bytes += bytes;
         if self.unsorted_bytes >= self.sort_bytes {
             self.sort();
         }
         Ok(())
     }
 
-    /// Reserves memory for a batch and what it becomes by sorting.
+    /// Reserves memory for a batch and what it becomes by sorting, so many bytes.
     fn reserve(&self, bytes: usize) -> Result<()> {
         let headroom = if self.reservation.size() == 0 { self.headroom } else { 0 };
-        self.reservation.try_grow(headroom + 2 * bytes).map_err(with_advice)
+        self.reservation.try_grow(headroom + bytes).map_err(with_advice)
     }
 
     /// Has a run be made of the batches that are not sorted.
@@ -145,7 +147,7 @@ impl Sorter {
         if self.unsorted.is_empty() {
             return;
         }
-        self.sorting_bytes += 2 * mem::take(&mut self.unsorted_bytes);
+        self.unsorted_bytes = 0;
         let batches = mem::take(&mut self.unsorted);
         let (schema, ordering) = (Arc::clone(&self.schema), self.ordering.clone());
         let metrics = self.metrics.clone();
@@ -199,6 +201,9 @@ impl Sorter {
     /// Those of [`insert`](Self::insert).
     pub(crate) async fn finish(mut self) -> Result<SendableRecordBatchStream> {
         self.finish_sorting().await?;
+        if self.files.is_empty() {
+            self.reservation.resize(self.size_of_runs());
+        }
         let is_read_ahead = self.reserve_for_files(HELD + READ_AHEAD) == self.files.len();
         let is_all = |sorter: &Self| sorter.reserve_for_files(HELD) == sorter.files.len();
         if !is_read_ahead && !self.runs.is_empty() && !is_all(&self) {
@@ -233,12 +238,16 @@ impl Sorter {
 
     /// Reserves memory for merging files with what is in memory, where so many batches of each are held. Returns for how many files: the first ones.
     fn reserve_for_files(&self, held: usize) -> usize {
-        let mut bytes = self.runs.iter().map(get_record_batch_memory_size).sum::<usize>();
+        let mut bytes = self.size_of_runs();
         let is_reserved = |file: &&SortedSpillFile| {
             bytes += held * file.max_record_batch_memory;
             bytes <= self.reservation.size() || self.reservation.try_resize(bytes).is_ok()
         };
         self.files.iter().take(self.max_fan_in).take_while(is_reserved).count()
+    }
+
+    fn size_of_runs(&self) -> usize {
+        self.runs.iter().map(get_record_batch_memory_size).sum()
     }
 
     /// Merges runs. All that is reserved is kept until the stream ends.
@@ -270,6 +279,14 @@ impl Sorter {
             metrics,
         }))))
     }
+}
+
+/// How many bytes the rows of a batch have, which may be a slice of more.
+fn sorted_size(batch: &RecordBatch) -> usize {
+    let size = |column: &ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(size).sum()
 }
 
 fn with_advice(error: DataFusionError) -> DataFusionError {
