@@ -77,7 +77,7 @@ impl Report {
         let number = |number: &Option<usize>, none: &str| number.map_or(none.to_owned(), |n| n.to_string());
         let (shown_payload, shown_fetch) = (number(payload, "-"), number(fetch, "-"));
         println!(
-            "{keys:<27} {k:>3} {shown_payload:>7} {shown_fetch:>6} {workers:>7} {spm:>12.1} {ours:>12.1} {:>6.2}",
+            "{keys:<29} {k:>3} {shown_payload:>7} {shown_fetch:>6} {workers:>7} {spm:>12.1} {ours:>12.1} {:>6.2}",
             spm / ours
         );
         if let Some(json) = &mut self.json {
@@ -244,7 +244,7 @@ fn sort(size: &Size, report: &mut Report, workers: usize) {
             for is_limited in [false, true] {
                 let context = sort_context(is_limited.then_some(bytes / 4));
                 let (mut spm, mut own) = (Vec::new(), Vec::new());
-                for round in 0..=size.rounds.min(5) {
+                for round in 0..=size.rounds.min(3) {
                     // Plans are used once: what they hold of metrics grows.
                     let theirs = SortExec::new(sort.expr().clone(), Arc::clone(sort.input()));
                     let ours = LoserTreeSortExec::try_from_sort(&theirs).unwrap();
@@ -345,7 +345,7 @@ fn main() {
     let is_wanted = |name: &str| part.as_ref().is_none_or(|part| part == name);
     let mut report = Report { json, rows: Vec::new() };
     println!(
-        "{:<27} {:>3} {:>7} {:>6} {:>7} {:>12} {:>12} {:>6}",
+        "{:<29} {:>3} {:>7} {:>6} {:>7} {:>12} {:>12} {:>6}",
         "keys", "k", "payload", "fetch", "workers", "spm ns", "ours ns", "ratio"
     );
     if is_wanted("merges") {

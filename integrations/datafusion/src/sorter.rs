@@ -72,9 +72,12 @@ impl Sorter {
             return internal_err!("LoserTreeSortExec cannot make batches of no rows");
         }
         let runtime = context.runtime_env();
-        let spill_manager =
-            SpillManager::new(Arc::clone(&runtime), SpillMetrics::new(metrics, partition), Arc::clone(&schema))
-                .with_compression_type(config.spill_compression());
+        let spill_manager = SpillManager::new(
+            Arc::clone(&runtime),
+            SpillMetrics::new(metrics, partition),
+            Arc::clone(&schema),
+        )
+        .with_compression_type(config.spill_compression());
         let can_spill = runtime.disk_manager.tmp_files_enabled();
         let max_fan_in = match runtime.disk_manager.max_spill_merge_fan_in() {
             0 => usize::MAX,
@@ -259,7 +262,8 @@ impl Sorter {
         metrics: Metrics,
     ) -> Result<SendableRecordBatchStream> {
         let in_files = files.into_iter().map(|SortedSpillFile { file, max_record_batch_memory }| {
-            let run = self.spill_manager.read_spill_as_stream_unbuffered(file, Some(max_record_batch_memory))?;
+            let run =
+                self.spill_manager.read_spill_as_stream_unbuffered(file, Some(max_record_batch_memory))?;
             Ok(if is_read_ahead { spawn_buffered(run, READ_AHEAD) } else { run })
         });
         let in_memory = runs.into_iter().map(|run| {

@@ -506,11 +506,7 @@ fn unsorted(seed: u64) -> Unsorted {
     let by = |index: usize| PhysicalSortExpr::new_default(Arc::new(Column::new(&format!("c{index}"), index)));
     let keys = ordering.len();
     // What it says that it is ordered by is not what it is sorted by.
-    let input = Partitions::new(
-        Arc::clone(&schema),
-        &LexOrdering::new([by(keys + 1)]).unwrap(),
-        vec![steps],
-    );
+    let input = Partitions::new(Arc::clone(&schema), &LexOrdering::new([by(keys + 1)]).unwrap(), vec![steps]);
     let ordering = LexOrdering::new(ordering.into_iter().chain([by(keys)])).unwrap();
     Unsorted { schema, ordering, input, batch_size, what: format!("sorted, {what}") }
 }
@@ -601,8 +597,7 @@ async fn check_dropped_sort(seed: u64) {
     let pool = case.context(seed, None);
     let (_, error) = run(&case.ours(), Arc::clone(&pool)).await;
     assert!(error.is_none(), "{error:?}");
-    let most =
-        pool.runtime_env().memory_pool.downcast_ref::<PeakRecordingPool>().unwrap().peak_reserved();
+    let most = pool.runtime_env().memory_pool.downcast_ref::<PeakRecordingPool>().unwrap().peak_reserved();
     for polls in 0.. {
         let context = case.context(seed, Some(most / 2));
         let mut stream = case.ours().execute(0, Arc::clone(&context)).unwrap();

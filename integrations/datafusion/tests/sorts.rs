@@ -85,7 +85,10 @@ fn the_rule_replaces_sorts_that_have_no_limit() {
     let mut config = ConfigOptions::default();
     let once = optimized(&plan, &config);
     let text = displayable(once.as_ref()).indent(true).to_string();
-    assert!(text.starts_with("LoserTreeSortExec: expr=[key@0 ASC], preserve_partitioning=[true]\n"), "{text}");
+    assert!(
+        text.starts_with("LoserTreeSortExec: expr=[key@0 ASC], preserve_partitioning=[true]\n"),
+        "{text}"
+    );
     assert!(Arc::ptr_eq(&once, &optimized(&once, &config)));
     // With a limit it is DataFusion's again, and without it by windows.
     let limited = once.with_fetch(Some(7)).unwrap();

@@ -96,13 +96,11 @@ async fn the_rule_is_there_once() {
 #[tokio::test]
 async fn options_are_shown_by_the_names_that_set_them() {
     let context = session();
-    for (name, before, after) in
-        [
+    for (name, before, after) in [
         ("losertree.enabled", "true", "false"),
         ("losertree.round_robin_ties", "false", "true"),
         ("losertree.sort", "true", "false"),
-    ]
-    {
+    ] {
         let shown = async || {
             let rows = query(&context, &format!("SHOW {name}")).await;
             let value = |batch: &RecordBatch| batch.column(1).as_string::<i32>().value(0).to_owned();
