@@ -11,7 +11,8 @@ use losertree::LeakLedger;
 use crate::{LoserTreeMergeExec, LoserTreeOptions, LoserTreeSortExec};
 
 /// Has each [`SortPreservingMergeExec`] of a plan be a [`LoserTreeMergeExec`], unless a type of its columns has no order, or
-/// [`LoserTreeOptions::enabled`] is off.
+/// [`LoserTreeOptions::enabled`] is off. Has each `SortExec` without a limit be a [`LoserTreeSortExec`] likewise, unless [`LoserTreeOptions::sort`] is
+/// off.
 ///
 /// A [`SortPreservingMergeExec`] does not tell whether its ties are to take turns, which is its default. So the rule replaces it in either case, and
 /// [`LoserTreeOptions::round_robin_ties`] says what becomes of ties.

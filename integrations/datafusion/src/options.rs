@@ -11,7 +11,7 @@ use datafusion_common::{DataFusionError, Result, config_err};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoserTreeOptions {
-    /// Whether ordered queries are merged by windows: `SET losertree.enabled = false` has DataFusion merge them itself. Default: yes.
+    /// Whether anything is merged by windows: `SET losertree.enabled = false` has DataFusion merge and sort itself. Default: yes.
     pub enabled: bool,
     /// Whether equal rows of several partitions take turns, so that these are read at even rates: `SET losertree.round_robin_ties = true`.
     /// Default: no, and they come in the order of the partitions.
@@ -63,7 +63,7 @@ impl ExtensionOptions for LoserTreeOptions {
             description,
         };
         vec![
-            entry("enabled", &self.enabled, "Whether ordered queries are merged by windows"),
+            entry("enabled", &self.enabled, "Whether anything is merged by windows"),
             entry(
                 "round_robin_ties",
                 &self.round_robin_ties,
