@@ -25,7 +25,7 @@ use crate::sorter::Sorter;
 /// Sorts as a [`SortExec`] without a limit does, and merges its runs by windows.
 ///
 /// For other rules and for whoever sends plans it passes as that [`SortExec`]: it differs in how it runs only. So it is sent as a [`SortExec`], and
-/// [`is`](dyn ExecutionPlan::is) and [`downcast_ref`](dyn ExecutionPlan::downcast_ref) do not find it.
+/// `downcast_ref` gives that and does not find it; its [name](ExecutionPlan::name) tells.
 ///
 /// # Ordering
 ///
@@ -142,14 +142,14 @@ impl ExecutionPlan for LoserTreeSortExec {
             return Ok(input);
         }
         let mut sorter = Sorter::new(self.schema(), ordering, &context, &self.metrics, partition)?;
-        let sorted = async move {
+        let rows = async move {
             while let Some(batch) = input.next().await {
                 sorter.insert(batch?).await?;
             }
             drop(input);
             sorter.finish().await
         };
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(sorted).try_flatten())))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(rows).try_flatten())))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
