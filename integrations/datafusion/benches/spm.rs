@@ -1,14 +1,13 @@
 //! Merges by windows against DataFusion's own: `cargo bench --bench spm -- [--quick] [--json FILE] [merges | workers | queries | sort]`.
 //!
-//! Both merge the same, in turn; every output is compared before. There are three parts, of which one can be chosen:
+//! Both merge the same, in turn; every output is compared before. There are four parts, of which one can be chosen:
 //!
 //! - `merges` of batches that are there: the time of the thread, in nanoseconds a row.
 //! - `workers`: the same where two threads run the inputs and the merge: wall time, in nanoseconds a row.
+//! - `sort`: sorts of what is in no order, in memory and with a fourth of the memory that it takes: time of the thread and wall time as above.
 //! - `queries`: TPC-H's ordered queries, and sorted Parquet files, with `losertree.enabled` on and off: wall time, in nanoseconds a query.
 //!
 //! All are medians of the rounds. A line of JSON a row goes to FILE.
-//!
-//! `sort` is for a profiler: it has DataFusion sort four times as much as the memory limit, and no merge of ours is in it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 #![allow(clippy::cast_precision_loss)]
 
@@ -27,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{LexicographicalComparator, take_record_batch};
 use cpu_time::ThreadTime;
 use data::{BATCH, Keys, Sorted};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -39,6 +38,7 @@ use datafusion_physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion_physical_plan::ExecutionPlan;
 use datafusion_physical_plan::sorts::sort::SortExec;
 use futures::StreamExt;
+use losertree_datafusion::LoserTreeSortExec;
 use support::{Partitions, Rng, Step, context, joined, ours, run, theirs};
 use tokio::runtime::{Builder, Runtime};
 use tpch::{PARTITIONS, SORTED_QUERIES, queries, register_sorted, session, set_enabled};
@@ -62,6 +62,7 @@ struct Row {
     workers: usize,
     spm: f64,
     ours: f64,
+    is_sort: bool,
 }
 
 /// Takes rows as they are measured.
@@ -72,11 +73,11 @@ struct Report {
 
 impl Report {
     fn add(&mut self, row: Row) {
-        let Row { keys, k, payload, fetch, workers, spm, ours } = &row;
+        let Row { keys, k, payload, fetch, workers, spm, ours, .. } = &row;
         let number = |number: &Option<usize>, none: &str| number.map_or(none.to_owned(), |n| n.to_string());
         let (shown_payload, shown_fetch) = (number(payload, "-"), number(fetch, "-"));
         println!(
-            "{keys:<18} {k:>3} {shown_payload:>7} {shown_fetch:>6} {workers:>7} {spm:>12.1} {ours:>12.1} {:>6.2}",
+            "{keys:<29} {k:>3} {shown_payload:>7} {shown_fetch:>6} {workers:>7} {spm:>12.1} {ours:>12.1} {:>6.2}",
             spm / ours
         );
         if let Some(json) = &mut self.json {
@@ -145,11 +146,7 @@ fn check(runtime: &Runtime, sorted: &Sorted, fetch: Option<usize>, context: &Arc
 }
 
 fn merges(size: &Size, report: &mut Report, workers: usize) {
-    let runtime = if workers == 1 {
-        Builder::new_current_thread().build().unwrap()
-    } else {
-        Builder::new_multi_thread().worker_threads(workers).build().unwrap()
-    };
+    let runtime = runtime(workers);
     let context = context(BATCH, None);
     for (keys, name) in Keys::ALL {
         for k in [2, 4, 16, 64] {
@@ -183,6 +180,7 @@ fn merges(size: &Size, report: &mut Report, workers: usize) {
                         workers,
                         spm: median(spm) / per,
                         ours: median(own) / per,
+                        is_sort: false,
                     });
                 }
             }
@@ -234,42 +232,97 @@ async fn on_and_off(
     assert_eq!(answers[0], answers[1], "{keys}");
     let k = usize::try_from(PARTITIONS).unwrap();
     let (spm, ours) = (median(off), median(on));
-    report.add(Row { keys, k, payload: None, fetch: None, workers: 2, spm, ours });
+    report.add(Row { keys, k, payload: None, fetch: None, workers: 2, spm, ours, is_sort: false });
 }
 
-/// Has DataFusion sort four times as much as its memory limit, so that most of it is spilled and merged.
-fn sort(size: &Size) {
-    let runtime = Builder::new_current_thread().build().unwrap();
-    for (keys, name) in [(Keys::Uniform, "i64 uniform"), (Keys::Urls, "urls"), (Keys::Three, "utf8 i64 utf8")]
-    {
+/// Sorts in memory, and with a fourth of the memory, so that most is written to files and merged.
+fn sort(size: &Size, report: &mut Report, workers: usize) {
+    let runtime = runtime(workers);
+    for (keys, name) in Keys::ALL {
         for payload in [1, 10] {
-            let Sorted { schema, ordering, input, rows } = keys.sorted(1, payload, size.rows, Step::Batch);
-            let batches = runtime.block_on(run(input.as_ref(), context(BATCH, None))).0;
-            let all = joined(&schema, &batches);
-            let mut rng = Rng::new(1);
-            let mut order: Vec<u32> = (0..u32::try_from(rows).unwrap()).collect();
-            for at in (1..rows).rev() {
-                order.swap(at, rng.below(at + 1));
+            let (sort, bytes) = shuffled(&runtime, keys, payload, size.rows);
+            for is_limited in [false, true] {
+                let context = sort_context(is_limited.then_some(bytes / 4));
+                let (mut spm, mut own) = (Vec::new(), Vec::new());
+                for round in 0..=size.rounds.min(3) {
+                    // Plans are used once: what they hold of metrics grows.
+                    let theirs = SortExec::new(sort.expr().clone(), Arc::clone(sort.input()));
+                    let ours = LoserTreeSortExec::try_from_sort(&theirs).unwrap();
+                    let plans: [Box<dyn ExecutionPlan>; 2] = [Box::new(theirs), Box::new(ours)];
+                    for (plan, times) in plans.into_iter().zip([&mut spm, &mut own]) {
+                        if round == 0 {
+                            let sorted = runtime.block_on(run(plan.as_ref(), Arc::clone(&context)));
+                            assert!(sorted.1.is_none(), "{:?}", sorted.1);
+                            check_sorted(&sort, &sorted.0, size.rows);
+                            let spills = plan.metrics().unwrap().spill_count().unwrap_or(0);
+                            assert_eq!(spills > 0, is_limited, "{spills} files");
+                            drop(sorted);
+                        } else if workers == 1 {
+                            times.push(time(&runtime, plan.as_ref(), &context));
+                        } else {
+                            times.push(time_on_worker(&runtime, plan, &context));
+                        }
+                    }
+                }
+                report.add(Row {
+                    keys: format!("{name}, {}", if is_limited { "spilled" } else { "in memory" }),
+                    k: 1,
+                    payload: Some(payload),
+                    fetch: None,
+                    workers,
+                    spm: median(spm) / size.rows as f64,
+                    ours: median(own) / size.rows as f64,
+                    is_sort: true,
+                });
             }
-            let batches: Vec<_> = order
-                .chunks(BATCH)
-                .map(|rows| take_record_batch(&all, &UInt32Array::from(rows.to_vec())).unwrap())
-                .collect();
-            let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-            let last = format!("c{}", schema.fields().len() - 1);
-            let other = PhysicalSortExpr::new_default(col(&last, &schema).unwrap());
-            let input = Partitions::of_batches(schema, &LexOrdering::new([other]).unwrap(), vec![batches]);
-            let plan = SortExec::new(ordering, input);
-            let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(bytes / 4));
-            // Of which SortExec keeps some for merging, 10 MiB by default, which is more than all of it where little is sorted.
-            let config =
-                SessionConfig::new().with_batch_size(BATCH).with_sort_spill_reservation_bytes(bytes / 32);
-            let runtime_env = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
-            let context = TaskContext::default().with_session_config(config).with_runtime(runtime_env);
-            let nanos = time(&runtime, &plan, &Arc::new(context)) / rows as f64;
-            let spills = plan.metrics().unwrap().spill_count().unwrap_or(0);
-            println!("{name:<18} payload {payload:>2}, {bytes} bytes: {nanos:.1} ns a row, {spills} spills");
         }
+    }
+}
+
+/// A sort of rows that are in no order, and how many bytes these take.
+fn shuffled(runtime: &Runtime, keys: Keys, payload: usize, rows: usize) -> (SortExec, usize) {
+    let Sorted { schema, ordering, input, rows } = keys.sorted(1, payload, rows, Step::Batch);
+    let batches = runtime.block_on(run(input.as_ref(), context(BATCH, None))).0;
+    let all = joined(&schema, &batches);
+    let mut rng = Rng::new(1);
+    let mut order: Vec<u32> = (0..u32::try_from(rows).unwrap()).collect();
+    for at in (1..rows).rev() {
+        order.swap(at, rng.below(at + 1));
+    }
+    let batches: Vec<_> = order
+        .chunks(BATCH)
+        .map(|rows| take_record_batch(&all, &UInt32Array::from(rows.to_vec())).unwrap())
+        .collect();
+    let bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    // What the partition says that it is ordered by.
+    let last = format!("c{}", schema.fields().len() - 1);
+    let other = PhysicalSortExpr::new_default(col(&last, &schema).unwrap());
+    let input = Partitions::of_batches(schema, &LexOrdering::new([other]).unwrap(), vec![batches]);
+    (SortExec::new(ordering, input), bytes)
+}
+
+fn sort_context(limit: Option<usize>) -> Arc<TaskContext> {
+    let Some(limit) = limit else { return context(BATCH, None) };
+    // Some is kept for merging, 10 MiB by default, which is more than all of it where little is sorted.
+    let config = SessionConfig::new().with_batch_size(BATCH).with_sort_spill_reservation_bytes(limit / 8);
+    let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limit));
+    let runtime_env = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
+    Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime_env))
+}
+
+fn check_sorted(sort: &SortExec, batches: &[RecordBatch], rows: usize) {
+    let all = joined(&sort.schema(), batches);
+    assert_eq!(all.num_rows(), rows);
+    let columns = sort.expr().iter().map(|sort| sort.evaluate_to_sort_column(&all).unwrap());
+    let comparator = LexicographicalComparator::try_new(&columns.collect::<Vec<_>>()).unwrap();
+    assert!((1..rows).all(|row| comparator.compare(row - 1, row).is_le()));
+}
+
+fn runtime(workers: usize) -> Runtime {
+    if workers == 1 {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    } else {
+        Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap()
     }
 }
 
@@ -290,12 +343,9 @@ fn main() {
     }
     let size = if is_quick { QUICK } else { WHOLE };
     let is_wanted = |name: &str| part.as_ref().is_none_or(|part| part == name);
-    if part.as_deref() == Some("sort") {
-        return sort(&size);
-    }
     let mut report = Report { json, rows: Vec::new() };
     println!(
-        "{:<18} {:>3} {:>7} {:>6} {:>7} {:>12} {:>12} {:>6}",
+        "{:<29} {:>3} {:>7} {:>6} {:>7} {:>12} {:>12} {:>6}",
         "keys", "k", "payload", "fetch", "workers", "spm ns", "ours ns", "ratio"
     );
     if is_wanted("merges") {
@@ -307,13 +357,23 @@ fn main() {
     if is_wanted("queries") {
         end_to_end(&size, &mut report);
     }
-    let is_whole = |row: &Row| row.workers == 1 && row.fetch.is_none();
+    if is_wanted("sort") {
+        sort(&size, &mut report, 1);
+        sort(&size, &mut report, 2);
+    }
+    let is_whole = |row: &Row| row.workers == 1 && row.fetch.is_none() && !row.is_sort;
     report.mean("all rows", is_whole);
     report.mean("K >= 16, payload 1", |row| is_whole(row) && row.k >= 16 && row.payload == Some(1));
     report.mean("K >= 16, payload 10", |row| is_whole(row) && row.k >= 16 && row.payload == Some(10));
     report.mean("disjoint, K = 64", |row| is_whole(row) && row.k == 64 && row.keys == "i64 disjoint");
     report.mean("runs of 1000", |row| is_whole(row) && row.keys == "i64 runs of 1000");
     report.mean("limits", |row| row.fetch.is_some());
-    report.mean("two workers", |row| row.workers == 2 && row.payload.is_some());
+    report.mean("two workers", |row| row.workers == 2 && row.payload.is_some() && !row.is_sort);
     report.mean("queries", |row| row.payload.is_none());
+    for workers in [1, 2] {
+        for kind in ["in memory", "spilled"] {
+            let name = format!("sorts {kind}, workers {workers}");
+            report.mean(&name, |row| row.is_sort && row.workers == workers && row.keys.ends_with(kind));
+        }
+    }
 }

@@ -4,8 +4,8 @@ use datafusion::execution::SessionStateBuilder;
 
 use crate::{LoserTreeOptions, MergeByWindows};
 
-/// Has a session merge its ordered queries by windows: adds the rule [`MergeByWindows`], behind all others, and the option
-/// `losertree.enabled`. A session that has them stays as it is.
+/// Has a session merge its ordered queries and the runs of its sorts by windows: adds the rule [`MergeByWindows`], behind all others, and the
+/// [options](LoserTreeOptions). A session that has them stays as it is.
 ///
 /// Call it after the configuration and the rules of the session have been set.
 ///

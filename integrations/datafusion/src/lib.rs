@@ -1,10 +1,10 @@
-//! DataFusion merges its ordered queries by windows of [`losertree`].
+//! DataFusion merges its ordered queries, and the runs of its sorts, by windows of [`losertree`].
 //!
 //! [`enable`] is all that a session needs. Then [`LoserTreeMergeExec`] takes the place of DataFusion's `SortPreservingMergeExec` in
-//! its plans. The README has the limits.
+//! its plans, and [`LoserTreeSortExec`] that of its `SortExec` without a limit. The README has the limits.
 //!
 //! Without the feature `session`, there is no [`enable`], and only the crates of the physical layer are needed: use the
-//! rule [`MergeByWindows`] or the node.
+//! rule [`MergeByWindows`] or the nodes.
 
 #[cfg(feature = "session")]
 mod enable;
@@ -15,6 +15,8 @@ mod merge_exec;
 mod merge_stream;
 mod options;
 mod output;
+mod sort_exec;
+mod sorter;
 mod turns;
 
 #[cfg(feature = "session")]
@@ -22,3 +24,4 @@ pub use enable::enable;
 pub use merge_by_windows::MergeByWindows;
 pub use merge_exec::LoserTreeMergeExec;
 pub use options::LoserTreeOptions;
+pub use sort_exec::LoserTreeSortExec;

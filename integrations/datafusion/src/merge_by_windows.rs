@@ -8,10 +8,11 @@ use datafusion_physical_plan::ExecutionPlan;
 use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use losertree::LeakLedger;
 
-use crate::{LoserTreeMergeExec, LoserTreeOptions};
+use crate::{LoserTreeMergeExec, LoserTreeOptions, LoserTreeSortExec};
 
 /// Has each [`SortPreservingMergeExec`] of a plan be a [`LoserTreeMergeExec`], unless a type of its columns has no order, or
-/// [`LoserTreeOptions::enabled`] is off.
+/// [`LoserTreeOptions::enabled`] is off. Has each `SortExec` without a limit be a [`LoserTreeSortExec`] likewise, unless [`LoserTreeOptions::sort`] is
+/// off.
 ///
 /// A [`SortPreservingMergeExec`] does not tell whether its ties are to take turns, which is its default. So the rule replaces it in either case, and
 /// [`LoserTreeOptions::round_robin_ties`] says what becomes of ties.
@@ -55,6 +56,10 @@ impl PhysicalOptimizerRule for MergeByWindows {
                     merge = merge.with_ledger(ledger.clone());
                 }
                 Ok(Transformed::yes(Arc::new(merge) as Arc<dyn ExecutionPlan>))
+            }
+            None if options.sort && plan.name() == "SortExec" => {
+                let sort = plan.downcast_ref().and_then(LoserTreeSortExec::try_from_sort);
+                Ok(sort.map_or(Transformed::no(plan), |sort| Transformed::yes(Arc::new(sort))))
             }
             _ => Ok(Transformed::no(plan)),
         };

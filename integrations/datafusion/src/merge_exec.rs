@@ -296,6 +296,7 @@ impl ExecutionPlan for LoserTreeMergeExec {
             batch_size,
             fetch: self.fetch,
             reservation,
+            are_reserved: false,
             ledger: self.ledger.clone(),
             metrics: Metrics::new(&self.metrics, partition),
         })))

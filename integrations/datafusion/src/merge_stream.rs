@@ -7,7 +7,7 @@ use datafusion_common::{DataFusionError, Result, internal_datafusion_err};
 use datafusion_execution::memory_pool::MemoryReservation;
 use datafusion_execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion_physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, ScopedTimerGuard,
 };
 use futures::{Stream, StreamExt};
 use losertree::LeakLedger;
@@ -49,6 +49,7 @@ impl Input {
 }
 
 /// What a merge counts.
+#[derive(Clone)]
 pub(crate) struct Metrics {
     baseline: BaselineMetrics,
     windows: Count,
@@ -67,6 +68,20 @@ impl Metrics {
             peak_reserved: MetricBuilder::new(metrics).gauge("peak_mem_used", partition),
         }
     }
+
+    /// For a merge of which the rows do not come out of the node.
+    pub(crate) fn intermediate(&self) -> Self {
+        Self { baseline: self.baseline.intermediate(), ..self.clone() }
+    }
+
+    /// Counts the time until it is dropped.
+    pub(crate) fn timer(&self) -> ScopedTimerGuard<'_> {
+        self.baseline.elapsed_compute().timer()
+    }
+
+    pub(crate) fn into_baseline(self) -> BaselineMetrics {
+        self.baseline
+    }
 }
 
 /// What a merge is made of.
@@ -77,13 +92,16 @@ pub(crate) struct Parts {
     pub(crate) batch_size: usize,
     pub(crate) fetch: Option<usize>,
     pub(crate) reservation: MemoryReservation,
+    /// Whether memory of the batches is reserved already: all that they will take at once.
+    pub(crate) are_reserved: bool,
     pub(crate) ledger: LeakLedger,
     pub(crate) metrics: Metrics,
 }
 
 impl MergeStream {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { schema, keys, inputs, batch_size, fetch, reservation, ledger, metrics } = parts;
+        let Parts { schema, keys, inputs, batch_size, fetch, reservation, are_reserved, ledger, metrics } =
+            parts;
         let mut merge = WindowMerge::new(keys.order(), inputs.len());
         merge.limit(fetch.map_or(u64::MAX, |rows| rows as u64));
         let open = |(index, stream)| {
@@ -91,7 +109,7 @@ impl MergeStream {
             Some(Input { stream, entry })
         };
         Self {
-            output: Output::new(SchemaRef::clone(&schema), batch_size, reservation),
+            output: Output::new(SchemaRef::clone(&schema), batch_size, reservation, are_reserved),
             schema,
             keys,
             inputs: inputs.into_iter().enumerate().map(open).collect(),
@@ -164,6 +182,7 @@ impl MergeStream {
     fn decide(&mut self) -> bool {
         let _timer = self.metrics.baseline.elapsed_compute().timer();
         let window = self.merge.next_window(self.batch_size - self.output.rows());
+        self.output.reserve(window.runs().len());
         for run in window.runs() {
             if let Some(batch) = window.batch(run.source()) {
                 self.output.push(batch.slot, run.from(), run.len());

@@ -11,16 +11,18 @@ use datafusion_common::{DataFusionError, Result, config_err};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoserTreeOptions {
-    /// Whether ordered queries are merged by windows: `SET losertree.enabled = false` has DataFusion merge them itself. Default: yes.
+    /// Whether anything is merged by windows: `SET losertree.enabled = false` has DataFusion merge and sort itself. Default: yes.
     pub enabled: bool,
     /// Whether equal rows of several partitions take turns, so that these are read at even rates: `SET losertree.round_robin_ties = true`.
     /// Default: no, and they come in the order of the partitions.
     pub round_robin_ties: bool,
+    /// Whether sorts without a limit merge their runs by windows: `SET losertree.sort = false` has DataFusion sort itself. Default: yes.
+    pub sort: bool,
 }
 
 impl Default for LoserTreeOptions {
     fn default() -> Self {
-        Self { enabled: true, round_robin_ties: false }
+        Self { enabled: true, round_robin_ties: false, sort: true }
     }
 }
 
@@ -45,6 +47,7 @@ impl ExtensionOptions for LoserTreeOptions {
         let option = match key {
             "enabled" => &mut self.enabled,
             "round_robin_ties" => &mut self.round_robin_ties,
+            "sort" => &mut self.sort,
             _ => return config_err!("there is no option losertree.{key}"),
         };
         *option = value.to_lowercase().parse().map_err(|_| {
@@ -60,12 +63,13 @@ impl ExtensionOptions for LoserTreeOptions {
             description,
         };
         vec![
-            entry("enabled", &self.enabled, "Whether ordered queries are merged by windows"),
+            entry("enabled", &self.enabled, "Whether anything is merged by windows"),
             entry(
                 "round_robin_ties",
                 &self.round_robin_ties,
                 "Whether equal rows of several partitions take turns",
             ),
+            entry("sort", &self.sort, "Whether sorts without a limit merge their runs by windows"),
         ]
     }
 }

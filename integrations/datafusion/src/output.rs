@@ -16,11 +16,11 @@ use datafusion_common::utils::memory::get_record_batch_memory_size;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_execution::memory_pool::MemoryReservation;
 
-/// From how many batches on strings in short runs are put into place batch by batch. Numbers always are.
-const MANY_BATCHES: usize = 32;
-
-/// How long runs are on average that are copied run by run.
+/// How long runs are on average that are copied run by run. Shorter ones are put into place batch by batch.
 const LONG: usize = 4;
+
+/// How many places of a run are written at once, however long it is: how long cannot be predicted.
+const AT_ONCE: usize = 4;
 
 /// How long runs are on average that are concatenated as slices, in columns of strings and those that are otherwise gathered row by row.
 const LONG_ROWS: usize = 16;
@@ -45,6 +45,8 @@ pub(crate) struct Output {
     /// Whether there is such a run.
     has_slice: bool,
     reservation: MemoryReservation,
+    /// Whether batches are reserved for before they come, and until the end.
+    are_reserved: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,12 @@ pub(crate) struct Emitted {
 
 impl Output {
     /// Puts out batches, most of them of `batch_size` rows.
-    pub(crate) fn new(schema: SchemaRef, batch_size: usize, reservation: MemoryReservation) -> Self {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        batch_size: usize,
+        reservation: MemoryReservation,
+        are_reserved: bool,
+    ) -> Self {
         Self {
             schema,
             slots: Vec::new(),
@@ -85,6 +92,7 @@ impl Output {
             sliced_rows: FEWEST_SLICED.max(batch_size.div_ceil(2)),
             has_slice: false,
             reservation,
+            are_reserved,
         }
     }
 
@@ -94,7 +102,8 @@ impl Output {
     ///
     /// If the memory is refused.
     pub(crate) fn hold(&mut self, batch: RecordBatch, more: usize) -> Result<usize> {
-        let bytes = get_record_batch_memory_size(&batch) + more;
+        let of_batch = if self.are_reserved { 0 } else { get_record_batch_memory_size(&batch) };
+        let bytes = of_batch + more;
         self.reservation.try_grow(bytes)?;
         let left = batch.num_rows();
         let held = Some(Held { batch, bytes, left, pushed: 0 });
@@ -120,6 +129,11 @@ impl Output {
     /// Whether there are rows that come as a slice of a batch, maybe behind others.
     pub(crate) const fn has_slice(&self) -> bool {
         self.has_slice
+    }
+
+    /// Makes room for so many runs.
+    pub(crate) fn reserve(&mut self, runs: usize) {
+        self.runs.reserve(runs);
     }
 
     /// Has rows of a batch come next: those after its rows that came before.
@@ -266,7 +280,7 @@ struct Plan<'a> {
     batches: Vec<&'a RecordBatch>,
     runs: Cow<'a, [Run]>,
     rows: usize,
-    /// Where runs are short: the places of the rows, batch by batch.
+    /// Where runs are short: the places of the rows, batch by batch, with room for [`AT_ONCE`] behind those of each.
     places: Vec<u32>,
     /// The first row of each batch, and how many there are.
     parts: Vec<(usize, usize)>,
@@ -280,7 +294,7 @@ impl<'a> Plan<'a> {
         let is_part = rows < output.rows;
         let runs = if is_part { cut(&output.runs, rows).into() } else { (&output.runs).into() };
         let mut plan = Self { batches, runs, rows, places: Vec::new(), parts: Vec::new() };
-        if rows < LONG * plan.runs.len() && u32::try_from(rows).is_ok() {
+        if rows < LONG * plan.runs.len() && u32::try_from(rows + AT_ONCE).is_ok() {
             let part =
                 |held: &Held| (held.batch.num_rows() - held.left, if is_part { 0 } else { held.pushed });
             plan.parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
@@ -299,18 +313,36 @@ impl<'a> Plan<'a> {
         let mut begin = 0;
         for (_, count) in &self.parts {
             next.push(begin);
-            begin += count;
+            begin += count + AT_ONCE;
         }
-        self.places = vec![0; self.rows];
+        self.places = vec![0; begin];
         let mut at = 0;
         for run in self.runs.iter() {
             let next = &mut next[run.slot];
-            for place in &mut self.places[*next..*next + run.len] {
+            let places = &mut self.places[*next..];
+            // What is too much is written over by the next run of the batch.
+            for (place, at) in places[..AT_ONCE].iter_mut().zip(at..) {
                 *place = at;
-                at += 1;
             }
+            if run.len > AT_ONCE {
+                for (place, at) in places[..run.len].iter_mut().zip(at..) {
+                    *place = at;
+                }
+            }
+            // Of fewer rows than a `u32` can count.
+            at += u32::try_from(run.len).unwrap_or(0);
             *next += run.len;
         }
+    }
+
+    /// The places of the rows of each batch, and the first of these rows.
+    fn places(&self) -> impl Iterator<Item = (&[u32], usize)> {
+        let mut places = self.places.as_slice();
+        self.parts.iter().map(move |(first, count)| {
+            let (here, rest) = places.split_at(*count);
+            places = &rest[AT_ONCE..];
+            (here, *first)
+        })
     }
 
     fn column(&self, column: usize) -> Result<ArrayRef, ArrowError> {
@@ -350,11 +382,8 @@ impl<'a> Plan<'a> {
             values
         } else {
             let mut values = vec![T::Native::default(); self.rows];
-            let mut places = self.places.as_slice();
-            for (column, (first, count)) in columns.iter().zip(&self.parts) {
-                let (here, rest) = places.split_at(*count);
-                places = rest;
-                for (place, value) in here.iter().zip(&column[*first..]) {
+            for (column, (places, first)) in columns.iter().zip(self.places()) {
+                for (place, value) in places.iter().zip(&column[first..]) {
                     values[*place as usize] = *value;
                 }
             }
@@ -375,7 +404,7 @@ impl<'a> Plan<'a> {
         }
         let columns: Vec<(&[T::Offset], &[u8])> =
             arrays_of_bytes.iter().map(|array| (array.value_offsets(), array.value_data())).collect();
-        let (offsets, data) = if self.places.is_empty() || self.batches.len() < MANY_BATCHES {
+        let (offsets, data) = if self.places.is_empty() {
             self.bytes_by_run(&columns)?
         } else {
             self.bytes_by_batch(&columns)?
@@ -446,27 +475,22 @@ impl<'a> Plan<'a> {
         columns: &[(&[O], &[u8])],
     ) -> Result<(Vec<O>, Vec<u8>), ArrowError> {
         let of_batches = || {
-            let mut places = self.places.as_slice();
-            columns.iter().zip(&self.parts).map(move |((offsets, bytes), (first, count))| {
-                let (here, rest) = places.split_at(*count);
-                places = rest;
-                (here, &offsets[*first..=*first + *count], *bytes)
+            let columns = columns.iter().zip(self.places());
+            columns.map(|((offsets, bytes), (places, first))| {
+                (places, &offsets[first..=first + places.len()], *bytes)
             })
         };
         // The lengths first.
-        let mut starts = vec![0; self.rows];
+        let mut ends = vec![O::usize_as(0); self.rows + 1];
         for (places, offsets, _) in of_batches() {
             for (place, pair) in places.iter().zip(offsets.windows(2)) {
-                starts[*place as usize] = pair[1].as_usize() - pair[0].as_usize();
+                ends[*place as usize + 1] = pair[1] - pair[0];
             }
         }
-        let mut offsets = Vec::with_capacity(self.rows + 1);
-        offsets.push(O::usize_as(0));
         let mut end = 0;
-        for start in &mut starts {
-            let len = mem::replace(start, end);
-            end += len;
-            offsets.push(O::usize_as(end));
+        for len in &mut ends {
+            end += len.as_usize();
+            *len = O::usize_as(end);
         }
         if end > O::MAX_OFFSET {
             return Err(ArrowError::OffsetOverflowError(end));
@@ -475,11 +499,11 @@ impl<'a> Plan<'a> {
         for (places, offsets, bytes) in of_batches() {
             for (place, pair) in places.iter().zip(offsets.windows(2)) {
                 let value = &bytes[pair[0].as_usize()..pair[1].as_usize()];
-                let start = starts[*place as usize];
+                let start = ends[*place as usize].as_usize();
                 copy(&mut data[start..start + value.len()], value);
             }
         }
-        Ok((offsets, data))
+        Ok((ends, data))
     }
 
     /// Columns of other types, by what Arrow has for all of them.

@@ -20,7 +20,7 @@ use arrow::array::{
     ListArray, NullArray, PrimitiveArray, RecordBatch, StringArray, StructArray, UInt32Array,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::{SortOptions, cast, interleave_record_batch, take};
+use arrow::compute::{SortOptions, cast, interleave_record_batch, take, take_record_batch};
 use arrow::datatypes::{
     DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, DurationMillisecondType, Field, Fields,
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTime,
@@ -30,15 +30,21 @@ use arrow::datatypes::{
 };
 use arrow::row::{RowConverter, SortField};
 use datafusion_common::DataFusionError;
+use datafusion_execution::TaskContext;
+use datafusion_execution::config::SessionConfig;
+use datafusion_execution::disk_manager::DiskManagerBuilder;
 use datafusion_execution::memory_pool::{
     GreedyMemoryPool, MemoryPool, PeakRecordingPool, UnboundedMemoryPool,
 };
+use datafusion_execution::runtime_env::RuntimeEnvBuilder;
 use datafusion_physical_expr::expressions::{Column, NegativeExpr};
 use datafusion_physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::ExecutionPlan;
+use datafusion_physical_plan::sorts::sort::SortExec;
 use futures::{StreamExt, poll};
 use half::f16;
 use losertree::LeakLedger;
+use losertree_datafusion::LoserTreeSortExec;
 use support::{Partitions, Rng, Step, context, joined, ours, run, theirs};
 
 /// How the values of a column are spread.
@@ -474,6 +480,169 @@ async fn check_drops(seed: u64) {
         }
         polls = polls.saturating_sub(stride);
     }
+}
+
+/// The rows of a case in any order, as one partition, to be sorted in a total order: the last of the keys is what only one row has.
+struct Unsorted {
+    schema: SchemaRef,
+    ordering: LexOrdering,
+    input: Arc<Partitions>,
+    batch_size: usize,
+    what: String,
+}
+
+fn unsorted(seed: u64) -> Unsorted {
+    let Case { schema, ordering, partitions, batch_size, what, .. } = case(seed);
+    let rng = &mut Rng::new(seed);
+    let mut steps: Vec<_> = partitions.into_iter().flatten().collect();
+    shuffle(rng, &mut steps);
+    for step in &mut steps {
+        if let Step::Batch(batch) = step {
+            let mut rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
+            shuffle(rng, &mut rows);
+            *batch = take_record_batch(batch, &UInt32Array::from(rows)).unwrap();
+        }
+    }
+    let by = |index: usize| PhysicalSortExpr::new_default(Arc::new(Column::new(&format!("c{index}"), index)));
+    let keys = ordering.len();
+    // What it says that it is ordered by is not what it is sorted by.
+    let input = Partitions::new(Arc::clone(&schema), &LexOrdering::new([by(keys + 1)]).unwrap(), vec![steps]);
+    let ordering = LexOrdering::new(ordering.into_iter().chain([by(keys)])).unwrap();
+    Unsorted { schema, ordering, input, batch_size, what: format!("sorted, {what}") }
+}
+
+fn shuffle<T>(rng: &mut Rng, items: &mut [T]) {
+    for at in (1..items.len()).rev() {
+        items.swap(at, rng.below(at + 1));
+    }
+}
+
+impl Unsorted {
+    fn theirs(&self) -> SortExec {
+        SortExec::new(self.ordering.clone(), Arc::clone(&self.input) as Arc<dyn ExecutionPlan>)
+    }
+
+    fn ours(&self) -> LoserTreeSortExec {
+        LoserTreeSortExec::try_from_sort(&self.theirs()).unwrap()
+    }
+
+    /// Memory of so many bytes, or without a limit, of which some are for merging.
+    fn context(&self, seed: u64, bytes: Option<usize>) -> Arc<TaskContext> {
+        let pool: Arc<dyn MemoryPool> = match bytes {
+            Some(bytes) => Arc::new(GreedyMemoryPool::new(bytes)),
+            None => Arc::new(UnboundedMemoryPool::default()),
+        };
+        let kept = bytes.unwrap_or(0) / [4, 16, 1 << 20][(seed % 3) as usize];
+        let config = SessionConfig::new()
+            .with_batch_size(self.batch_size)
+            .with_sort_in_place_threshold_bytes([0, 1_000, 1 << 20][(seed / 3 % 3) as usize])
+            .with_sort_spill_reservation_bytes(kept);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_disk_manager_builder(
+                DiskManagerBuilder::default().with_max_spill_merge_fan_in([0, 2, 7][(seed / 9 % 3) as usize]),
+            )
+            .with_memory_pool(Arc::new(PeakRecordingPool::new(pool)))
+            .build_arc()
+            .unwrap();
+        Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime))
+    }
+
+    /// Nothing is open, reserved, or on the disk.
+    fn assert_nothing_left(&self, context: &TaskContext) {
+        let runtime = context.runtime_env();
+        let open = self.input.open.load(Relaxed);
+        let left = (open, runtime.memory_pool.reserved(), runtime.disk_manager.used_disk_space());
+        assert_eq!(left, (0, 0, 0), "{}", self.what);
+        for directory in runtime.disk_manager.temp_dir_paths() {
+            assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0, "{}", self.what);
+        }
+    }
+}
+
+/// Compares a sort with DataFusion's, without a limit of memory and with several. Returns how often it came to an end by writing files.
+async fn check_sort(seed: u64) -> usize {
+    let case = unsorted(seed);
+    let (schema, what) = (&case.schema, &case.what);
+    let (expected, error) = run(&case.theirs(), case.context(seed, None)).await;
+    assert!(error.is_none(), "{what}: theirs fails: {error:?}");
+    let expected = joined(schema, &expected);
+    let mut most = 0;
+    let mut written = 0;
+    for place in (1..=PLACES).rev() {
+        let bytes = (place < PLACES).then_some(most * place / PLACES);
+        let context = case.context(seed + place as u64, bytes);
+        let plan = case.ours();
+        let (actual, error) = run(&plan, Arc::clone(&context)).await;
+        case.assert_nothing_left(&context);
+        let Some(error) = error else {
+            assert!(actual.iter().all(|batch| (1..=case.batch_size).contains(&batch.num_rows())), "{what}");
+            assert_same(&joined(schema, &actual), &expected, what);
+            assert_eq!(plan.metrics().unwrap().output_rows(), Some(expected.num_rows()), "{what}");
+            written += usize::from(plan.metrics().unwrap().spill_count() > Some(0));
+            if bytes.is_none() {
+                let pool = &context.runtime_env().memory_pool;
+                most = pool.downcast_ref::<PeakRecordingPool>().unwrap().peak_reserved();
+            }
+            continue;
+        };
+        assert!(bytes.is_some(), "{what}: {error}");
+        assert!(matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)), "{what}: {error}");
+        assert_begins(&expected, schema, &actual, what);
+    }
+    written
+}
+
+async fn check_dropped_sort(seed: u64) {
+    let case = unsorted(seed);
+    let pool = case.context(seed, None);
+    let (_, error) = run(&case.ours(), Arc::clone(&pool)).await;
+    assert!(error.is_none(), "{error:?}");
+    let most = pool.runtime_env().memory_pool.downcast_ref::<PeakRecordingPool>().unwrap().peak_reserved();
+    for polls in 0.. {
+        let context = case.context(seed, Some(most / 2));
+        let mut stream = case.ours().execute(0, Arc::clone(&context)).unwrap();
+        let mut is_done = false;
+        for _ in 0..polls {
+            is_done = matches!(poll!(stream.next()), Poll::Ready(None | Some(Err(_))));
+            if is_done {
+                break;
+            }
+            // Files are read by threads of their own.
+            tokio::task::yield_now().await;
+        }
+        drop(stream);
+        while context.runtime_env().memory_pool.reserved() > 0
+            || context.runtime_env().disk_manager.used_disk_space() > 0
+        {
+            tokio::task::yield_now().await;
+        }
+        case.assert_nothing_left(&context);
+        if is_done || polls > 200 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn sorts_as_datafusion_does_at_every_size_of_memory() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut written = 0;
+        for seed in 0..cases() / 8 {
+            written += check_sort(1 << 44 | seed).await;
+        }
+        assert!(written as u64 > cases() / 8, "{written}");
+    });
+}
+
+#[test]
+fn sorts_are_dropped_at_every_await() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for seed in 0..cases() / 32 {
+            check_dropped_sort(1 << 45 | seed).await;
+        }
+    });
 }
 
 #[test]

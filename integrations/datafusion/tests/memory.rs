@@ -41,9 +41,9 @@ fn greatest(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
     (a.0.max(b.0), a.1.max(b.1))
 }
 
-/// What a window takes, whatever the batches are: the codes and runs of 2^14 rows, and those of the batch that is put together. DataFusion takes
+/// What a window takes, whatever the batches are: the codes and runs of 2^12 rows, and those of the batch that is put together. DataFusion takes
 /// less, which shows where few and small batches are merged.
-const OF_WINDOW: usize = 5 << 19;
+const OF_WINDOW: usize = 1 << 20;
 
 #[test]
 fn no_more_memory_is_taken_than_datafusion_takes() {

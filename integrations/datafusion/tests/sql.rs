@@ -63,7 +63,7 @@ const QUERIES: [&str; 7] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_the_same() {
     let context = session();
-    let mut merged = 0;
+    let (mut merged, mut sorted) = (0, 0);
     for sql in QUERIES {
         query(&context, "SET losertree.enabled = true").await;
         let with = query(&context, sql).await;
@@ -72,8 +72,10 @@ async fn answers_are_the_same() {
         merged += plan_with.matches("LoserTreeMergeExec").count();
         query(&context, "SET losertree.enabled = false").await;
         let plan_without = plan(&context, sql).await;
-        assert!(!plan_without.contains("LoserTreeMergeExec"), "{plan_without}");
-        assert_eq!(plan_with.replace("LoserTreeMergeExec", "SortPreservingMergeExec"), plan_without, "{sql}");
+        assert!(!plan_without.contains("LoserTree"), "{plan_without}");
+        sorted += plan_with.matches("LoserTreeSortExec").count();
+        let as_theirs = plan_with.replace("LoserTreeMergeExec", "SortPreservingMergeExec");
+        assert_eq!(as_theirs.replace("LoserTreeSortExec", "SortExec"), plan_without, "{sql}");
         let without = query(&context, sql).await;
         assert_eq!(
             pretty_format_batches(&with).unwrap().to_string(),
@@ -81,7 +83,7 @@ async fn answers_are_the_same() {
             "{sql}"
         );
     }
-    assert!(merged >= 6, "{merged}");
+    assert!(merged >= 6 && sorted >= 5, "{merged} {sorted}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,9 +96,11 @@ async fn the_rule_is_there_once() {
 #[tokio::test]
 async fn options_are_shown_by_the_names_that_set_them() {
     let context = session();
-    for (name, before, after) in
-        [("losertree.enabled", "true", "false"), ("losertree.round_robin_ties", "false", "true")]
-    {
+    for (name, before, after) in [
+        ("losertree.enabled", "true", "false"),
+        ("losertree.round_robin_ties", "false", "true"),
+        ("losertree.sort", "true", "false"),
+    ] {
         let shown = async || {
             let rows = query(&context, &format!("SHOW {name}")).await;
             let value = |batch: &RecordBatch| batch.column(1).as_string::<i32>().value(0).to_owned();

@@ -36,7 +36,7 @@ use crate::merge::runs::{Rooms, is_moved, merge_slices_in};
 /// # Complexity
 ///
 /// For K sources, at most 2·⌈log2 K⌉ + 6 comparisons for each row and 2·⌈log2 K⌉ for each batch, and K when the merge begins. Where
-/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^14 rows or
+/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^12 rows or
 /// 64 for each source, besides such stretches, of at most 1,024, and takes `O(K)` time for that. Memory is `O(K)`, the batches, and the
 /// codes and the runs of those rows.
 ///
