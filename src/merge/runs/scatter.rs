@@ -26,6 +26,8 @@ const LONGEST_PATIENCE: u32 = 32;
 pub(super) struct Scatter {
     /// By part: how many entries it has, and then where the next one goes.
     places: Vec<u32>,
+    /// By entry: its part.
+    parts: Vec<u32>,
     /// How many merges are left to the cascade before it is tried again, and after the next time that it is in vain.
     waiting: u32,
     patience: u32,
@@ -70,28 +72,32 @@ impl Scatter {
             (u64::BITS - range.leading_zeros()).saturating_sub(to.len().ilog2() + PARTS_PER_ENTRY_LOG2);
         // There are a few parts for each entry at most.
         #[allow(clippy::cast_possible_truncation)]
-        let top = (range >> shift) as usize;
-        // Runs that are not sorted have codes that are out of bounds.
-        #[allow(clippy::cast_possible_truncation)]
-        let part_of = |code: u64| (code.saturating_sub(least) >> shift).min(top as u64) as usize;
+        let top = (range >> shift) as u32;
         self.places.clear();
-        self.places.resize(top + 1, 0);
-        let places = &mut self.places[..=top];
+        self.places.resize(top as usize + 1, 0);
+        self.parts.clear();
         let mut before = 0;
-        for entry in runs.iter().copied().flatten() {
-            let entries = &mut places[part_of(entry.code(order))];
-            before += u64::from(*entries);
-            *entries += 1;
+        for run in runs {
+            // Noted once: codes that change must not cost an entry.
+            self.parts.extend(run.iter().map(|entry| {
+                // Runs that are not sorted have codes that are out of bounds.
+                #[allow(clippy::cast_possible_truncation)]
+                let part = (entry.code(order).saturating_sub(least) >> shift).min(u64::from(top)) as u32;
+                let entries = &mut self.places[part as usize];
+                before += u64::from(*entries);
+                *entries += 1;
+                part
+            }));
         }
         if before > MOST_BEFORE * to.len() as u64 {
             return false;
         }
         let mut begin = 0;
-        for place in &mut *places {
+        for place in &mut self.places {
             begin += std::mem::replace(place, begin);
         }
-        for entry in runs.iter().copied().flatten() {
-            let place = &mut places[part_of(entry.code(order))];
+        for (entry, part) in runs.iter().copied().flatten().zip(&self.parts) {
+            let place = &mut self.places[*part as usize];
             to[*place as usize] = entry.clone();
             *place += 1;
         }
