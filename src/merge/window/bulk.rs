@@ -193,11 +193,16 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
         let mask = (1 << source_bits) - 1;
         let piece_of = |number: u64| usize::try_from(number & mask).unwrap_or(0);
         let mut rest = merged;
-        while let Some(first) = rest.first() {
+        while let Some((first, behind)) = rest.split_first() {
             let code = first >> source_bits;
-            let len = 1 + rest[1..].iter().take_while(|number| *number >> source_bits == code).count();
-            let (tied, behind) = rest.split_at(len);
-            rest = behind;
+            if behind.first().is_none_or(|number| number >> source_bits != code) {
+                push(self.out, pieces[piece_of(*first)].take(1));
+                rest = behind;
+                continue;
+            }
+            let len = 1 + behind.iter().take_while(|number| *number >> source_bits == code).count();
+            let tied;
+            (tied, rest) = rest.split_at(len);
             if !tied.is_sorted() {
                 // Nor are the rows.
                 for number in tied {
