@@ -161,7 +161,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
         let mut rooms = std::mem::take(&mut self.bulk.rooms);
         let merged = rooms.merge(&runs, usize::MAX, &mut Natural);
         if coding == Coding::Exact && dropped == 0 {
-            decode(&pieces, merged, source_bits, self.out);
+            decode(&mut pieces, merged, source_bits, self.out);
         } else {
             self.decode_ties(pieces, merged, source_bits, depth);
         }
@@ -193,14 +193,15 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
         let mask = (1 << source_bits) - 1;
         let piece_of = |number: u64| usize::try_from(number & mask).unwrap_or(0);
         let mut rest = merged;
-        while let Some((first, behind)) = rest.split_first() {
-            let code = first >> source_bits;
-            if behind.first().is_none_or(|number| number >> source_bits != code) {
-                push(self.out, pieces[piece_of(*first)].take(1));
-                rest = behind;
-                continue;
-            }
-            let len = 1 + behind.iter().take_while(|number| *number >> source_bits == code).count();
+        loop {
+            let code_of = |number: &u64| number >> source_bits;
+            let ties = rest.windows(2).position(|pair| code_of(&pair[0]) == code_of(&pair[1]));
+            let singles;
+            (singles, rest) = rest.split_at(ties.unwrap_or(rest.len()));
+            decode(&mut pieces, singles, source_bits, self.out);
+            let Some((first, behind)) = rest.split_first() else { return };
+            let code = code_of(first);
+            let len = 1 + behind.iter().take_while(|number| code_of(number) == code).count();
             let tied;
             (tied, rest) = rest.split_at(len);
             if !tied.is_sorted() {
@@ -276,31 +277,31 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
     }
 }
 
-/// Makes runs of merged numbers that say which piece is next.
+/// Puts out rows by merged numbers that say which piece is next.
 ///
 /// Whether a row is of the same piece as the one before cannot be predicted, so nothing depends on it but what is moved: a run is
 /// written for each row, over the last one if it goes on with that.
-fn decode(pieces: &[Piece], merged: &[u64], source_bits: u32, out: &mut Vec<Run>) {
+fn decode(pieces: &mut [Piece], merged: &[u64], source_bits: u32, out: &mut Vec<Run>) {
     let mask = (1 << source_bits) - 1;
     // A piece of the window: a `usize` has room for all of them.
     #[allow(clippy::cast_possible_truncation)]
     let piece_of = |number: &u64| (number & mask) as usize;
-    let mut ahead: Vec<Run> = pieces.iter().map(|piece| piece.clone().take(1)).collect();
-    let Some(first) = merged.first().map(piece_of) else { return };
-    let begin = out.len();
-    out.resize(begin + merged.len(), ahead[first]);
-    let runs = &mut out[begin..];
-    let (mut at, mut last) = (0, first);
-    let mut run = Run { len: 0, ..ahead[first] };
+    let Some((first, merged)) = merged.split_first() else { return };
+    let mut last = piece_of(first);
+    push(out, pieces[last].take(1));
+    let mut at = out.len() - 1;
+    let mut run = out[at];
+    out.resize(out.len() + merged.len(), run);
+    let runs = &mut out[at..];
+    let mut end = 0;
     for piece in merged.iter().map(piece_of) {
         let is_other = piece != last;
         last = piece;
-        let next = &mut ahead[piece];
-        at += usize::from(is_other);
-        run = Run { len: run.len + 1, ..run };
-        run = select_unpredictable(is_other, *next, run);
-        next.from += 1;
-        runs[at] = run;
+        end += usize::from(is_other);
+        let next = pieces[piece].take(1);
+        run = select_unpredictable(is_other, next, Run { len: run.len + 1, ..run });
+        runs[end] = run;
     }
-    out.truncate(begin + at + 1);
+    at += end;
+    out.truncate(at + 1);
 }
