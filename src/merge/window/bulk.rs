@@ -195,9 +195,9 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
         let mut rest = merged;
         loop {
             let code_of = |number: &u64| number >> source_bits;
-            let ties = rest.windows(2).position(|pair| code_of(&pair[0]) == code_of(&pair[1]));
+            let alone = rest.windows(2).position(|pair| code_of(&pair[0]) == code_of(&pair[1]));
             let singles;
-            (singles, rest) = rest.split_at(ties.unwrap_or(rest.len()));
+            (singles, rest) = rest.split_at(alone.unwrap_or(rest.len()));
             decode(&mut pieces, singles, source_bits, self.out);
             let Some((first, behind)) = rest.split_first() else { return };
             let code = code_of(first);
