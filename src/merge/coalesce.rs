@@ -81,7 +81,7 @@ impl<M: SyncMerge, R: Rule<M::Value, M::Order>> Iterator for Coalesce<M, R> {
             drop(self.held.take());
             self.ended.clear();
         }
-        self.merge.code_beside(run)
+        self.merge.hand_over(run)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -199,5 +199,5 @@ pub trait SyncMerge: Iterator {
     fn drop_ended(&mut self, ended: &mut Vec<usize>);
 
     /// Makes of what was taken an item of the merge. A failure ends the merge.
-    fn code_beside(&mut self, taken: Result<Option<Self::Value>, Self::Failure>) -> Option<Self::Item>;
+    fn hand_over(&mut self, taken: Result<Option<Self::Value>, Self::Failure>) -> Option<Self::Item>;
 }

@@ -298,7 +298,7 @@ impl<I: Iterator, O: Order<I::Item>> SyncMerge for Merge<I, O> {
         self.engine.drop_ended(ended);
     }
 
-    fn code_beside(&mut self, taken: Result<Option<I::Item>, Self::Failure>) -> Option<I::Item> {
+    fn hand_over(&mut self, taken: Result<Option<I::Item>, Self::Failure>) -> Option<I::Item> {
         let Ok(taken) = taken;
         taken
     }

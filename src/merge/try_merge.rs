@@ -272,7 +272,7 @@ where
         self.engine.drop_ended(ended);
     }
 
-    fn code_beside(&mut self, taken: Result<Option<T>, (usize, E)>) -> Option<Self::Item> {
+    fn hand_over(&mut self, taken: Result<Option<T>, (usize, E)>) -> Option<Self::Item> {
         self.code_beside_any(taken)
     }
 }

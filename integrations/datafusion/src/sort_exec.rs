@@ -35,7 +35,8 @@ use crate::sorter::Sorter;
 ///
 /// Batches are sorted as they come. Where the memory pool refuses the memory of one, those in memory are merged into a run that is written to a file. The
 /// options of [`SortExec`] hold: `sort_spill_reservation_bytes` are reserved for merging, and as many small batches are sorted at once as
-/// have `sort_in_place_threshold_bytes`. All files are merged at once, if there is memory for it; otherwise DataFusion merges them in several steps.
+/// have `sort_in_place_threshold_bytes`. All files are merged at once, if there is memory for it, and in several steps if not. Where there is not
+/// memory for two of them, DataFusion merges them.
 ///
 /// # Errors
 ///

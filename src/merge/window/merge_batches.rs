@@ -60,8 +60,8 @@ const FIRST: usize = 4;
 /// assert_eq!(merge.collect(), [4, 7, 8, 9]);
 /// ```
 ///
-/// Iterators of items that give more than the caches hold. Of 2^21 numbers, put into batches of 1,024, such a merge takes 0.4 to 0.5
-/// of the time of [`merge`](crate::merge()) at K = 64, 256 and 1,024.
+/// Iterators of items that give more than the caches hold. Of 2^21 numbers, put into batches of 1,024, such a merge takes 0.5 to 0.6
+/// of the time of [`merge`](crate::merge()) at K = 64, 256 and 1,024 (bench `scoreboard`, `large/u64`).
 ///
 /// ```
 /// let sources = (0..100).map(|start| (start..100_000).step_by(100));
