@@ -1,13 +1,12 @@
 //! The async merge of batches over scripted sources: plans, and how they are played and judged.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use arbitrary::Arbitrary;
 use futures::stream::FusedStream;
 use losertree::error::Cause;
-use losertree::key::{By, ByKey, Natural, Order};
+use losertree::key::Order;
 use losertree::stream::{BatchWindow, Merged};
 use losertree::{BatchMerge, CloseError, LeakLedger, SourceError};
 use losertree_testkit::{
@@ -15,8 +14,8 @@ use losertree_testkit::{
     TestError, Wake, assert_same, merged,
 };
 
-use crate::schedule::{CheckPlan, EndPlan, Noisy, OrderPlan, SourcePlan, Then, in_blocks};
-use crate::{scripted_panic, unless_it_panics};
+use crate::schedule::{CheckPlan, EndPlan, Noisy, OrderPlan, SourcePlan, Then, WithOrder, in_blocks};
+use crate::unless_it_panics;
 
 type Batch = Vec<Item<u64>>;
 type Source = Checked<Noisy<ScriptedSource<Batch>>>;
@@ -103,32 +102,12 @@ impl Model {
 ///
 /// If the merge breaks a promise.
 pub fn play(plan: &Plan) {
-    let compare = |a: &Item<u64>, b: &Item<u64>| a.key.cmp(&b.key);
-    match plan.order {
-        OrderPlan::Natural => Play::new(plan, Natural).run(),
-        OrderPlan::By => Play::new(plan, By::new(compare)).run(),
-        OrderPlan::Panicking(call) => {
-            let mut calls = 0;
-            let order = move |a: &Item<u64>, b: &Item<u64>| -> Ordering {
-                calls += 1;
-                if calls == usize::from(call) {
-                    scripted_panic("the comparator");
-                }
-                compare(a, b)
-            };
-            Play::new(plan, By::new(order)).run();
-        }
-        OrderPlan::PanickingKey(call) => {
-            let mut calls = 0;
-            let key = move |item: &Item<u64>| {
-                calls += 1;
-                if calls == usize::from(call) {
-                    scripted_panic("the key");
-                }
-                item.key.to_be_bytes().to_vec()
-            };
-            Play::new(plan, ByKey::new(key)).run();
-        }
+    plan.order.play(plan);
+}
+
+impl WithOrder for &Plan {
+    fn play<O: Order<Item<u64>>>(self, order: O) {
+        Play::new(self, order).run();
     }
 }
 

@@ -14,7 +14,7 @@ use losertree_testkit::{Checked, TestError};
 pub(crate) use child::in_blocks;
 pub(crate) use noisy::Noisy;
 pub use plan::Plan;
-pub(crate) use plan::{CheckPlan, EndPlan, OrderPlan, SourcePlan, Then};
+pub(crate) use plan::{CheckPlan, EndPlan, OrderPlan, SourcePlan, Then, WithOrder};
 pub use play::play;
 
 /// The sources of a plan: scripted, some of them of blocks, some of them noisy, and checked.

@@ -1,8 +1,11 @@
+use std::cmp::Ordering;
+
 use arbitrary::{Arbitrary, Result, Unstructured};
+use losertree::key::{By, ByKey, Natural, Order};
 use losertree::stream::OrderCheck;
 use losertree_testkit::{CloseStep, Item, Random, Script, Step, Wake};
 
-use crate::stretched;
+use crate::{scripted_panic, stretched};
 
 /// What a merge is made of, what is done with it, and in which order its sources become ready.
 #[derive(Debug, Arbitrary)]
@@ -30,6 +33,40 @@ pub(crate) enum OrderPlan {
     Panicking(u8),
     /// A key with offset-value codes that panics in this call.
     PanickingKey(u8),
+}
+
+/// What is played with an order.
+pub(crate) trait WithOrder {
+    fn play<O: Order<Item<u64>>>(self, order: O);
+}
+
+impl OrderPlan {
+    pub(crate) fn play(self, with_order: impl WithOrder) {
+        let compare = |a: &Item<u64>, b: &Item<u64>| a.key.cmp(&b.key);
+        let mut calls = 0;
+        match self {
+            Self::Natural => with_order.play(Natural),
+            Self::By => with_order.play(By::new(compare)),
+            Self::Panicking(call) => {
+                with_order.play(By::new(move |a: &Item<u64>, b: &Item<u64>| -> Ordering {
+                    calls += 1;
+                    if calls == usize::from(call) {
+                        scripted_panic("the comparator");
+                    }
+                    compare(a, b)
+                }));
+            }
+            Self::PanickingKey(call) => {
+                with_order.play(ByKey::new(move |item: &Item<u64>| {
+                    calls += 1;
+                    if calls == usize::from(call) {
+                        scripted_panic("the key");
+                    }
+                    item.key.to_be_bytes().to_vec()
+                }));
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]

@@ -1,19 +1,18 @@
-use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures::stream::FusedStream;
-use losertree::key::{By, ByKey, Natural, Order};
+use losertree::key::Order;
 use losertree::stream::Yielded;
 use losertree::{LeakLedger, ProxyResponseLoserTree};
 use losertree_testkit::{Checked, Driver, End, Item, Random, Script, Stage, TestError};
 
 use super::child::Child;
 use super::noisy::Noisy;
-use super::plan::{Act, EndPlan, KindPlan, OrderPlan, Plan, Then};
+use super::plan::{Act, EndPlan, KindPlan, Plan, Then, WithOrder};
 use super::verdict::Verdict;
 use super::{Error, Merge, Source};
-use crate::{scripted_panic, unless_it_panics};
+use crate::unless_it_panics;
 
 /// How often the merge is asked at most; every source fails or panics once.
 const MOST_QUESTIONS: usize = 100_000;
@@ -27,32 +26,12 @@ const MOST_IN_BLOCK: usize = 128;
 ///
 /// If the merge breaks a promise.
 pub fn play(plan: &Plan) {
-    let compare = |a: &Item<u64>, b: &Item<u64>| a.key.cmp(&b.key);
-    match plan.order {
-        OrderPlan::Natural => Play::new(plan, Natural).run(),
-        OrderPlan::By => Play::new(plan, By::new(compare)).run(),
-        OrderPlan::Panicking(call) => {
-            let mut calls = 0;
-            let order = move |a: &Item<u64>, b: &Item<u64>| -> Ordering {
-                calls += 1;
-                if calls == usize::from(call) {
-                    scripted_panic("the comparator");
-                }
-                compare(a, b)
-            };
-            Play::new(plan, By::new(order)).run();
-        }
-        OrderPlan::PanickingKey(call) => {
-            let mut calls = 0;
-            let key = move |item: &Item<u64>| {
-                calls += 1;
-                if calls == usize::from(call) {
-                    scripted_panic("the key");
-                }
-                item.key.to_be_bytes().to_vec()
-            };
-            Play::new(plan, ByKey::new(key)).run();
-        }
+    plan.order.play(plan);
+}
+
+impl WithOrder for &Plan {
+    fn play<O: Order<Item<u64>>>(self, order: O) {
+        Play::new(self, order).run();
     }
 }
 
