@@ -139,6 +139,9 @@ pub fn exporter() -> (SocketAddr, Arc<AtomicU64>) {
             let mut client = client.unwrap();
             let mut request = [0; 4096];
             let len = client.read(&mut request).unwrap_or(0);
+            if len == 0 {
+                continue;
+            }
             let request = String::from_utf8_lossy(&request[..len]).into_owned();
             assert!(
                 request.contains("io.prometheus.client.MetricFamily"),
