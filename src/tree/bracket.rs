@@ -5,6 +5,8 @@
 //! Nothing here knows of heads or orders. Whoever climbs brings along how a match is played: a function that is given the
 //! loser of the match before at a node, and the challenger; it leaves the new loser there and returns the winner.
 
+use std::hint::select_unpredictable;
+
 use super::node::Node;
 
 /// The losers of a tournament, in a complete binary tree: node i is above the nodes 2i and 2i + 1.
@@ -180,6 +182,16 @@ impl Bracket {
     #[inline(always)]
     pub(super) fn least(&self, source: usize) -> Node {
         self.best_by(source, |least, loser| Node::select(loser.code <= least.code, loser, least))
+    }
+
+    /// Returns the one that comes first by code and rank, of those on the way of a source.
+    ///
+    /// By two ways, of codes and of ranks: where both are compared on one way, the compiler branches on who comes first, which a
+    /// processor could not predict.
+    pub(super) fn first(&self, source: usize) -> Node {
+        let Node { code, .. } = self.least(source);
+        let rank = |loser: Node| select_unpredictable(loser.code == code, loser.rank, u64::MAX);
+        Node { code, rank: self.path(source).map(rank).min().unwrap_or(u64::MAX) }
     }
 
     /// Returns the best of the losers on the way of a source.

@@ -1192,8 +1192,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if self.is_line() || levels <= 1 {
             self.streak.set_runner_up(self.bracket.loser(1));
         } else if O::EXACT {
-            let best = |best, loser: Node| Node::select(loser.is_before(best), loser, best);
-            self.streak.set_runner_up(self.bracket.best_by(self.winner.source(), best));
+            self.streak.set_runner_up(self.bracket.first(self.winner.source()));
         } else if self.streak.is_affordable(levels) {
             self.rise_streak();
         }
@@ -1218,16 +1217,19 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let Some(runner_up) = streak.runner_up() else { return };
         let mut play = |loser: &mut Node, challenger: Node| referee.play(loser, challenger);
         *winner = runner_up;
-        if is_line {
-            streak.end(source);
+        let take_turns = if is_line {
             *winner = line::climb(bracket, &mut referee, challenger, true);
+            streak.end(source)
         } else if O::EXACT {
-            streak.end(source);
             // All the way, which costs no comparison and has no end that cannot be predicted.
             *winner = bracket.climb(source, challenger, play);
+            streak.end(source)
         } else {
             let height = bracket.climb_below(source, challenger, runner_up, &mut play);
-            streak.lose(source, height);
+            streak.lose(source, height)
+        };
+        if take_turns {
+            self.begin_streak();
         }
     }
 

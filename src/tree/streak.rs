@@ -5,6 +5,9 @@
 //! one comparison and without a node being touched, whoever else is there. One that does not has found out who has won: it
 //! only plays those that it meets below the runner-up.
 //!
+//! It is also found, without waiting, where the last streaks tell that it will pay: of the source that had the last long one, when that
+//! wins again, as with skew; and of whoever ends a long streak of another source than that, as in runs.
+//!
 //! # Comparisons
 //!
 //! P10 is kept here.
@@ -199,26 +202,28 @@ impl Streak {
         std::mem::replace(&mut self.stays, 0)
     }
 
-    /// Notes that a successor has lost to the runner-up, which it has met at this height.
-    pub(super) fn lose(&mut self, source: usize, met: u32) {
+    /// Notes that a successor has lost to the runner-up, which it has met at this height. Returns whether the next winner is
+    /// likely to keep winning.
+    pub(super) fn lose(&mut self, source: usize, met: u32) -> bool {
         self.credit += u64::from(self.height.saturating_sub(met));
-        self.end(source);
+        self.end(source)
     }
 
-    /// Forgets the runner-up of a source that has lost, or that nothing is known about any more.
-    pub(super) fn end(&mut self, source: usize) {
+    /// Forgets the runner-up of a source that has lost, or that nothing is known about any more. Returns whether the next winner is
+    /// likely to keep winning: whether sources take turns in that.
+    pub(super) fn end(&mut self, source: usize) -> bool {
         let stays = self.settle();
-        if stays >= REGULAR {
-            (self.regular, self.misses) = (source as u64, 0);
-        } else if self.known != Known::Part && stays == 0 {
-            self.misses = self.misses.saturating_add(1);
-            if self.misses == MOST_MISSES {
-                self.regular = u64::MAX;
-            }
-        }
+        // By moves: how long a streak was is what a processor could not predict.
+        let is_long = stays >= REGULAR;
+        let take_turns = is_long & (self.regular != source as u64);
+        let is_miss = (stays == 0) & (self.known != Known::Part);
+        self.misses = select_unpredictable(is_long, 0, self.misses.saturating_add(is_miss.into()));
+        let regular = select_unpredictable(self.misses < MOST_MISSES, self.regular, u64::MAX);
+        self.regular = select_unpredictable(is_long, source as u64, regular);
         self.wins = 0;
         self.height = 0;
         self.known = Known::Part;
+        take_turns
     }
 
     /// Notes that the tree has a level more, in which nobody is yet. So the runner-up is the same.

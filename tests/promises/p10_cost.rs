@@ -401,17 +401,20 @@ fn what_items_take_while_streaks_begin_and_end() {
             // As long as there is little to pay with, eight wins in a row are no chance; then the runner-up is found by steps.
             (&[0; 12], &[15, 4, 4, 4, 4, 4, 4, 4, 5, 4, 3, 1]),
             (&[0; 50], &[1; 50]),
-            // The runner-up was at the top. Two wins in a row are no chance any more.
-            (&[9; 6], &[4, 4, 7, 1, 1, 1]),
-            // A source that has stayed often is tried as soon as it wins again.
-            (&[0; 3], &[4, 7, 1]),
-            (&[12], &[4]),
+            // The runner-up was at the top. Who comes next is likely to stay, too, and is tried at once.
+            (&[9; 6], &[7, 1, 1, 1, 1, 1]),
             (&[0; 3], &[7, 1, 1]),
-            (&[12, 11, 10, 9], &[4; 4]),
-            (&[0; 2], &[7, 1]),
+            // That one has not. Two wins in a row are no chance any more.
+            (&[12; 4], &[4, 4, 7, 1]),
+            (&[9; 6], &[3, 7, 1, 1, 1, 1]),
+            (&[12], &[3]),
+            // A source that has stayed often is tried as soon as it wins again.
+            (&[9; 3], &[7, 1, 1]),
+            (&[12, 11, 10, 8], &[3, 4, 4, 4]),
+            (&[9; 2], &[7, 1]),
             // The runner-up is the neighbour, so that nobody is met below. Trying fails three times, and then no more at once.
-            (&[1, 0, 1, 0, 1, 0, 1], &[1, 7, 1, 7, 1, 7, 1]),
-            (&[0; 4], &[4, 4, 7, 1]),
+            (&[8, 9, 8, 9, 8, 9, 8], &[1, 7, 1, 7, 1, 7, 1]),
+            (&[9; 4], &[4, 4, 7, 1]),
         ],
     );
     // In a line, all that it takes is to have won often in a row.
