@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::hint::black_box;
 
 use super::cascade::{Run, Runs};
 use crate::key::{MOST_PARTS, OffsetCode, Order};
@@ -116,7 +117,10 @@ impl<'a, T: Clone, O: Order<T>> Entry<'a, T, O> for PrefixEntry<'a, T> {
         if O::EXACT || O::HAS_CODES && self.code != other.code {
             self.code < other.code
         } else {
-            order.compare(self.item, other.item).is_lt()
+            // So that the compiler does not see how long it takes, and that only: else it makes a branch of what depends on it, since
+            // both entries are at hand before. Rows by two fields, of which the first mostly ties, are merged in 0.7 to 0.85 of the
+            // time.
+            black_box(order.compare(self.item, other.item).is_lt())
         }
     }
 
