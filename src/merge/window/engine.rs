@@ -324,13 +324,14 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         }
     }
 
-    /// Decides a window of the batches at hand, of `most` rows at most, which `merge` puts out. Returns how many rows it has.
+    /// Decides a window of the batches at hand, of `most` rows at most, which `merge` puts out, and says whether that pays. Returns how
+    /// many rows it has.
     pub(super) fn decide_window(
         &mut self,
         open: usize,
         most: usize,
         worth: Worth,
-        merge: impl FnOnce(&mut Sources<B, O>, &mut Bulk, &Cut),
+        merge: impl FnOnce(&mut Sources<B, O>, &mut Bulk, &Cut) -> bool,
     ) -> usize {
         let mut cut = Cut { pieces: mem::take(&mut self.pieces), ..Cut::default() };
         let least_step = most / open;
@@ -342,7 +343,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             sources.cut(step, &mut cut);
         }
         // Should the order panic, nothing has been decided.
-        merge(sources, &mut self.bulk, &cut);
+        let pays = merge(sources, &mut self.bulk, &cut);
         self.is_stale = true;
         for piece in &cut.pieces {
             let progress = &mut self.tree.order_mut().progress[piece.source];
@@ -352,7 +353,8 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             }
         }
         self.limit -= cut.rows as u64;
-        self.note_window(&cut, step, most, worth.fewest(open), open);
+        let fewest = if pays { worth.fewest(open) } else { usize::MAX };
+        self.note_window(&cut, step, most, fewest, open);
         self.pieces = cut.pieces;
         cut.rows
     }
