@@ -10,7 +10,7 @@ use super::stretches::{merge_stretches, merge_sweeps};
 use crate::key::{Order, SharedPrefix};
 
 /// How many entries of each run are merged at a time, on average and at least.
-const PORTION_PER_RUN: usize = 64;
+const PORTION_PER_RUN: usize = 32;
 
 /// For how many portions it is not asked at most whether there are long stretches.
 const LONGEST_PATIENCE: usize = 32;

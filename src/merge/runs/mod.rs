@@ -68,7 +68,7 @@
 //! # Portions
 //!
 //! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of at most 64 KiB, of
-//! 128 KiB where entries have offset-value codes, and of 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run is a sample; a
+//! 128 KiB where entries have offset-value codes, and of 32 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run is a sample; a
 //! tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
