@@ -180,6 +180,7 @@ impl Pace {
 }
 
 impl<B, O: RowOrder<B>> Engine<B, O> {
+    /// Creates what decides rows of so many sources. Those that lack a batch are still [to be listed](Self::list_anew).
     pub(super) fn new(order: O, sources: usize) -> Self {
         let held = Sources {
             order,
@@ -187,7 +188,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             batches: (0..sources).map(|_| None).collect(),
             ahead: 0,
         };
-        let mut engine = Self {
+        Self {
             tree: LoserTree::new(held, []),
             is_stale: true,
             bulk: Bulk::default(),
@@ -196,9 +197,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             ended: 0,
             limit: u64::MAX,
             pace: Pace { by_heads: LOOK, patience: 1, ..Pace::default() },
-        };
-        engine.list_anew();
-        engine
+        }
     }
 
     pub(super) fn sources(&self) -> &Sources<B, O> {

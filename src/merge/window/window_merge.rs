@@ -80,7 +80,17 @@ pub struct WindowMerge<B, O> {
 impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Creates a merge of so many sources, which all lack a batch.
     pub fn new(order: O, sources: usize) -> Self {
-        Self { engine: Engine::new(order, sources), decided: Vec::new(), next: 0, cut_off: None }
+        let mut engine = Engine::new(order, sources);
+        engine.list_anew();
+        Self { engine, decided: Vec::new(), next: 0, cut_off: None }
+    }
+
+    /// Creates a merge of the sources of cursors, and takes their batches over.
+    pub(super) fn of<I: Iterator<Item = B>>(order: O, cursors: &mut [Option<Cursor<I>>]) -> Self {
+        let engine = Engine::new(order, cursors.len());
+        let mut merge = Self { engine, decided: Vec::new(), next: 0, cut_off: None };
+        merge.take_over(cursors);
+        merge
     }
 
     /// Returns the sources that must give a batch, or end, before more can be decided. There are none while there are decided rows.
