@@ -47,6 +47,6 @@ pub use offset_code::OffsetCode;
 pub(crate) use order::ByRef;
 pub(crate) use order::sealed::Sealed;
 pub use order::{By, ByKey, ByKeyRef, Natural, Order, Reversed};
-pub(crate) use shared_prefix::shared_bytes;
+pub(crate) use shared_prefix::{SharedPrefix, shared_bytes};
 pub use sort_key::SortKey;
 pub(crate) use sort_key::{MOST_PARTS, first_bytes, has_codes};

@@ -1,8 +1,8 @@
 use super::sort_key::{SortKey, first_bytes};
 
 /// What all keys between two others begin with, where keys are [strings of bytes](SortKey::PARTS): some whole parts, and bytes of the
-/// next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// next one. A shorter one is smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedPrefix {
     parts: usize,
     bytes: usize,

@@ -151,6 +151,23 @@ fn is_what_the_oracle_says_for_keys_that_begin_alike() {
     });
 }
 
+/// A key of a group of a group: each level begins alike, and for longer than a code can tell.
+fn of_a_group(key: u64) -> String {
+    format!("of a group {} of a group {} of {:012}", key >> 62, key >> 60 & 3, key & 0xFFFF_FFFF)
+}
+
+#[test]
+fn is_what_the_oracle_says_for_keys_of_few_groups() {
+    for_each_shape(20_000, &[2, 4, 9, 40], |_, keys| {
+        let texts = keys.iter().map(|run| run.iter().map(|key| of_a_group(*key)).collect());
+        check_all(&Runs::<String>::from_keys(texts.collect()));
+        // The group is a part of its own, or in the middle of one.
+        let pairs = |key: &u64| (format!("{:030}", key >> 62), of_a_group(key << 2).into_bytes());
+        let pairs = keys.iter().map(|run| run.iter().map(pairs).collect()).collect();
+        check_all(&Runs::<(String, Vec<u8>)>::from_keys(pairs));
+    });
+}
+
 /// Bytes that a code may take for its own, and lengths around that of a column.
 #[test]
 fn is_what_the_oracle_says_for_all_bytes() {
@@ -187,15 +204,17 @@ fn keys_are_longer_than_their_codes_can_tell() {
 /// Where there are offset-value codes, items that are not sorted have none against the one before.
 #[test]
 fn each_run_of_text_comes_out_in_its_own_order_though_none_is_sorted() {
-    for_each_shape(20_000, &[9, 64], |_, keys| {
-        let text = |item: Item<u64>| Item::new(format!("{:030}", item.key), item.source, item.sequence);
-        let runs: Vec<Vec<_>> = unsorted(keys, &mut Random::seed(5))
-            .into_iter()
-            .map(|run| run.into_iter().map(text).collect())
-            .collect();
-        let mut out = Vec::new();
-        merge_runs(&runs, &mut out);
-        assert_complete(&out, &runs);
+    for_each_shape(20_000, &[2, 9, 64], |_, keys| {
+        for make in [(|key| format!("{key:030}")) as fn(u64) -> String, of_a_group] {
+            let text = |item: Item<u64>| Item::new(make(item.key), item.source, item.sequence);
+            let runs: Vec<Vec<_>> = unsorted(keys.clone(), &mut Random::seed(5))
+                .into_iter()
+                .map(|run| run.into_iter().map(text).collect())
+                .collect();
+            let mut out = Vec::new();
+            merge_runs(&runs, &mut out);
+            assert_complete(&out, &runs);
+        }
     });
 }
 

@@ -7,45 +7,80 @@ use super::entry::{Entry, Sink};
 use super::scatter::Scatter;
 use super::split::cut;
 use super::stretches::{merge_stretches, merge_sweeps};
-use crate::key::Order;
+use crate::key::{Order, SharedPrefix};
 
 /// How many entries of each run are merged at a time, on average and at least.
-const PORTION_PER_RUN: usize = 64;
+const PORTION_PER_RUN: usize = 32;
 
 /// For how many portions it is not asked at most whether there are long stretches.
 const LONGEST_PATIENCE: usize = 32;
 
 /// Merges runs, none of which is empty: stretch by stretch while these are long, else portion by portion.
-pub(super) fn merge<'a, T, O, E, S>(
-    mut runs: Vec<&'a [T]>,
-    order: &mut O,
-    rooms: &mut Rooms<E>,
-    mut sink: S,
-) -> S
+pub(super) fn merge<'a, T, O, P, S>(mut runs: Vec<&'a [T]>, order: &mut O, portions: &mut P, mut sink: S) -> S
 where
     T: Clone,
     O: Order<T>,
-    E: Entry<'a, T, O> + 'a,
+    P: Portions<'a, T, O>,
     S: Sink<T>,
 {
     let items = runs.iter().map(|run| run.len()).sum();
-    let most = (E::PORTION_BYTES / size_of::<E>().max(1)).max(PORTION_PER_RUN * runs.len()).min(items);
+    let fewest = PORTION_PER_RUN * runs.len();
     let mut portion = Vec::with_capacity(runs.len());
     while !runs.is_empty() {
-        if rooms.waiting == 0 {
+        let most = portions.entries().max(fewest).min(items);
+        let trial = portions.trial();
+        if trial.waiting == 0 {
             let (in_sweeps, in_stretches);
             (in_sweeps, sink) = merge_sweeps(&mut runs, order, sink);
             (in_stretches, sink) = merge_stretches(&mut runs, order, sink);
             let is_worth = in_sweeps + in_stretches > most;
-            rooms.patience = if is_worth { 1 } else { (2 * rooms.patience).clamp(2, LONGEST_PATIENCE) };
-            rooms.waiting = rooms.patience;
+            trial.patience = if is_worth { 1 } else { (2 * trial.patience).clamp(2, LONGEST_PATIENCE) };
+            trial.waiting = trial.patience;
         } else {
+            trial.waiting -= 1;
             cut(&mut runs, most, order, &mut portion);
-            sink = E::give(rooms.merge(&portion, most, order), sink);
-            rooms.waiting -= 1;
+            sink = portions.merge(&portion, most, order, sink);
         }
     }
     sink
+}
+
+/// What merges runs portion by portion.
+pub(super) trait Portions<'a, T, O> {
+    /// How many entries a portion has at most, where runs are few.
+    fn entries(&self) -> usize;
+
+    fn trial(&mut self) -> &mut Trial;
+
+    /// Merges a portion, which has `most` entries at most.
+    fn merge<S: Sink<T>>(&mut self, runs: &[&'a [T]], most: usize, order: &mut O, sink: S) -> S;
+}
+
+impl<'a, T, O, E> Portions<'a, T, O> for Rooms<E>
+where
+    T: Clone + 'a,
+    O: Order<T>,
+    E: Entry<'a, T, O> + 'a,
+{
+    fn entries(&self) -> usize {
+        E::PORTION_BYTES / size_of::<E>().max(1)
+    }
+
+    fn trial(&mut self) -> &mut Trial {
+        &mut self.trial
+    }
+
+    fn merge<S: Sink<T>>(&mut self, runs: &[&'a [T]], most: usize, order: &mut O, sink: S) -> S {
+        E::give(Self::merge(self, runs, most, order), sink)
+    }
+}
+
+/// When it is tried whether there are long stretches.
+#[derive(Debug, Default)]
+pub(super) struct Trial {
+    /// How many portions are merged before that, and after the next time that there are none.
+    waiting: usize,
+    patience: usize,
 }
 
 /// Rooms for the merge of entries, which are used again.
@@ -54,15 +89,20 @@ pub(in crate::merge) struct Rooms<E> {
     merged: Vec<E>,
     spare: Vec<E>,
     scatter: Scatter,
-    /// How many portions are merged before it is asked again whether there are long stretches, and after the next time that there
-    /// are none.
-    waiting: usize,
-    patience: usize,
+    pub(super) trial: Trial,
+    /// What all items of the next runs begin with, if their codes are to be those behind that.
+    pub(super) prefix: Option<SharedPrefix>,
 }
 
 impl<E> Default for Rooms<E> {
     fn default() -> Self {
-        Self { merged: Vec::new(), spare: Vec::new(), scatter: Scatter::default(), waiting: 0, patience: 0 }
+        Self {
+            merged: Vec::new(),
+            spare: Vec::new(),
+            scatter: Scatter::default(),
+            trial: Trial::default(),
+            prefix: None,
+        }
     }
 }
 
@@ -89,7 +129,9 @@ impl<E> Rooms<E> {
             }
         }
         let (to, from) = (&mut self.merged[..entries], &mut self.spare[..entries]);
-        cascade(runs, to, from, &mut self.scatter, order)
+        let may_wait = runs.len() > 2 && may_wait(runs.iter().map(|run| run.len()).collect());
+        let runs = E::of_runs(runs, from, self.prefix, order);
+        cascade(runs, may_wait, to, from, &mut self.scatter, order)
     }
 }
 
@@ -99,7 +141,8 @@ const FEW: usize = 16;
 /// Merges neighbouring runs until one is left, to and fro between two rooms, if the entries have [no place](Scatter). In both of the rooms
 /// the entries of a run are where they would be if all runs were put one after the other.
 fn cascade<'a: 'r, 'r, T, O, E>(
-    runs: &[&'a [T]],
+    mut runs: Runs<'a, E>,
+    may_wait: bool,
     mut to: &'r mut [E],
     mut from: &'r mut [E],
     scatter: &mut Scatter,
@@ -109,8 +152,6 @@ where
     O: Order<T>,
     E: Entry<'a, T, O> + 'a,
 {
-    let may_wait = runs.len() > 2 && may_wait(runs.iter().map(|run| run.len()).collect());
-    let mut runs = E::of_runs(runs, from, order);
     if runs.len() > 1 && E::HAS_CODES {
         let mut room = &*from;
         let entries: SmallVec<[_; FEW]> = runs.iter().map(|run| run.clone().take(&mut room)).collect();

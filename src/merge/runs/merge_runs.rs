@@ -1,7 +1,8 @@
 use std::mem::needs_drop;
 
+use super::by_reference::ByReference;
 use super::cascade::{self, Rooms};
-use super::entry::{OffsetEntry, PrefixEntry, Sink, spare_more};
+use super::entry::Sink;
 use crate::key::{Natural, Order, SortKey};
 
 /// The longest items that the cascade moves themselves.
@@ -21,8 +22,8 @@ const LONGEST_MOVED: usize = 32;
 ///
 /// `O(N·log K)` steps for N items in K runs; `O(N)` where the runs hardly overlap. No items are compared if
 /// codes are exact, otherwise at most K + N·(⌈log2 K⌉ + 1) times; where [offset-value codes](crate::key::OffsetCode) are
-/// compared, each item is compared with the one before it in its run in addition, and most matches read no item. A room for entries of at most a quarter
-/// of a megabyte, or 128 for each run if that is more; the [module](super) says what is in it.
+/// compared, each item is compared with the one before it in its run in addition, and most matches read no item. A room for entries of at most half a
+/// megabyte, or 128 for each run if that is more; the [module](super) says what is in it.
 ///
 /// Items that need no drop are taken to be cheap to clone, and may be cloned more than once.
 ///
@@ -116,16 +117,17 @@ where
     O: Order<T>,
     S: Sink<T>,
 {
-    merge_slices_in(runs, order, &mut Rooms::default(), sink)
+    merge_slices_in(runs, order, &mut Rooms::default(), sink).0
 }
 
-/// Merges runs, none of which is empty, with rooms for items that are [moved](is_moved).
+/// Merges runs, none of which is empty, with rooms for items that are [moved](is_moved). Returns whether there was more to see than a
+/// tournament sees.
 pub(in crate::merge) fn merge_slices_in<T, O, S>(
     runs: Vec<&[T]>,
     order: &mut O,
     rooms: &mut Rooms<T>,
     sink: S,
-) -> S
+) -> (S, bool)
 where
     T: Clone,
     O: Order<T>,
@@ -133,10 +135,9 @@ where
 {
     const { assert!(!O::IS_CODED, "items would come out with the codes that they have in their runs") };
     if is_moved::<T, O>() {
-        cascade::merge::<T, O, T, S>(runs, order, rooms, sink)
-    } else if spare_more(&runs, order) {
-        cascade::merge::<T, O, OffsetEntry<'_, T>, S>(runs, order, &mut Rooms::default(), sink)
-    } else {
-        cascade::merge::<T, O, PrefixEntry<'_, T>, S>(runs, order, &mut Rooms::default(), sink)
+        return (cascade::merge(runs, order, rooms, sink), true);
     }
+    let mut rooms = ByReference::default();
+    let sink = cascade::merge(runs, order, &mut rooms, sink);
+    (sink, !rooms.is_by_bytes)
 }

@@ -68,7 +68,7 @@
 //! # Portions
 //!
 //! A level reads and writes all there is, which should be in a cache. So the merge is cut into portions: of at most 64 KiB, of
-//! 128 KiB where entries have offset-value codes, and of 64 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run is a sample; a
+//! 128 KiB where entries have offset-value codes, and of 32 entries for each run where that is more. Each goes through the whole cascade. Every s-th item of each run is a sample; a
 //! tournament finds the K smallest samples, and the last of them is where the portion ends:
 //!
 //! ```text
@@ -86,9 +86,18 @@
 //! codes are exact or if there is only a comparator. All others stay where they are: a code and a reference
 //! go through the cascade, and each item is cloned once, when its place is known.
 //!
+//! Codes of strings of bytes tell little where all begin alike. So those of a portion begin behind what all of its items share. Where they
+//! still tie, a few items are asked how many share a code. If these are many, they are merged by themselves, what is before and
+//! behind them too, and their codes begin behind more:
+//!
+//! ```text
+//! s0   up·a1   up·a7 │ zone·b2   zone·b5         nothing is shared, and the first bytes tell little:
+//! s1   up·a4   up·a9 │ zone·b1   zone·b6         in each part `up·a` and `zone·b` are left out
+//! ```
+//!
 //! # Offset-value codes
 //!
-//! Keys that are strings of bytes and begin alike would be compared by their bytes at each level, and what is
+//! Where that does not help, since few items share a code each, they would be compared by their bytes at each level, and what is
 //! compared is not in one place. So each item of a portion gets its [code](crate::key::OffsetCode) against the
 //! one before it in its run, which reads what they have in common once and in order. The heads of both sides of
 //! a merge have codes against what was put out last, and comparing these decides most matches. The winner
@@ -103,8 +112,7 @@
 //! ```
 //!
 //! Where a merge is split, the first item of the second lane that has not met the last one of the first gets its
-//! code against that. By its data the library finds out whether items begin alike, and for up to eight runs it
-//! compares bytes.
+//! code against that. For up to eight runs bytes are compared.
 //!
 //! # In parallel
 //!
@@ -129,7 +137,7 @@
 //!
 //! With exact codes no items are compared. Otherwise there are at most K + N·(⌈log2 K⌉ + 1) comparisons, and
 //! far fewer where there are long stretches. There are two rooms for entries, each as large as a portion may
-//! be, and of no more than N entries, and for entries that are put in their places up to four numbers of 32 bits each; beside it `O(K)`, and the
+//! be, and of no more than N entries, two more where only some portions have offset-value codes, and for entries that are put in their places up to four numbers of 32 bits each; beside it `O(K)`, and the
 //! output.
 //!
 //! # Panics
@@ -147,6 +155,7 @@
 //! multiprocessors, Journal of Parallel and Distributed Computing 12, 1991. Cutting by samples is regular
 //! sampling: H. Shi and J. Schaeffer, Parallel sorting by regular sampling, in the same journal, 14, 1992.
 
+mod by_reference;
 mod cascade;
 mod entry;
 mod merge_runs;

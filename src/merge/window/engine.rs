@@ -180,6 +180,7 @@ impl Pace {
 }
 
 impl<B, O: RowOrder<B>> Engine<B, O> {
+    /// Creates what decides rows of so many sources. Those that lack a batch are still [to be listed](Self::list_anew).
     pub(super) fn new(order: O, sources: usize) -> Self {
         let held = Sources {
             order,
@@ -187,7 +188,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             batches: (0..sources).map(|_| None).collect(),
             ahead: 0,
         };
-        let mut engine = Self {
+        Self {
             tree: LoserTree::new(held, []),
             is_stale: true,
             bulk: Bulk::default(),
@@ -196,9 +197,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             ended: 0,
             limit: u64::MAX,
             pace: Pace { by_heads: LOOK, patience: 1, ..Pace::default() },
-        };
-        engine.list_anew();
-        engine
+        }
     }
 
     pub(super) fn sources(&self) -> &Sources<B, O> {
@@ -324,13 +323,14 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
         }
     }
 
-    /// Decides a window of the batches at hand, of `most` rows at most, which `merge` puts out. Returns how many rows it has.
+    /// Decides a window of the batches at hand, of `most` rows at most, which `merge` puts out, and says whether that pays. Returns how
+    /// many rows it has.
     pub(super) fn decide_window(
         &mut self,
         open: usize,
         most: usize,
         worth: Worth,
-        merge: impl FnOnce(&mut Sources<B, O>, &mut Bulk, &Cut),
+        merge: impl FnOnce(&mut Sources<B, O>, &mut Bulk, &Cut) -> bool,
     ) -> usize {
         let mut cut = Cut { pieces: mem::take(&mut self.pieces), ..Cut::default() };
         let least_step = most / open;
@@ -342,7 +342,7 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             sources.cut(step, &mut cut);
         }
         // Should the order panic, nothing has been decided.
-        merge(sources, &mut self.bulk, &cut);
+        let pays = merge(sources, &mut self.bulk, &cut);
         self.is_stale = true;
         for piece in &cut.pieces {
             let progress = &mut self.tree.order_mut().progress[piece.source];
@@ -352,7 +352,8 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
             }
         }
         self.limit -= cut.rows as u64;
-        self.note_window(&cut, step, most, worth.fewest(open), open);
+        let fewest = if pays { worth.fewest(open) } else { usize::MAX };
+        self.note_window(&cut, step, most, fewest, open);
         self.pieces = cut.pieces;
         cut.rows
     }

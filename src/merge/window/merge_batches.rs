@@ -142,10 +142,23 @@ impl<I: Iterator, O: RowOrder<I::Item>> MergeBatches<I, O> {
 
     /// Returns what merges windows, which has the batches from then on, and those that it lacks if it is `to_decide`.
     fn windows(&mut self, to_decide: bool) -> Option<&mut WindowMerge<I::Item, O>> {
+        if to_decide && let Some(Stage::Items { order, limit: 1.., .. }) = &self.stage {
+            // All at once, which takes less than one by one.
+            for slot in &mut self.cursors {
+                while let Some(cursor) = slot
+                    && cursor.row == cursor.rows
+                {
+                    if cursor.fetch(|batch| order.rows(batch)).is_none() {
+                        *slot = None;
+                    }
+                }
+            }
+        }
         let mut windows = match self.stage.take()? {
             Stage::Windows(windows) => windows,
             Stage::Items { order, limit, begun } => {
-                let mut windows = Box::new(WindowMerge::new(order, self.cursors.len()));
+                self.are_at_cursors = false;
+                let mut windows = Box::new(WindowMerge::of(order, &mut self.cursors));
                 windows.limit(limit);
                 let begun = begun.unwrap_or_default();
                 windows.note_one_by_one(begun.rows, &begun);

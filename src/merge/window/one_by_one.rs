@@ -88,15 +88,12 @@ impl<I: Iterator> Cursor<I> {
 
     /// Asks the source for its next batch, after the last one has been dropped.
     #[inline]
-    fn fetch<T>(&mut self) -> Option<()>
-    where
-        I::Item: Deref<Target = [T]>,
-    {
+    pub(super) fn fetch(&mut self, rows: impl Fn(&I::Item) -> usize) -> Option<()> {
         (self.row, self.rows) = (0, 0);
         self.batch = None;
         let batch = self.source.next()?;
         self.batches += 1;
-        self.rows = batch.len();
+        self.rows = rows(&batch);
         self.batch = Some(batch);
         Some(())
     }
@@ -119,7 +116,7 @@ where
                 self.row += 1;
                 return Some(item);
             }
-            self.fetch()?;
+            self.fetch(|batch| batch.len())?;
         }
     }
 }

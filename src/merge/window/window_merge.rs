@@ -1,4 +1,4 @@
-use std::mem::{self, needs_drop};
+use std::mem;
 use std::ops::{Deref, Range};
 
 use smallvec::SmallVec;
@@ -80,7 +80,17 @@ pub struct WindowMerge<B, O> {
 impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Creates a merge of so many sources, which all lack a batch.
     pub fn new(order: O, sources: usize) -> Self {
-        Self { engine: Engine::new(order, sources), decided: Vec::new(), next: 0, cut_off: None }
+        let mut engine = Engine::new(order, sources);
+        engine.list_anew();
+        Self { engine, decided: Vec::new(), next: 0, cut_off: None }
+    }
+
+    /// Creates a merge of the sources of cursors, and takes their batches over.
+    pub(super) fn of<I: Iterator<Item = B>>(order: O, cursors: &mut [Option<Cursor<I>>]) -> Self {
+        let engine = Engine::new(order, cursors.len());
+        let mut merge = Self { engine, decided: Vec::new(), next: 0, cut_off: None };
+        merge.take_over(cursors);
+        merge
     }
 
     /// Returns the sources that must give a batch, or end, before more can be decided. There are none while there are decided rows.
@@ -345,6 +355,7 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         let rows = engine.decide_window(open, most, worth, |sources, bulk, Cut { pieces, high, .. }| {
             let (order, batches) = (&mut sources.order, &sources.batches);
             bulk.merge(order, batches, pieces.clone(), Some(*high), put_out.out);
+            true
         });
         put_out.len = put_out.out.len();
         drop(put_out);
@@ -383,9 +394,6 @@ impl<B, O> WindowMerge<B, O> {
 /// From how many rows on it is looked for stretches and equal items before the rows of a window are merged.
 const LARGE: usize = 1 << 10;
 
-/// Up to how many sources items that need a drop are merged one by one, and never by windows.
-const FEW_SOURCES: usize = 2;
-
 /// What a merge of slices needs.
 impl<B, O> WindowMerge<B, O> {
     /// Appends clones of the next items, at most `most`, as far as they are decided, and returns how many.
@@ -423,9 +431,9 @@ impl<B, O> WindowMerge<B, O> {
             if is_moved::<T, O>() && cut.rows < LARGE {
                 let slices: SmallVec<[_; 16]> = slices.collect();
                 put_out.out.extend_from_slice(rooms.merge(&slices, usize::MAX, &mut sources.order));
-            } else {
-                merge_slices_in(slices.collect(), &mut sources.order, rooms, &mut *put_out.out);
+                return true;
             }
+            merge_slices_in(slices.collect(), &mut sources.order, rooms, &mut *put_out.out).1
         });
         put_out.len = put_out.out.len();
         rows
@@ -442,17 +450,11 @@ impl<B, O> WindowMerge<B, O> {
         if self.has_decided() || engine.pace.is_very_long() {
             return None;
         }
-        let items = if needs_drop::<T>() && open <= FEW_SOURCES {
-            engine.allowed(most).min(PORTION)
-        } else if engine.is_worth_a_window(
-            open,
-            engine.allowed(most),
-            engine.pace.worth_of_items(is_moved::<T, O>()),
-        ) {
+        let worth = engine.pace.worth_of_items(is_moved::<T, O>());
+        if engine.is_worth_a_window(open, engine.allowed(most), worth) {
             return None;
-        } else {
-            engine.one_by_one(most)
-        };
+        }
+        let items = engine.one_by_one(most);
         // All heads are cloned for it, and again with the next call, unless there is none.
         let is_last = is_moved::<T, O>() && usize::try_from(engine.limit).is_ok_and(|limit| limit <= items);
         (items >= 2 * open || is_last).then_some(items)
