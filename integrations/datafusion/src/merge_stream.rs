@@ -185,7 +185,7 @@ impl MergeStream {
         self.output.reserve(window.runs().len());
         for run in window.runs() {
             if let Some(batch) = window.batch(run.source()) {
-                self.output.push(batch.slot, run.from(), run.len());
+                self.output.push(batch.slot, run.len());
             }
         }
         if window.is_empty() {

@@ -60,12 +60,43 @@ struct Held {
     pushed: usize,
 }
 
-/// Neighbouring rows of the batch in a slot.
+impl Held {
+    /// The first row that has not been put out.
+    fn first(&self) -> usize {
+        self.batch.num_rows() - self.left
+    }
+}
+
+/// The next rows of the batch in a slot. Which ones these are follows from the runs before, so it takes 8 bytes: where runs are short there
+/// is one for each row.
 #[derive(Debug, Clone, Copy)]
 struct Run {
+    slot: u32,
+    len: u32,
+}
+
+/// The same, with the first of the rows.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
     slot: usize,
     from: usize,
     len: usize,
+}
+
+impl Run {
+    /// There are fewer slots, and fewer rows in a window, than a `u32` can count.
+    #[allow(clippy::cast_possible_truncation)]
+    const fn new(slot: usize, len: usize) -> Self {
+        Self { slot: slot as u32, len: len as u32 }
+    }
+
+    const fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    const fn len(self) -> usize {
+        self.len as usize
+    }
 }
 
 /// A batch that was put out.
@@ -138,21 +169,20 @@ impl Output {
 
     /// Has rows of a batch come next: those after its rows that came before.
     #[inline]
-    pub(crate) fn push(&mut self, slot: usize, from: usize, len: usize) {
+    pub(crate) fn push(&mut self, slot: usize, len: usize) {
         self.rows += len;
         if let Some(held) = &mut self.slots[slot] {
             held.pushed += len;
         }
+        let mut run = Run::new(slot, len);
         match self.runs.last_mut() {
-            Some(last) if last.slot == slot && last.from + last.len == from => {
-                last.len += len;
-                self.has_slice |= last.len >= self.sliced_rows;
+            Some(last) if last.slot == run.slot && last.len.checked_add(run.len).is_some() => {
+                last.len += run.len;
+                run = *last;
             }
-            _ => {
-                self.runs.push(Run { slot, from, len });
-                self.has_slice |= len >= self.sliced_rows;
-            }
+            _ => self.runs.push(run),
         }
+        self.has_slice |= run.len() >= self.sliced_rows;
     }
 
     /// Puts out the rows that were pushed, or the first of them: a long run of at least half a batch is put out by itself, so that it is a slice
@@ -184,10 +214,10 @@ impl Output {
         }
         let mut before = 0;
         for run in &self.runs {
-            if run.len >= self.sliced_rows {
-                return if before == 0 { run.len } else { before };
+            if run.len() >= self.sliced_rows {
+                return if before == 0 { run.len() } else { before };
             }
-            before += run.len;
+            before += run.len();
         }
         before
     }
@@ -230,21 +260,20 @@ impl Output {
         self.rows -= rows;
         let (mut wanted, mut taken) = (rows, 0);
         for run in &mut self.runs {
-            let len = run.len.min(wanted);
+            let len = run.len().min(wanted);
             wanted -= len;
-            let place = &mut self.slots[run.slot];
+            let place = &mut self.slots[run.slot()];
             if let Some(held) = place {
                 held.left -= len;
                 held.pushed -= len;
                 if held.left == 0 {
                     self.reservation.shrink(held.bytes);
                     *place = None;
-                    self.free.push(run.slot);
+                    self.free.push(run.slot());
                 }
             }
-            if len < run.len {
-                run.from += len;
-                run.len -= len;
+            if len < run.len() {
+                *run = Run::new(run.slot(), run.len() - len);
                 break;
             }
             taken += 1;
@@ -253,15 +282,15 @@ impl Output {
             }
         }
         self.runs.drain(..taken);
-        self.has_slice = self.has_slice && self.runs.iter().any(|run| run.len >= self.sliced_rows);
+        self.has_slice = self.has_slice && self.runs.iter().any(|run| run.len() >= self.sliced_rows);
     }
 
     fn gather(&self, rows: usize) -> Result<Emitted> {
         if let Some(run) = self.runs.first()
-            && run.len >= rows
-            && let Some(held) = &self.slots[run.slot]
+            && run.len() >= rows
+            && let Some(held) = &self.slots[run.slot()]
         {
-            let batch = held.batch.slice(run.from, rows);
+            let batch = held.batch.slice(held.first(), rows);
             let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
             return Ok(Emitted { batch, is_slice: true });
         }
@@ -282,7 +311,7 @@ struct Plan<'a> {
     rows: usize,
     /// Where runs are short: the places of the rows, batch by batch, with room for [`AT_ONCE`] behind those of each.
     places: Vec<u32>,
-    /// The first row of each batch, and how many there are.
+    /// By slot: the first row of the batch, and how many of its rows there are.
     parts: Vec<(usize, usize)>,
 }
 
@@ -293,19 +322,29 @@ impl<'a> Plan<'a> {
         let batches = batches.collect();
         let is_part = rows < output.rows;
         let runs = if is_part { cut(&output.runs, rows).into() } else { (&output.runs).into() };
-        let mut plan = Self { batches, runs, rows, places: Vec::new(), parts: Vec::new() };
+        let part = |held: &Held| (held.first(), if is_part { 0 } else { held.pushed });
+        let parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
+        let mut plan = Self { batches, runs, rows, places: Vec::new(), parts };
         if rows < LONG * plan.runs.len() && u32::try_from(rows + AT_ONCE).is_ok() {
-            let part =
-                |held: &Held| (held.batch.num_rows() - held.left, if is_part { 0 } else { held.pushed });
-            plan.parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
             if is_part {
-                for Run { slot, len, .. } in plan.runs.iter() {
-                    plan.parts[*slot].1 += len;
+                for run in plan.runs.iter() {
+                    plan.parts[run.slot()].1 += run.len();
                 }
             }
             plan.find_places();
         }
         plan
+    }
+
+    /// The runs, each with its first row.
+    fn stretches(&self) -> impl Iterator<Item = Stretch> {
+        let mut next: Vec<usize> = self.parts.iter().map(|(first, _)| *first).collect();
+        self.runs.iter().map(move |run| {
+            let (slot, len) = (run.slot(), run.len());
+            let from = next[slot];
+            next[slot] += len;
+            Stretch { slot, from, len }
+        })
     }
 
     fn find_places(&mut self) {
@@ -318,20 +357,19 @@ impl<'a> Plan<'a> {
         self.places = vec![0; begin];
         let mut at = 0;
         for run in self.runs.iter() {
-            let next = &mut next[run.slot];
+            let (next, len) = (&mut next[run.slot()], run.len());
             let places = &mut self.places[*next..];
             // What is too much is written over by the next run of the batch.
             for (place, at) in places[..AT_ONCE].iter_mut().zip(at..) {
                 *place = at;
             }
-            if run.len > AT_ONCE {
-                for (place, at) in places[..run.len].iter_mut().zip(at..) {
+            if len > AT_ONCE {
+                for (place, at) in places[..len].iter_mut().zip(at..) {
                     *place = at;
                 }
             }
-            // Of fewer rows than a `u32` can count.
-            at += u32::try_from(run.len).unwrap_or(0);
-            *next += run.len;
+            at += run.len;
+            *next += len;
         }
     }
 
@@ -373,8 +411,8 @@ impl<'a> Plan<'a> {
             arrays.iter().map(|array| array.as_primitive::<T>().values().as_ref()).collect();
         let values = if self.places.is_empty() {
             let mut values = Vec::with_capacity(self.rows);
-            for Run { slot, from, len } in self.runs.iter() {
-                match &columns[*slot][*from..*from + *len] {
+            for Stretch { slot, from, len } in self.stretches() {
+                match &columns[slot][from..from + len] {
                     [value] => values.push(*value),
                     several => values.extend_from_slice(several),
                 }
@@ -418,17 +456,17 @@ impl<'a> Plan<'a> {
         &self,
         arrays: &[&GenericByteArray<T>],
     ) -> Result<ArrayRef, ArrowError> {
-        let bytes = self.runs.iter().map(|Run { slot, from, len }| {
-            let offsets = arrays[*slot].value_offsets();
-            offsets[*from + *len].as_usize() - offsets[*from].as_usize()
+        let bytes = self.stretches().map(|Stretch { slot, from, len }| {
+            let offsets = arrays[slot].value_offsets();
+            offsets[from + len].as_usize() - offsets[from].as_usize()
         });
         let bytes = bytes.sum();
         if bytes > T::Offset::MAX_OFFSET {
             return Err(ArrowError::OffsetOverflowError(bytes));
         }
         let mut builder = GenericByteBuilder::<T>::with_capacity(self.rows, bytes);
-        for Run { slot, from, len } in self.runs.iter() {
-            builder.append_array(&arrays[*slot].slice(*from, *len))?;
+        for Stretch { slot, from, len } in self.stretches() {
+            builder.append_array(&arrays[slot].slice(from, len))?;
         }
         Ok(Arc::new(builder.finish()))
     }
@@ -440,14 +478,14 @@ impl<'a> Plan<'a> {
         let mut offsets = vec![O::usize_as(0); self.rows + 1];
         let mut places = &mut offsets[1..];
         let mut end = 0_usize;
-        for Run { slot, from, len } in self.runs.iter() {
-            let of_run = &columns[*slot].0[*from..=*from + *len];
+        for Stretch { slot, from, len } in self.stretches() {
+            let of_run = &columns[slot].0[from..=from + len];
             let (first, begin) = (of_run[0], O::usize_as(end));
-            end += of_run[*len].as_usize() - first.as_usize();
+            end += of_run[len].as_usize() - first.as_usize();
             if end > O::MAX_OFFSET {
                 return Err(ArrowError::OffsetOverflowError(end));
             }
-            let (here, rest) = places.split_at_mut(*len);
+            let (here, rest) = places.split_at_mut(len);
             for (offset, place) in of_run[1..].iter().zip(here) {
                 *place = begin + (*offset - first);
             }
@@ -455,9 +493,9 @@ impl<'a> Plan<'a> {
         }
         let mut data = Vec::with_capacity(end + 32);
         let mut end = 0;
-        for Run { slot, from, len } in self.runs.iter() {
-            let (offsets, bytes) = columns[*slot];
-            let (from, to) = (offsets[*from].as_usize(), offsets[*from + *len].as_usize());
+        for Stretch { slot, from, len } in self.stretches() {
+            let (offsets, bytes) = columns[slot];
+            let (from, to) = (offsets[from].as_usize(), offsets[from + len].as_usize());
             end += to - from;
             let value = &bytes[from..to];
             let rest = &bytes[from..];
@@ -510,13 +548,15 @@ impl<'a> Plan<'a> {
     fn other(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
         if self.rows >= LONG_ROWS * self.runs.len() {
             let slices: Vec<_> =
-                self.runs.iter().map(|Run { slot, from, len }| arrays[*slot].slice(*from, *len)).collect();
+                self.stretches().map(|Stretch { slot, from, len }| arrays[slot].slice(from, len)).collect();
             // Dictionaries that have no room for all values have room for those that are in use.
             if let Ok(array) = concat(&slices.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
                 return Ok(array);
             }
         }
-        let rows = self.runs.iter().flat_map(|run| (run.from..run.from + run.len).map(|row| (run.slot, row)));
+        let rows = self.stretches().flat_map(|Stretch { slot, from, len }| {
+            (from..from + len).map(move |row| (slot, row))
+        });
         interleave(arrays, &rows.collect::<Vec<_>>())
     }
 
@@ -533,10 +573,10 @@ impl<'a> Plan<'a> {
         let mut bits = BooleanBufferBuilder::new(self.rows);
         // As many bits of a word as have come.
         let (mut word, mut count) = (0_u64, 0);
-        for Run { slot, from, len } in self.runs.iter() {
-            let column = columns[*slot];
-            if *len < SHORT {
-                for row in *from..*from + *len {
+        for Stretch { slot, from, len } in self.stretches() {
+            let column = columns[slot];
+            if len < SHORT {
+                for row in from..from + len {
                     word |= u64::from(column.is_none_or(|column| column.value(row))) << count;
                     count += 1;
                     if count == 64 {
@@ -549,8 +589,8 @@ impl<'a> Plan<'a> {
             bits.append_word(word, count);
             (word, count) = (0, 0);
             match column {
-                Some(column) => bits.append_buffer(&column.slice(*from, *len)),
-                None => bits.append_n(*len, true),
+                Some(column) => bits.append_buffer(&column.slice(from, len)),
+                None => bits.append_n(len, true),
             }
         }
         bits.append_word(word, count);
@@ -562,9 +602,9 @@ impl<'a> Plan<'a> {
 fn cut(runs: &[Run], rows: usize) -> Vec<Run> {
     let mut left = rows;
     let cut = runs.iter().map_while(|run| {
-        let len = run.len.min(left);
+        let len = run.len().min(left);
         left -= len;
-        (len > 0).then_some(Run { len, ..*run })
+        (len > 0).then_some(Run::new(run.slot(), len))
     });
     cut.collect()
 }
