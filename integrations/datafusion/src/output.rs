@@ -12,12 +12,16 @@ use arrow::datatypes::{
     ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, SchemaRef, Utf8Type,
 };
 use arrow::error::ArrowError;
-use datafusion_common::utils::memory::get_record_batch_memory_size;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_execution::memory_pool::MemoryReservation;
 
+use crate::batch_bytes::batch_bytes;
+
 /// How long runs are on average that are copied run by run. Shorter ones are put into place batch by batch.
 const LONG: usize = 4;
+
+/// How many rows there are for each batch at least where that is done.
+const MANY: usize = 8;
 
 /// How many places of a run are written at once, however long it is: how long cannot be predicted.
 const AT_ONCE: usize = 4;
@@ -133,7 +137,7 @@ impl Output {
     ///
     /// If the memory is refused.
     pub(crate) fn hold(&mut self, batch: RecordBatch, more: usize) -> Result<usize> {
-        let of_batch = if self.are_reserved { 0 } else { get_record_batch_memory_size(&batch) };
+        let of_batch = if self.are_reserved { 0 } else { batch_bytes(&batch) };
         let bytes = of_batch + more;
         self.reservation.try_grow(bytes)?;
         let left = batch.num_rows();
@@ -325,7 +329,8 @@ impl<'a> Plan<'a> {
         let part = |held: &Held| (held.first(), if is_part { 0 } else { held.pushed });
         let parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
         let mut plan = Self { batches, runs, rows, places: Vec::new(), parts };
-        if rows < LONG * plan.runs.len() && u32::try_from(rows + AT_ONCE).is_ok() {
+        let is_short = rows < LONG * plan.runs.len() && rows >= MANY * plan.batches.len();
+        if is_short && u32::try_from(rows + AT_ONCE).is_ok() {
             if is_part {
                 for run in plan.runs.iter() {
                     plan.parts[run.slot()].1 += run.len();
@@ -561,11 +566,10 @@ impl<'a> Plan<'a> {
     }
 
     fn nulls(&self, arrays: &[&dyn Array]) -> Option<NullBuffer> {
-        let nulls: Vec<_> = arrays
-            .iter()
-            .map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0).map(NullBuffer::inner))
-            .collect();
-        nulls.iter().any(Option::is_some).then(|| NullBuffer::new(self.bits(&nulls)))
+        let nulls = || arrays.iter().map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0));
+        nulls().any(|nulls| nulls.is_some()).then(|| {
+            NullBuffer::new(self.bits(&nulls().map(|nulls| nulls.map(NullBuffer::inner)).collect::<Vec<_>>()))
+        })
     }
 
     /// The bits of the rows; those of a batch without any are set.

@@ -75,7 +75,7 @@ pub(super) const SAMPLE: usize = 256;
 const WINS: usize = 4;
 
 /// How many rows are merged by the tournament before it is asked whether its stretches are long.
-const LOOK: usize = 64;
+pub(super) const LOOK: usize = 64;
 
 /// How many rows for each source are merged by the tournament after a window that was not worth it.
 const ROWS_IN_VAIN: usize = 4;
