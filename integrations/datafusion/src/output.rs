@@ -44,6 +44,7 @@ pub(crate) struct Output {
     free: Vec<usize>,
     runs: Vec<Run>,
     rows: usize,
+    batch_size: usize,
     /// How many rows a run has at least that comes as a batch of its own.
     sliced_rows: usize,
     /// Whether there is such a run.
@@ -111,19 +112,21 @@ pub(crate) struct Emitted {
 }
 
 impl Output {
-    /// Puts out batches, most of them of `batch_size` rows.
+    /// Puts out batches, most of them of `batch_size` rows, of so many inputs.
     pub(crate) fn new(
         schema: SchemaRef,
+        inputs: usize,
         batch_size: usize,
         reservation: MemoryReservation,
         are_reserved: bool,
     ) -> Self {
         Self {
             schema,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(inputs),
             free: Vec::new(),
             runs: Vec::new(),
             rows: 0,
+            batch_size,
             sliced_rows: FEWEST_SLICED.max(batch_size.div_ceil(2)),
             has_slice: false,
             reservation,
@@ -166,9 +169,14 @@ impl Output {
         self.has_slice
     }
 
-    /// Makes room for so many runs.
+    /// Makes room for so many runs. A batch has as many as it has rows at most.
     pub(crate) fn reserve(&mut self, runs: usize) {
-        self.runs.reserve(runs);
+        let wanted = self.runs.len() + runs;
+        if wanted > self.runs.capacity() {
+            // A fourth more, and not twice as much: it is held for as long as the merge.
+            let room = (self.runs.capacity() + self.runs.capacity() / 4).min(self.batch_size).max(wanted);
+            self.runs.reserve_exact(room - self.runs.len());
+        }
     }
 
     /// Has rows of a batch come next: those after its rows that came before.
@@ -559,9 +567,9 @@ impl<'a> Plan<'a> {
                 return Ok(array);
             }
         }
-        let rows = self.stretches().flat_map(|Stretch { slot, from, len }| {
-            (from..from + len).map(move |row| (slot, row))
-        });
+        let rows = self
+            .stretches()
+            .flat_map(|Stretch { slot, from, len }| (from..from + len).map(move |row| (slot, row)));
         interleave(arrays, &rows.collect::<Vec<_>>())
     }
 
