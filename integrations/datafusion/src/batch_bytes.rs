@@ -40,9 +40,15 @@ impl Buffers {
     }
 
     fn add_data(&mut self, data: &ArrayData) {
-        data.buffers().iter().for_each(|buffer| self.add(buffer));
-        data.nulls().into_iter().for_each(|nulls| self.add(nulls.inner().inner()));
-        data.child_data().iter().for_each(|child| self.add_data(child));
+        for buffer in data.buffers() {
+            self.add(buffer);
+        }
+        if let Some(nulls) = data.nulls() {
+            self.add(nulls.inner().inner());
+        }
+        for child in data.child_data() {
+            self.add_data(child);
+        }
     }
 
     fn add(&mut self, buffer: &Buffer) {

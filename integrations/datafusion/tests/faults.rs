@@ -361,7 +361,7 @@ async fn strings_that_offsets_have_no_room_for_are_split() {
     ]));
     let batch = |key: i64| {
         let offsets = arrow::buffer::OffsetBuffer::from_lengths([1_200_000_000]);
-        let bytes: ArrayRef = Arc::new(arrow::array::BinaryArray::new(offsets, huge.clone(), None));
+        let bytes: ArrayRef = Arc::new(BinaryArray::new(offsets, huge.clone(), None));
         RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![key])), bytes]).unwrap()
     };
     let batches = vec![vec![batch(3)], vec![batch(1), batch(4)], vec![batch(2)]];
