@@ -6,6 +6,7 @@
 //! Without the feature `session`, there is no [`enable`], and only the crates of the physical layer are needed: use the
 //! rule [`MergeByWindows`] or the nodes.
 
+mod batch_bytes;
 #[cfg(feature = "session")]
 mod enable;
 mod key_column;

@@ -109,7 +109,13 @@ impl MergeStream {
             Some(Input { stream, entry })
         };
         Self {
-            output: Output::new(SchemaRef::clone(&schema), batch_size, reservation, are_reserved),
+            output: Output::new(
+                SchemaRef::clone(&schema),
+                inputs.len(),
+                batch_size,
+                reservation,
+                are_reserved,
+            ),
             schema,
             keys,
             inputs: inputs.into_iter().enumerate().map(open).collect(),
@@ -180,12 +186,15 @@ impl MergeStream {
 
     /// Moves decided rows to the output. Returns whether there were any.
     fn decide(&mut self) -> bool {
+        if !self.merge.needs().is_empty() {
+            return false;
+        }
         let _timer = self.metrics.baseline.elapsed_compute().timer();
         let window = self.merge.next_window(self.batch_size - self.output.rows());
         self.output.reserve(window.runs().len());
         for run in window.runs() {
             if let Some(batch) = window.batch(run.source()) {
-                self.output.push(batch.slot, run.from(), run.len());
+                self.output.push(batch.slot, run.len());
             }
         }
         if window.is_empty() {

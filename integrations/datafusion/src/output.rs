@@ -12,12 +12,16 @@ use arrow::datatypes::{
     ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, SchemaRef, Utf8Type,
 };
 use arrow::error::ArrowError;
-use datafusion_common::utils::memory::get_record_batch_memory_size;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_execution::memory_pool::MemoryReservation;
 
+use crate::batch_bytes::batch_bytes;
+
 /// How long runs are on average that are copied run by run. Shorter ones are put into place batch by batch.
 const LONG: usize = 4;
+
+/// How many rows there are for each batch at least where that is done.
+const MANY: usize = 8;
 
 /// How many places of a run are written at once, however long it is: how long cannot be predicted.
 const AT_ONCE: usize = 4;
@@ -40,6 +44,7 @@ pub(crate) struct Output {
     free: Vec<usize>,
     runs: Vec<Run>,
     rows: usize,
+    batch_size: usize,
     /// How many rows a run has at least that comes as a batch of its own.
     sliced_rows: usize,
     /// Whether there is such a run.
@@ -60,12 +65,43 @@ struct Held {
     pushed: usize,
 }
 
-/// Neighbouring rows of the batch in a slot.
+impl Held {
+    /// The first row that has not been put out.
+    fn first(&self) -> usize {
+        self.batch.num_rows() - self.left
+    }
+}
+
+/// The next rows of the batch in a slot. Which ones these are follows from the runs before, so it takes 8 bytes: where runs are short there
+/// is one for each row.
 #[derive(Debug, Clone, Copy)]
 struct Run {
+    slot: u32,
+    len: u32,
+}
+
+/// The same, with the first of the rows.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
     slot: usize,
     from: usize,
     len: usize,
+}
+
+impl Run {
+    /// There are fewer slots, and fewer rows in a window, than a `u32` can count.
+    #[allow(clippy::cast_possible_truncation)]
+    const fn new(slot: usize, len: usize) -> Self {
+        Self { slot: slot as u32, len: len as u32 }
+    }
+
+    const fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    const fn len(self) -> usize {
+        self.len as usize
+    }
 }
 
 /// A batch that was put out.
@@ -76,19 +112,21 @@ pub(crate) struct Emitted {
 }
 
 impl Output {
-    /// Puts out batches, most of them of `batch_size` rows.
+    /// Puts out batches, most of them of `batch_size` rows, of so many inputs.
     pub(crate) fn new(
         schema: SchemaRef,
+        inputs: usize,
         batch_size: usize,
         reservation: MemoryReservation,
         are_reserved: bool,
     ) -> Self {
         Self {
             schema,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(inputs),
             free: Vec::new(),
             runs: Vec::new(),
             rows: 0,
+            batch_size,
             sliced_rows: FEWEST_SLICED.max(batch_size.div_ceil(2)),
             has_slice: false,
             reservation,
@@ -102,7 +140,7 @@ impl Output {
     ///
     /// If the memory is refused.
     pub(crate) fn hold(&mut self, batch: RecordBatch, more: usize) -> Result<usize> {
-        let of_batch = if self.are_reserved { 0 } else { get_record_batch_memory_size(&batch) };
+        let of_batch = if self.are_reserved { 0 } else { batch_bytes(&batch) };
         let bytes = of_batch + more;
         self.reservation.try_grow(bytes)?;
         let left = batch.num_rows();
@@ -131,28 +169,32 @@ impl Output {
         self.has_slice
     }
 
-    /// Makes room for so many runs.
+    /// Makes room for so many runs. A batch has as many as it has rows at most.
     pub(crate) fn reserve(&mut self, runs: usize) {
-        self.runs.reserve(runs);
+        let wanted = self.runs.len() + runs;
+        if wanted > self.runs.capacity() {
+            // A fourth more, and not twice as much: it is held for as long as the merge.
+            let room = (self.runs.capacity() + self.runs.capacity() / 4).min(self.batch_size).max(wanted);
+            self.runs.reserve_exact(room - self.runs.len());
+        }
     }
 
     /// Has rows of a batch come next: those after its rows that came before.
     #[inline]
-    pub(crate) fn push(&mut self, slot: usize, from: usize, len: usize) {
+    pub(crate) fn push(&mut self, slot: usize, len: usize) {
         self.rows += len;
         if let Some(held) = &mut self.slots[slot] {
             held.pushed += len;
         }
+        let mut run = Run::new(slot, len);
         match self.runs.last_mut() {
-            Some(last) if last.slot == slot && last.from + last.len == from => {
-                last.len += len;
-                self.has_slice |= last.len >= self.sliced_rows;
+            Some(last) if last.slot == run.slot && last.len.checked_add(run.len).is_some() => {
+                last.len += run.len;
+                run = *last;
             }
-            _ => {
-                self.runs.push(Run { slot, from, len });
-                self.has_slice |= len >= self.sliced_rows;
-            }
+            _ => self.runs.push(run),
         }
+        self.has_slice |= run.len() >= self.sliced_rows;
     }
 
     /// Puts out the rows that were pushed, or the first of them: a long run of at least half a batch is put out by itself, so that it is a slice
@@ -184,10 +226,10 @@ impl Output {
         }
         let mut before = 0;
         for run in &self.runs {
-            if run.len >= self.sliced_rows {
-                return if before == 0 { run.len } else { before };
+            if run.len() >= self.sliced_rows {
+                return if before == 0 { run.len() } else { before };
             }
-            before += run.len;
+            before += run.len();
         }
         before
     }
@@ -230,21 +272,20 @@ impl Output {
         self.rows -= rows;
         let (mut wanted, mut taken) = (rows, 0);
         for run in &mut self.runs {
-            let len = run.len.min(wanted);
+            let len = run.len().min(wanted);
             wanted -= len;
-            let place = &mut self.slots[run.slot];
+            let place = &mut self.slots[run.slot()];
             if let Some(held) = place {
                 held.left -= len;
                 held.pushed -= len;
                 if held.left == 0 {
                     self.reservation.shrink(held.bytes);
                     *place = None;
-                    self.free.push(run.slot);
+                    self.free.push(run.slot());
                 }
             }
-            if len < run.len {
-                run.from += len;
-                run.len -= len;
+            if len < run.len() {
+                *run = Run::new(run.slot(), run.len() - len);
                 break;
             }
             taken += 1;
@@ -253,15 +294,15 @@ impl Output {
             }
         }
         self.runs.drain(..taken);
-        self.has_slice = self.has_slice && self.runs.iter().any(|run| run.len >= self.sliced_rows);
+        self.has_slice = self.has_slice && self.runs.iter().any(|run| run.len() >= self.sliced_rows);
     }
 
     fn gather(&self, rows: usize) -> Result<Emitted> {
         if let Some(run) = self.runs.first()
-            && run.len >= rows
-            && let Some(held) = &self.slots[run.slot]
+            && run.len() >= rows
+            && let Some(held) = &self.slots[run.slot()]
         {
-            let batch = held.batch.slice(run.from, rows);
+            let batch = held.batch.slice(held.first(), rows);
             let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
             return Ok(Emitted { batch, is_slice: true });
         }
@@ -282,7 +323,7 @@ struct Plan<'a> {
     rows: usize,
     /// Where runs are short: the places of the rows, batch by batch, with room for [`AT_ONCE`] behind those of each.
     places: Vec<u32>,
-    /// The first row of each batch, and how many there are.
+    /// By slot: the first row of the batch, and how many of its rows there are.
     parts: Vec<(usize, usize)>,
 }
 
@@ -293,19 +334,30 @@ impl<'a> Plan<'a> {
         let batches = batches.collect();
         let is_part = rows < output.rows;
         let runs = if is_part { cut(&output.runs, rows).into() } else { (&output.runs).into() };
-        let mut plan = Self { batches, runs, rows, places: Vec::new(), parts: Vec::new() };
-        if rows < LONG * plan.runs.len() && u32::try_from(rows + AT_ONCE).is_ok() {
-            let part =
-                |held: &Held| (held.batch.num_rows() - held.left, if is_part { 0 } else { held.pushed });
-            plan.parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
+        let part = |held: &Held| (held.first(), if is_part { 0 } else { held.pushed });
+        let parts = output.slots.iter().map(|held| held.as_ref().map_or((0, 0), part)).collect();
+        let mut plan = Self { batches, runs, rows, places: Vec::new(), parts };
+        let is_short = rows < LONG * plan.runs.len() && rows >= MANY * plan.batches.len();
+        if is_short && u32::try_from(rows + AT_ONCE).is_ok() {
             if is_part {
-                for Run { slot, len, .. } in plan.runs.iter() {
-                    plan.parts[*slot].1 += len;
+                for run in plan.runs.iter() {
+                    plan.parts[run.slot()].1 += run.len();
                 }
             }
             plan.find_places();
         }
         plan
+    }
+
+    /// The runs, each with its first row.
+    fn stretches(&self) -> impl Iterator<Item = Stretch> {
+        let mut next: Vec<usize> = self.parts.iter().map(|(first, _)| *first).collect();
+        self.runs.iter().map(move |run| {
+            let (slot, len) = (run.slot(), run.len());
+            let from = next[slot];
+            next[slot] += len;
+            Stretch { slot, from, len }
+        })
     }
 
     fn find_places(&mut self) {
@@ -318,20 +370,19 @@ impl<'a> Plan<'a> {
         self.places = vec![0; begin];
         let mut at = 0;
         for run in self.runs.iter() {
-            let next = &mut next[run.slot];
+            let (next, len) = (&mut next[run.slot()], run.len());
             let places = &mut self.places[*next..];
             // What is too much is written over by the next run of the batch.
             for (place, at) in places[..AT_ONCE].iter_mut().zip(at..) {
                 *place = at;
             }
-            if run.len > AT_ONCE {
-                for (place, at) in places[..run.len].iter_mut().zip(at..) {
+            if len > AT_ONCE {
+                for (place, at) in places[..len].iter_mut().zip(at..) {
                     *place = at;
                 }
             }
-            // Of fewer rows than a `u32` can count.
-            at += u32::try_from(run.len).unwrap_or(0);
-            *next += run.len;
+            at += run.len;
+            *next += len;
         }
     }
 
@@ -373,8 +424,8 @@ impl<'a> Plan<'a> {
             arrays.iter().map(|array| array.as_primitive::<T>().values().as_ref()).collect();
         let values = if self.places.is_empty() {
             let mut values = Vec::with_capacity(self.rows);
-            for Run { slot, from, len } in self.runs.iter() {
-                match &columns[*slot][*from..*from + *len] {
+            for Stretch { slot, from, len } in self.stretches() {
+                match &columns[slot][from..from + len] {
                     [value] => values.push(*value),
                     several => values.extend_from_slice(several),
                 }
@@ -418,17 +469,17 @@ impl<'a> Plan<'a> {
         &self,
         arrays: &[&GenericByteArray<T>],
     ) -> Result<ArrayRef, ArrowError> {
-        let bytes = self.runs.iter().map(|Run { slot, from, len }| {
-            let offsets = arrays[*slot].value_offsets();
-            offsets[*from + *len].as_usize() - offsets[*from].as_usize()
+        let bytes = self.stretches().map(|Stretch { slot, from, len }| {
+            let offsets = arrays[slot].value_offsets();
+            offsets[from + len].as_usize() - offsets[from].as_usize()
         });
         let bytes = bytes.sum();
         if bytes > T::Offset::MAX_OFFSET {
             return Err(ArrowError::OffsetOverflowError(bytes));
         }
         let mut builder = GenericByteBuilder::<T>::with_capacity(self.rows, bytes);
-        for Run { slot, from, len } in self.runs.iter() {
-            builder.append_array(&arrays[*slot].slice(*from, *len))?;
+        for Stretch { slot, from, len } in self.stretches() {
+            builder.append_array(&arrays[slot].slice(from, len))?;
         }
         Ok(Arc::new(builder.finish()))
     }
@@ -440,14 +491,14 @@ impl<'a> Plan<'a> {
         let mut offsets = vec![O::usize_as(0); self.rows + 1];
         let mut places = &mut offsets[1..];
         let mut end = 0_usize;
-        for Run { slot, from, len } in self.runs.iter() {
-            let of_run = &columns[*slot].0[*from..=*from + *len];
+        for Stretch { slot, from, len } in self.stretches() {
+            let of_run = &columns[slot].0[from..=from + len];
             let (first, begin) = (of_run[0], O::usize_as(end));
-            end += of_run[*len].as_usize() - first.as_usize();
+            end += of_run[len].as_usize() - first.as_usize();
             if end > O::MAX_OFFSET {
                 return Err(ArrowError::OffsetOverflowError(end));
             }
-            let (here, rest) = places.split_at_mut(*len);
+            let (here, rest) = places.split_at_mut(len);
             for (offset, place) in of_run[1..].iter().zip(here) {
                 *place = begin + (*offset - first);
             }
@@ -455,9 +506,9 @@ impl<'a> Plan<'a> {
         }
         let mut data = Vec::with_capacity(end + 32);
         let mut end = 0;
-        for Run { slot, from, len } in self.runs.iter() {
-            let (offsets, bytes) = columns[*slot];
-            let (from, to) = (offsets[*from].as_usize(), offsets[*from + *len].as_usize());
+        for Stretch { slot, from, len } in self.stretches() {
+            let (offsets, bytes) = columns[slot];
+            let (from, to) = (offsets[from].as_usize(), offsets[from + len].as_usize());
             end += to - from;
             let value = &bytes[from..to];
             let rest = &bytes[from..];
@@ -510,22 +561,23 @@ impl<'a> Plan<'a> {
     fn other(&self, arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
         if self.rows >= LONG_ROWS * self.runs.len() {
             let slices: Vec<_> =
-                self.runs.iter().map(|Run { slot, from, len }| arrays[*slot].slice(*from, *len)).collect();
+                self.stretches().map(|Stretch { slot, from, len }| arrays[slot].slice(from, len)).collect();
             // Dictionaries that have no room for all values have room for those that are in use.
             if let Ok(array) = concat(&slices.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
                 return Ok(array);
             }
         }
-        let rows = self.runs.iter().flat_map(|run| (run.from..run.from + run.len).map(|row| (run.slot, row)));
+        let rows = self
+            .stretches()
+            .flat_map(|Stretch { slot, from, len }| (from..from + len).map(move |row| (slot, row)));
         interleave(arrays, &rows.collect::<Vec<_>>())
     }
 
     fn nulls(&self, arrays: &[&dyn Array]) -> Option<NullBuffer> {
-        let nulls: Vec<_> = arrays
-            .iter()
-            .map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0).map(NullBuffer::inner))
-            .collect();
-        nulls.iter().any(Option::is_some).then(|| NullBuffer::new(self.bits(&nulls)))
+        let nulls = || arrays.iter().map(|array| array.nulls().filter(|nulls| nulls.null_count() > 0));
+        nulls().any(|nulls| nulls.is_some()).then(|| {
+            NullBuffer::new(self.bits(&nulls().map(|nulls| nulls.map(NullBuffer::inner)).collect::<Vec<_>>()))
+        })
     }
 
     /// The bits of the rows; those of a batch without any are set.
@@ -533,10 +585,10 @@ impl<'a> Plan<'a> {
         let mut bits = BooleanBufferBuilder::new(self.rows);
         // As many bits of a word as have come.
         let (mut word, mut count) = (0_u64, 0);
-        for Run { slot, from, len } in self.runs.iter() {
-            let column = columns[*slot];
-            if *len < SHORT {
-                for row in *from..*from + *len {
+        for Stretch { slot, from, len } in self.stretches() {
+            let column = columns[slot];
+            if len < SHORT {
+                for row in from..from + len {
                     word |= u64::from(column.is_none_or(|column| column.value(row))) << count;
                     count += 1;
                     if count == 64 {
@@ -549,8 +601,8 @@ impl<'a> Plan<'a> {
             bits.append_word(word, count);
             (word, count) = (0, 0);
             match column {
-                Some(column) => bits.append_buffer(&column.slice(*from, *len)),
-                None => bits.append_n(*len, true),
+                Some(column) => bits.append_buffer(&column.slice(from, len)),
+                None => bits.append_n(len, true),
             }
         }
         bits.append_word(word, count);
@@ -562,9 +614,9 @@ impl<'a> Plan<'a> {
 fn cut(runs: &[Run], rows: usize) -> Vec<Run> {
     let mut left = rows;
     let cut = runs.iter().map_while(|run| {
-        let len = run.len.min(left);
+        let len = run.len().min(left);
         left -= len;
-        (len > 0).then_some(Run { len, ..*run })
+        (len > 0).then_some(Run::new(run.slot(), len))
     });
     cut.collect()
 }

@@ -6,12 +6,18 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Int64Array, LargeStringArray,
+    ListArray, RecordBatch, StringArray, StringViewArray, StructArray,
+};
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int8Type, Int64Type, Schema, SchemaRef};
 use datafusion_common::DataFusionError;
 use datafusion_common::config::ConfigOptions;
-use datafusion_execution::memory_pool::{GreedyMemoryPool, MemoryPool, UnboundedMemoryPool};
+use datafusion_common::utils::memory::get_record_batch_memory_size;
+use datafusion_execution::memory_pool::{
+    GreedyMemoryPool, MemoryPool, PeakRecordingPool, UnboundedMemoryPool,
+};
 use datafusion_physical_expr::expressions::col;
 use datafusion_physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion_physical_optimizer::PhysicalOptimizerRule;
@@ -355,7 +361,7 @@ async fn strings_that_offsets_have_no_room_for_are_split() {
     ]));
     let batch = |key: i64| {
         let offsets = arrow::buffer::OffsetBuffer::from_lengths([1_200_000_000]);
-        let bytes: ArrayRef = Arc::new(arrow::array::BinaryArray::new(offsets, huge.clone(), None));
+        let bytes: ArrayRef = Arc::new(BinaryArray::new(offsets, huge.clone(), None));
         RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![key])), bytes]).unwrap()
     };
     let batches = vec![vec![batch(3)], vec![batch(1), batch(4)], vec![batch(2)]];
@@ -396,4 +402,42 @@ async fn no_more_memory_is_reserved_than_datafusion_reserves() {
     let their_need = needed(|| Arc::new(theirs(&ordering(), Arc::clone(&input), None))).await;
     let our_need = needed(|| Arc::new(ours(&ordering(), Arc::clone(&input), None))).await;
     assert!(our_need <= their_need, "{our_need} of {their_need}");
+}
+
+/// Columns of many types, with and without nulls, some of which share their buffers.
+fn batch_of_many_types() -> RecordBatch {
+    let text = || (0..100).map(|row| (row % 3 > 0).then(|| format!("a value of many bytes: {row}")));
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
+    let texts: ArrayRef = Arc::new(text().collect::<StringArray>());
+    let columns: Vec<ArrayRef> = vec![
+        Arc::clone(&keys),
+        Arc::clone(&keys),
+        Arc::new((0..100).map(|row| (row % 7 > 0).then_some(row)).collect::<Int64Array>()),
+        Arc::new((0..100).map(|row| Some(row % 2 == 0)).collect::<BooleanArray>()),
+        Arc::clone(&texts),
+        Arc::new(text().collect::<LargeStringArray>()),
+        Arc::new(text().map(|text| text.map(String::into_bytes)).collect::<BinaryArray>()),
+        Arc::new(text().collect::<StringViewArray>()),
+        Arc::new((0..100).map(|row| ["x", "y"][row % 2]).collect::<DictionaryArray<Int8Type>>()),
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>((0..100).map(|row| Some([Some(row)])))),
+        Arc::new(StructArray::from(vec![(Arc::new(Field::new("text", DataType::Utf8, true)), texts)])),
+    ];
+    let columns = columns.into_iter().enumerate().map(|(index, array)| (format!("c{index}"), array, true));
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+#[tokio::test]
+async fn what_datafusion_counts_is_reserved() {
+    let whole = batch_of_many_types();
+    let schema = whole.schema();
+    let ordering = LexOrdering::new([PhysicalSortExpr::new_default(col("c0", &schema).unwrap())]).unwrap();
+    for batch in [whole.slice(30, 50), whole] {
+        let input = Partitions::of_batches(Arc::clone(&schema), &ordering, vec![vec![batch.clone()]; 2]);
+        let pool = Arc::new(PeakRecordingPool::new(Arc::new(UnboundedMemoryPool::default())));
+        let context = context(1_000, Some(Arc::clone(&pool) as Arc<dyn MemoryPool>));
+        let (batches, error) = run(&ours(&ordering, input, None), context).await;
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(joined(&schema, &batches).num_rows(), 2 * batch.num_rows());
+        assert_eq!(pool.peak_reserved(), 2 * get_record_batch_memory_size(&batch));
+    }
 }

@@ -120,7 +120,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
         let rows: usize = ranges.iter().map(|range| range.rows.len()).sum();
         let mut codes = std::mem::take(&mut self.bulk.codes);
         codes.clear();
-        codes.reserve(rows);
+        codes.reserve_exact(rows);
         let coding = match (self.batch(first), self.batch(last)) {
             (Some(low), Some(high)) => {
                 self.order.codes(&ranges, (low, low_row), (high, high_row), &mut codes)
@@ -159,7 +159,7 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
             ends.iter().map(|end| &codes[std::mem::replace(&mut begin, *end)..*end]).collect();
         // Ties that get codes of their own need rooms of their own.
         let mut rooms = std::mem::take(&mut self.bulk.rooms);
-        let merged = rooms.merge(&runs, usize::MAX, &mut Natural);
+        let merged = rooms.merge(&runs, rows, &mut Natural);
         if coding == Coding::Exact && dropped == 0 {
             decode(&mut pieces, merged, source_bits, self.out);
         } else {

@@ -186,15 +186,18 @@ impl<B: KeyColumns> RowOrder<B> for Columns {
             } else {
                 ((low, low_row), (high, high_row))
             };
-            own.clear();
-            coding = Column::codes(&columns, are_bounds.then_some((least, most)), &mut own);
+            // The first codes are made where they belong.
+            let (room, at) = if is_first { (&mut *codes, begin) } else { (&mut own, 0) };
+            room.truncate(at);
+            coding = Column::codes(&columns, are_bounds.then_some((least, most)), room);
             let rows: usize = columns.iter().map(|range| range.rows.len()).sum();
-            if coding == Coding::Nothing || own.len() != rows {
+            let of_column = room.get_mut(at..).unwrap_or_default();
+            if coding == Coding::Nothing || of_column.len() != rows {
                 coding = if is_first { Coding::Nothing } else { Coding::Inexact };
                 break;
             }
             if direction.is_descending {
-                for code in &mut own {
+                for code in &mut *of_column {
                     *code = !*code;
                 }
             }
@@ -204,7 +207,7 @@ impl<B: KeyColumns> RowOrder<B> for Columns {
                     columns.iter().flat_map(|range| range.rows.clone().map(|row| range.batch.is_null(row))),
                 );
             }
-            let (width, is_exact) = narrow(&mut own, &nulls, direction.are_nulls_first);
+            let (width, is_exact) = narrow(of_column, &nulls, direction.are_nulls_first);
             if !is_exact {
                 coding = Coding::Inexact;
             }
@@ -214,10 +217,7 @@ impl<B: KeyColumns> RowOrder<B> for Columns {
             if lost > 0 {
                 coding = Coding::Inexact;
             }
-            if is_first {
-                codes.truncate(begin);
-                codes.extend_from_slice(&own);
-            } else if width > 0 {
+            if !is_first && width > 0 {
                 for (code, own) in codes[begin..].iter_mut().zip(&own) {
                     *code = *code << width | own >> lost;
                 }

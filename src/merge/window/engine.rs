@@ -7,8 +7,9 @@ use super::sources::{Head, Player, Progress, Sources, gallop};
 use super::{Coding, RowOrder};
 use crate::tree::LoserTree;
 
-/// How many rows are decided at a time at most, or 64 for each source if that is more. With their codes they fit into a near cache.
-pub(super) const PORTION: usize = 1 << 12;
+/// How many rows are decided at a time at most, or 64 for each source if that is more. With their codes they fit into a near cache,
+/// and all that is made of them takes 72 KiB: 24 bytes for the codes of a row, and 24 for its run.
+pub(super) const PORTION: usize = 1_536;
 
 /// How many rows of each source are decided at a time at least, if it has as many and they come next.
 pub(super) const PORTION_PER_SOURCE: usize = 64;
@@ -75,7 +76,7 @@ pub(super) const SAMPLE: usize = 256;
 const WINS: usize = 4;
 
 /// How many rows are merged by the tournament before it is asked whether its stretches are long.
-const LOOK: usize = 64;
+pub(super) const LOOK: usize = 64;
 
 /// How many rows for each source are merged by the tournament after a window that was not worth it.
 const ROWS_IN_VAIN: usize = 4;

@@ -3,7 +3,7 @@ use std::ops::{Deref, Range};
 
 use smallvec::SmallVec;
 
-use super::engine::{Cut, Engine, PORTION, PORTION_PER_SOURCE, Stretches, Worth};
+use super::engine::{Cut, Engine, LOOK, PORTION, PORTION_PER_SOURCE, Stretches, Worth};
 use super::one_by_one::Cursor;
 use super::run::{Run, push};
 use super::sources::{Progress, Sources};
@@ -36,7 +36,7 @@ use crate::merge::runs::{Rooms, is_moved, merge_slices_in};
 /// # Complexity
 ///
 /// For K sources, at most 2·⌈log2 K⌉ + 6 comparisons for each row and 2·⌈log2 K⌉ for each batch, and K when the merge begins. Where
-/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 2^12 rows or
+/// one source gives many rows in a row, they are found by doubling and bisection. Each call of `next_window` decides at most 1,536 rows or
 /// 64 for each source, besides such stretches, of at most 1,024, and takes `O(K)` time for that. Memory is `O(K)`, the batches, and the
 /// codes and the runs of those rows.
 ///
@@ -347,16 +347,19 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
         let (open, worth) = (engine.open(), Worth::of::<B, O>());
         let most = engine.allowed(PORTION.max(PORTION_PER_SOURCE * open));
         if engine.pace.is_long() || !engine.is_worth_a_window(open, most, worth) {
+            decided.reserve(engine.allowed(LOOK));
             engine.decide_by_heads(usize::MAX, |_, run| push(decided, run));
             return;
         }
         // What was put out before a panic is not decided.
         let mut put_out = Truncate { out: decided, len: 0 };
-        let rows = engine.decide_window(open, most, worth, |sources, bulk, Cut { pieces, high, .. }| {
-            let (order, batches) = (&mut sources.order, &sources.batches);
-            bulk.merge(order, batches, pieces.clone(), Some(*high), put_out.out);
-            true
-        });
+        let rows =
+            engine.decide_window(open, most, worth, |sources, bulk, Cut { pieces, high, rows, .. }| {
+                let (order, batches) = (&mut sources.order, &sources.batches);
+                put_out.out.reserve_exact(*rows);
+                bulk.merge(order, batches, pieces.clone(), Some(*high), put_out.out);
+                true
+            });
         put_out.len = put_out.out.len();
         drop(put_out);
         engine.pace.note_stretches(rows, decided.len());
