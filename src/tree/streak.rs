@@ -215,8 +215,8 @@ impl Streak {
         let stays = self.settle();
         // By moves: how long a streak was is what a processor could not predict.
         let is_long = stays >= REGULAR;
-        let take_turns = is_long & (self.regular != source as u64);
-        let is_miss = (stays == 0) & (self.known != Known::Part);
+        let take_turns = is_long && self.regular != source as u64;
+        let is_miss = stays == 0 && self.known != Known::Part;
         self.misses = select_unpredictable(is_long, 0, self.misses.saturating_add(is_miss.into()));
         let regular = select_unpredictable(self.misses < MOST_MISSES, self.regular, u64::MAX);
         self.regular = select_unpredictable(is_long, source as u64, regular);
