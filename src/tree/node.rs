@@ -58,7 +58,8 @@ impl Node {
         ((self.code as u128) << 64) | self.rank as u128
     }
 
-    /// Returns `a` if `condition`, else `b`, by conditional moves; by halves, or it becomes a branch.
+    /// Returns `a` if `condition`, else `b`, by conditional moves; by halves, or it becomes a branch. In a loop it may become one all the
+    /// same, if the condition takes longer than what is chosen: see [`first`](super::bracket::Bracket::first).
     #[inline]
     pub(super) fn select(condition: bool, a: Self, b: Self) -> Self {
         Self {

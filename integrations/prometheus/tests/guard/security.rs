@@ -274,7 +274,6 @@ fn a_prometheus_with_a_web_configuration_is_read() {
     }
 }
 
-/// A server that refuses whoever comes, and keeps what it was sent.
 /// A store that refuses every request, and the heads of those. Who goes away without a word, as a query does that another
 /// store has failed, has sent none.
 fn listening() -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
