@@ -577,36 +577,42 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 
     /// The same for four, in two pairs: two comparisons.
+    // An item that wins was in no leaf: to take it out again, a load would wait for the stores that have put it there.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn bring_to_four(&mut self, source: usize, head: T) -> Option<(usize, T)> {
         let (sibling, cousin) = (source ^ 1, (source ^ 2) & 2);
-        let (item, is_ahead) =
-            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, sibling))?;
-        *self.heads.get_mut(source)? = Some(item);
-        let first = if is_ahead {
-            source
-        } else {
-            *self.bracket.loser_mut(2 + source / 2)? = Node::live(0, source);
-            sibling
-        };
         // Who has won the other pair has lost to the one that was popped.
         let other = if self.bracket.loser(1).source() == cousin { cousin } else { cousin + 1 };
+        let (item, is_ahead) =
+            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, sibling))?;
+        if is_ahead {
+            let (item, is_first) =
+                Held::new(self, item).ask(|tree, item| tree.is_before_head(source, item, other))?;
+            if is_first {
+                return Some((source, item));
+            }
+            *self.heads.get_mut(source)? = Some(item);
+            *self.bracket.loser_mut(1)? = Node::live(0, source);
+            return self.pop_few(other);
+        }
+        *self.heads.get_mut(source)? = Some(item);
+        *self.bracket.loser_mut(2 + source / 2)? = Node::live(0, source);
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
-        let Some(Some(head)) = self.heads.get(first) else { return None };
+        let Some(Some(head)) = self.heads.get(sibling) else { return None };
         let is_first = match self.heads.get(other) {
             Some(Some(opponent)) => {
                 let order = self.order.compare(head, opponent);
-                if first < other { order.is_le() } else { order.is_lt() }
+                if sibling < other { order.is_le() } else { order.is_lt() }
             }
             _ => true,
         };
         self.due = Due::Successor;
         if is_first {
-            return self.pop_few(first);
+            return self.pop_few(sibling);
         }
-        *self.bracket.loser_mut(1)? = Node::live(0, first);
+        *self.bracket.loser_mut(1)? = Node::live(0, sibling);
         self.pop_few(other)
     }
 
