@@ -159,8 +159,14 @@ impl OffsetCode {
             let (part, column) = self.place::<K>();
             let shared = column * COLUMN;
             if (0..part).all(|part| key.part(part) == other.part(part)) {
-                let (x, y) = (key.part(part), other.part(part).get(..shared)?);
-                let found = common_prefix(x, y, 0);
+                let (x, y) = (key.part(part), other.part(part));
+                let found = match (x.first_chunk::<BLOCK>(), y.first_chunk::<BLOCK>()) {
+                    // Bytes behind those are read, too: a whole block is compared faster than the bytes of a part of it.
+                    (Some(x), Some(y)) if shared <= BLOCK => {
+                        shared.min(first_difference(x, y).unwrap_or(BLOCK))
+                    }
+                    _ => common_prefix(x, y.get(..shared)?, 0),
+                };
                 if found == shared {
                     // Then the key differs from the third in this column or behind it, as the other one does in this.
                     return (self != Self::UNKNOWN).then(|| Self::at(key, part, shared));
