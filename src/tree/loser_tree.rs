@@ -41,7 +41,7 @@ use crate::key::{MOST_PARTS, OffsetCode, Order};
 ///
 /// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), up to three sources compare the bytes, as above, and more have a
 /// comparison only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. That ends once
-/// there have been more such matches than items, by eight for each leaf of the tree. From then on four sources compare the bytes.
+/// there have been more such matches than items, by four for each leaf of the tree. From then on four sources compare the bytes.
 /// More than four go over to offset-value codes, for as long as there are more than four. To begin with these, each head but the
 /// winner is read once, with the one that it has lost to. From then on the successor of a head that was taken is compared once with
 /// the runner-up, which makes one comparison more; of the others most are of codes. A head of another source than the winner's, or one
