@@ -482,8 +482,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if Self::HAS_BYTES && !Self::needs_codes(&self.codes) {
             return self.bring_by_codes(source, head);
         }
-        let Some(leaf) = self.heads.get_mut(source) else { return Err(head) };
-        *leaf = Some(head);
+        self.put(source, head);
         self.advance(source);
         Ok(self.winner.source())
     }
@@ -516,8 +515,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             }
             return Err(item);
         }
-        let Some(leaf) = self.heads.get_mut(source) else { return Err(item) };
-        *leaf = Some(item);
+        self.put(source, item);
         self.play_behind(source, code, least);
         Ok(self.winner.source())
     }
@@ -551,7 +549,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if is_ahead {
             return Some((source, item));
         }
-        *self.heads.get_mut(source)? = Some(item);
+        self.put(source, item)?;
         *self.bracket.loser_mut(1)? = Node::live(0, source);
         self.pop_few(other)
     }
@@ -568,7 +566,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         }
         let (item, is_second) =
             Held::new(self, item).ask(|tree, item| tree.is_before_head(source, item, second.source()))?;
-        *self.heads.get_mut(source)? = Some(item);
+        self.put(source, item)?;
         let challenger = Node::live(0, source);
         let (new_first, new_second) = if is_second { (challenger, second) } else { (second, challenger) };
         *self.bracket.loser_mut(1)? = new_first;
@@ -592,11 +590,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             if is_first {
                 return Some((source, item));
             }
-            *self.heads.get_mut(source)? = Some(item);
+            self.put(source, item)?;
             *self.bracket.loser_mut(1)? = Node::live(0, source);
             return self.pop_few(other);
         }
-        *self.heads.get_mut(source)? = Some(item);
+        self.put(source, item)?;
         *self.bracket.loser_mut(2 + source / 2)? = Node::live(0, source);
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
@@ -623,6 +621,15 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let Some(Some(opponent)) = self.heads.get(other) else { return true };
         let order = self.order.compare(item, opponent);
         if source < other { order.is_le() } else { order.is_lt() }
+    }
+
+    /// Puts an item in the leaf of a source whose head was popped.
+    // Replaced, and not assigned: that would drop what was there first, and have the item wait on the stack, from where copies are slow.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn put(&mut self, source: usize, item: T) -> Option<()> {
+        drop(self.heads.get_mut(source)?.replace(item));
+        Some(())
     }
 
     /// Pops the head of a source that has won.
@@ -669,9 +676,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
         let source = challenger.source();
-        if let Some(leaf) = self.heads.get_mut(source) {
-            *leaf = Some(head);
-        }
+        self.put(source, head);
         self.lose_streak(source, challenger);
         self.due = Due::Nothing;
         self.winner.source()
