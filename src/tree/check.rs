@@ -304,7 +304,7 @@ fn offset_value_codes_begin_when_many_leaves_have_more_ties_than_items_and_stay(
         // Of the matches of an item, those with live opponents are ties, and one of them is allowed.
         assert_eq!(begun.is_some(), sources > 4 && ties, "{sources} sources");
         let (leaves, levels) = (tree.bracket.leaves(), tree.bracket.levels() as usize);
-        let soonest = 4 * leaves / levels;
+        let soonest = 8 * leaves / levels;
         assert!(
             begun.is_none_or(|item| (soonest..4 * soonest).contains(&item)),
             "{begun:?} of {sources} sources"

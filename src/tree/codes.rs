@@ -13,10 +13,7 @@ pub(super) const FEW_LEAVES: usize = 4;
 
 /// How many more ties than items there must be for offset-value codes to begin, for each leaf. Where all keys have their first bytes
 /// in common, there are as many ties for an item as the tree has levels; among words there is less than one.
-///
-/// If half as many are enough, words of 8 sources have them by chance, and take 1.5 times as long. If twice as many are needed, short
-/// sources are half merged by then: 256 sources with 64 label sets each take 1.3 times as long.
-const TIES_PER_LEAF: usize = 4;
+const TIES_PER_LEAF: usize = 8;
 
 /// What the codes of nodes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

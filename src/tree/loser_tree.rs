@@ -41,7 +41,7 @@ use crate::key::{MOST_PARTS, OffsetCode, Order};
 ///
 /// Of keys that are [strings of bytes](crate::key::SortKey::PARTS), up to three sources compare the bytes, as above, and more have a
 /// comparison only where the [codes](crate::key::SortKey::code) of two keys, their first eight bytes, are the same. That ends once
-/// there have been more such matches than items, by four for each leaf of the tree. From then on four sources compare the bytes.
+/// there have been more such matches than items, by eight for each leaf of the tree. From then on four sources compare the bytes.
 /// More than four go over to offset-value codes, for as long as there are more than four. To begin with these, each head but the
 /// winner is read once, with the one that it has lost to. From then on the successor of a head that was taken is compared once with
 /// the runner-up, which makes one comparison more; of the others most are of codes. A head of another source than the winner's, or one
@@ -543,9 +543,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     fn bring_to_pair(&mut self, source: usize, head: T) -> Option<(usize, T)> {
         let other = source ^ 1;
-        // The item is there until it is taken out.
-        let (item, is_ahead) =
-            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, other))?;
+        let (item, is_ahead) = self.is_item_before((source, head), other)?;
         if is_ahead {
             return Some((source, item));
         }
@@ -559,13 +557,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[inline(always)]
     fn bring_to_line(&mut self, source: usize, head: T) -> Option<(usize, T)> {
         let (first, second) = (self.bracket.loser(1), self.bracket.loser(2));
-        let (item, is_ahead) =
-            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, first.source()))?;
+        let (item, is_ahead) = self.is_item_before((source, head), first.source())?;
         if is_ahead {
             return Some((source, item));
         }
-        let (item, is_second) =
-            Held::new(self, item).ask(|tree, item| tree.is_before_head(source, item, second.source()))?;
+        let (item, is_second) = self.is_item_before((source, item), second.source())?;
         self.put(source, item)?;
         let challenger = Node::live(0, source);
         let (new_first, new_second) = if is_second { (challenger, second) } else { (second, challenger) };
@@ -582,11 +578,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         let (sibling, cousin) = (source ^ 1, (source ^ 2) & 2);
         // Who has won the other pair has lost to the one that was popped.
         let other = if self.bracket.loser(1).source() == cousin { cousin } else { cousin + 1 };
-        let (item, is_ahead) =
-            Held::new(self, head).ask(|tree, item| tree.is_before_head(source, item, sibling))?;
+        let (item, is_ahead) = self.is_item_before((source, head), sibling)?;
         if is_ahead {
-            let (item, is_first) =
-                Held::new(self, item).ask(|tree, item| tree.is_before_head(source, item, other))?;
+            let (item, is_first) = self.is_item_before((source, item), other)?;
             if is_first {
                 return Some((source, item));
             }
@@ -598,14 +592,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         *self.bracket.loser_mut(2 + source / 2)? = Node::live(0, source);
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
-        let Some(Some(head)) = self.heads.get(sibling) else { return None };
-        let is_first = match self.heads.get(other) {
-            Some(Some(opponent)) => {
-                let order = self.order.compare(head, opponent);
-                if sibling < other { order.is_le() } else { order.is_lt() }
-            }
-            _ => true,
-        };
+        let Self { order, heads, .. } = self;
+        let head = heads.get(sibling)?.as_ref()?;
+        let is_first = Self::is_before_head(order, heads, (sibling, head), other);
         self.due = Due::Successor;
         if is_first {
             return self.pop_few(sibling);
@@ -614,12 +603,22 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         self.pop_few(other)
     }
 
+    /// Gives an item back, and whether it comes before the head of another source. It is there until it is taken out.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn is_item_before(&mut self, (source, item): (usize, T), other: usize) -> Option<(T, bool)> {
+        Held::new(self, item).ask(|tree, item| {
+            let Self { order, heads, .. } = tree;
+            Self::is_before_head(order, heads, (source, item), other)
+        })
+    }
+
     /// Returns whether an item of a source comes before the head of another one, by the bytes of the keys.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn is_before_head(&mut self, source: usize, item: &T, other: usize) -> bool {
-        let Some(Some(opponent)) = self.heads.get(other) else { return true };
-        let order = self.order.compare(item, opponent);
+    fn is_before_head(order: &mut O, heads: &[Option<T>], (source, item): (usize, &T), other: usize) -> bool {
+        let Some(Some(opponent)) = heads.get(other) else { return true };
+        let order = order.compare(item, opponent);
         if source < other { order.is_le() } else { order.is_lt() }
     }
 
