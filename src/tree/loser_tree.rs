@@ -521,8 +521,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     }
 
     /// Has the head of the winner's source play, which does not come before all others by its code, if it has one.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
+    // Apart, so that what is inlined into each merge is small.
+    #[inline(never)]
     fn play_behind(&mut self, source: usize, code: Option<OffsetCode>, least: Node) {
         // Should the order panic, the nodes are of no more use.
         self.due = Due::Everything;
