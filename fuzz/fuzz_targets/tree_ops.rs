@@ -190,6 +190,8 @@ enum Changed {
     None,
     One(usize),
     All,
+    /// A question has panicked: one head, or all, as far as the tree can tell.
+    Interrupted,
 }
 
 impl<K, O, F> Play<K, O, F>
@@ -283,12 +285,20 @@ where
             Op::Settle => drop(self.ask(0, LoserTree::settle)),
             Op::SettleBefore(source) => {
                 let source = usize::from(source) % (self.model.len() + 1);
-                if matches!(self.changed, Changed::One(other) if other != source) {
-                    self.ask(0, |tree| tree.settle_before(source));
-                } else {
-                    self.comparisons.take();
-                    self.tree.settle_before(source);
-                    assert_eq!(self.comparisons.take(), 0, "more or less than a path of another is due");
+                match self.changed {
+                    Changed::One(other) if other != source => {
+                        drop(self.ask(0, |tree| tree.settle_before(source)))
+                    }
+                    Changed::Interrupted => {
+                        self.ask(0, |tree| tree.settle_before(source));
+                        // If everything is due, it still is.
+                        self.changed = Changed::Interrupted;
+                    }
+                    Changed::None | Changed::One(_) | Changed::All => {
+                        self.comparisons.take();
+                        self.tree.settle_before(source);
+                        assert_eq!(self.comparisons.take(), 0, "more or less than a path of another is due");
+                    }
                 }
             }
             Op::Retain { removed, with_heads } => {
@@ -398,7 +408,8 @@ where
         self.changed = match self.changed {
             Changed::None => Changed::One(source),
             Changed::One(other) if other == source => Changed::One(source),
-            _ => Changed::All,
+            Changed::One(_) | Changed::All => Changed::All,
+            Changed::Interrupted => Changed::Interrupted,
         };
     }
 
@@ -413,17 +424,16 @@ where
             Changed::None => spare,
             Changed::One(_) => spare + levels(self.model.len()),
             // Three are put in order.
-            Changed::All if self.model.len() == 3 => spare + 3,
-            Changed::All => spare + self.model.len().saturating_sub(1),
+            Changed::All | Changed::Interrupted if self.model.len() == 3 => spare + 3,
+            Changed::All | Changed::Interrupted => spare + self.model.len().saturating_sub(1),
         };
         // A question after which a streak begins takes more, paid for by those before it.
         let path = levels(self.model.len());
-        let is_on_credit = !O::EXACT && matches!(self.changed, Changed::One(_));
+        let is_on_credit = !O::EXACT && matches!(self.changed, Changed::One(_) | Changed::Interrupted);
         let credit = if is_on_credit { self.left.min(2 * path.saturating_sub(1)) } else { 0 };
         assert!(count <= most + credit, "{count} comparisons, {most} promised after {:?}", self.changed);
         self.left = self.left + most - count;
-        // What a panic has interrupted is played again from the beginning.
-        self.changed = if answer.is_some() { Changed::None } else { Changed::All };
+        self.changed = if answer.is_some() { Changed::None } else { Changed::Interrupted };
         answer
     }
 

@@ -20,8 +20,8 @@ use crate::key::{MOST_PARTS, OffsetCode, Order};
 /// Changing a head plays no matches. They are played when their outcome is asked for, by
 /// [`winner`](Self::winner), [`pop`](Self::pop), [`runner_up`](Self::runner_up) or
 /// [`settle`](Self::settle), and never while an item is on its way in or out. So an order that panics
-/// cannot cost an item: all heads are in their leaves, and the next question plays the whole tournament
-/// again.
+/// cannot cost an item: all heads are in their leaves, and the next question plays again what is due, at most the
+/// whole tournament.
 ///
 /// # Ordering
 ///
