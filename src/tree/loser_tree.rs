@@ -401,6 +401,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Due::Nothing => return self.winner.source(),
             Due::Successor | Due::Winner => {
                 let source = self.winner.source();
+                // Should the order panic, the nodes are of no more use.
+                self.due = Due::Everything;
                 self.advance(source);
             }
             Due::Path(source) => self.replay(source),
@@ -483,6 +485,9 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             return self.bring_by_codes(source, head);
         }
         let Some(leaf) = self.heads.get_mut(source) else { return Err(head) };
+        // Should the order panic, the nodes are of no more use. That is noted ahead of the leaf, which is read at once: the compiler does
+        // not always see that a note in between leaves it as it is.
+        self.due = Due::Everything;
         *leaf = Some(head);
         self.advance(source);
         Ok(self.winner.source())
@@ -766,8 +771,7 @@ impl<T, O: Order<T>> LoserTree<T, O> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn advance(&mut self, source: usize) {
-        // Should the order panic, the nodes are of no more use.
-        self.due = Due::Everything;
+        debug_assert_eq!(self.due, Due::Everything);
         if Self::HAS_BYTES {
             if self.has_offsets() {
                 self.advance_by_offset(source);
