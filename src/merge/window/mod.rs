@@ -85,5 +85,6 @@ pub use merge_batches::{MergeBatches, merge_batches, merge_batches_with};
 pub use row_order::{Coding, RowOrder, Rows};
 pub use run::Run;
 pub use supply_error::SupplyError;
+pub(crate) use window::Items;
 pub use window::Window;
 pub use window_merge::WindowMerge;

@@ -415,8 +415,8 @@ impl<B, O> WindowMerge<B, O> {
         let engine = &mut self.engine;
         let open = engine.open();
         let worth = engine.pace.worth_of_items(is_moved::<T, O>());
-        let is_worth = engine.is_worth_a_window(open, engine.allowed(most), worth);
-        if engine.pace.is_very_long() || !is_worth {
+        let allowed = engine.allowed(most);
+        if engine.pace.is_very_long() || !engine.is_worth_a_window(open, allowed, worth) {
             let mut put_out = Truncate { out, len: begin };
             return engine.decide_by_heads(most, |sources, run| {
                 append(put_out.out, &sources.batches, &run);
