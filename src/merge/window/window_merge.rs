@@ -373,6 +373,11 @@ impl<B, O> WindowMerge<B, O> {
         self.cut_off.is_some() || self.next < self.decided.len()
     }
 
+    /// How many rows of its batch are decided of a source.
+    pub(crate) fn decided(&self, source: usize) -> usize {
+        self.engine.tree.order().progress.get(source).map_or(0, |at| at.row)
+    }
+
     /// Returns the order.
     pub(crate) const fn order_mut(&mut self) -> &mut O {
         &mut self.engine.tree.order_mut().order
