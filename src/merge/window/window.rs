@@ -63,7 +63,9 @@ impl<'a, T: 'a, B: Deref<Target = [T]>> Window<'a, B> {
     /// Returns the items, in the order of the merge.
     pub fn items(&self) -> impl Iterator<Item = &'a T> + use<'a, T, B> {
         let batches = self.batches;
-        Items::new(self.runs, move |source| batches.get(source).and_then(Option::as_ref).map(|batch| &**batch))
+        Items::new(self.runs, move |source| {
+            batches.get(source).and_then(Option::as_ref).map(|batch| &**batch)
+        })
     }
 
     /// Appends clones of the items, in the order of the merge.
