@@ -205,6 +205,11 @@ impl<I, T, O: Order<T>> Engine<I, T, O> {
         }
     }
 
+    /// The sources by index; `None` for those that have ended.
+    pub(super) fn sources_left(&self) -> &[Option<I>] {
+        &self.sources
+    }
+
     /// How many sources there are and were.
     pub(super) const fn sources(&self) -> usize {
         self.sources.len()

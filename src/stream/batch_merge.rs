@@ -115,8 +115,9 @@ pub struct BatchMerge<S: Source, O = Natural> {
     name: Option<Arc<str>>,
     /// How many rows a window has at most.
     window_rows: usize,
-    /// Room for where the runs of each source end in a window.
+    /// How many rows of the batch of each child were handed out; and room for how many it were before.
     ends: Vec<usize>,
+    before: Vec<usize>,
     /// How many rows were handed out, and how many the limit still allows.
     rows: u64,
     remaining: u64,
@@ -295,6 +296,8 @@ impl<S: Source, O> BatchMergeBuilder<S, O> {
             windows.limit(limit);
         }
         BatchMerge {
+            ends: vec![0; sources.len()],
+            before: Vec::new(),
             windows,
             children: Children::new(sources, recording, telemetry),
             reports: Reports::new(policy),
@@ -302,7 +305,6 @@ impl<S: Source, O> BatchMergeBuilder<S, O> {
             charge,
             name,
             window_rows,
-            ends: Vec::new(),
             rows: 0,
             remaining: limit.unwrap_or(u64::MAX),
             is_to_ask: false,
@@ -441,12 +443,15 @@ where
         if let Some(stays) = self.children.staying() {
             let stays_at = |place: usize| stays.get(place).is_none_or(|stays| *stays);
             self.windows.retain(stays_at);
+            let mut places = 0..;
+            self.ends.retain(|_| places.next().is_some_and(stays_at));
             if let Some(checker) = &mut self.checker {
                 checker.retain(stays_at);
             }
             self.children.retain(&stays);
         }
         self.windows.push();
+        self.ends.push(0);
         Ok(self.children.push(source, Location::caller()))
     }
 }
@@ -624,6 +629,7 @@ where
         let batch = SharedBatch::new(batch, self.children.child(place).origin.clone(), charge);
         // It lacks one, or it would not have been asked.
         drop(self.windows.supply(place, batch));
+        self.ends[place] = 0;
         if rows == 0 {
             self.ask_again(place);
         }
@@ -650,20 +656,25 @@ where
         if runs.is_empty() {
             return None;
         }
-        // Where the last run of each source ends.
-        self.ends.clear();
-        self.ends.resize(self.children.len(), 0);
-        let mut rows = 0;
-        for run in &runs {
-            self.ends[run.source()] = run.rows().end;
-            rows += run.len() as u64;
+        // Where the last run of each child ends. To look at the runs takes as long as to make them, so that is only done if some are left.
+        self.before.clone_from(&self.ends);
+        if self.windows.has_decided() {
+            for run in &runs {
+                self.ends[run.source()] = run.rows().end;
+            }
+        } else {
+            for (place, end) in self.ends.iter_mut().enumerate() {
+                *end = self.windows.decided(place).max(*end);
+            }
         }
-        let batch = |(place, end): (usize, &usize)| {
-            let batch = self.windows.batch(place).filter(|_| *end > 0).cloned()?;
+        let mut rows = 0;
+        let batch = |(place, (end, before)): (usize, (&usize, &usize))| {
+            rows += (end - before) as u64;
+            let batch = self.windows.batch(place).filter(|_| end > before).cloned()?;
             drop(self.windows.take_used_up(place, *end));
             Some(batch)
         };
-        let batches = self.ends.iter().enumerate().map(batch).collect();
+        let batches = self.ends.iter().zip(&self.before).enumerate().map(batch).collect();
         self.rows += rows;
         self.remaining -= rows;
         self.is_to_ask = true;

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::SourceError;
-use crate::merge::window::{Coding, RowOrder, Rows, Run, Window};
+use crate::merge::window::{Coding, Items, RowOrder, Rows, Run, Window};
 use crate::source_id::SourceId;
 
 /// What a [`BatchMerge`](super::BatchMerge) gives.
@@ -90,10 +90,7 @@ impl<B> BatchWindow<B> {
     where
         B: Deref<Target = [T]>,
     {
-        self.runs.iter().flat_map(|run| {
-            let batch = self.batch(run.source()).map(SharedBatch::get);
-            batch.and_then(|batch| batch.get(run.rows())).unwrap_or_default()
-        })
+        Items::new(&self.runs, |source| self.batch(source).map(|batch| &**batch.get()))
     }
 }
 

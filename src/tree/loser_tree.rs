@@ -401,6 +401,8 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             Due::Nothing => return self.winner.source(),
             Due::Successor | Due::Winner => {
                 let source = self.winner.source();
+                // Should the order panic, the nodes are of no more use.
+                self.due = Due::Everything;
                 self.advance(source);
             }
             Due::Path(source) => self.replay(source),
@@ -482,9 +484,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if Self::HAS_BYTES && !Self::needs_codes(&self.codes) {
             return self.bring_by_codes(source, head);
         }
+        // Should the order panic, the nodes are of no more use. That is noted ahead of the leaf, which is read at once: the compiler does
+        // not always see that a note in between leaves it as it is.
+        self.due = Due::Everything;
         self.put(source, head);
-        self.advance(source);
-        Ok(self.winner.source())
+        Ok(self.advance(source))
     }
 
     /// The same by codes that do not tell all: an item that comes before all others by its code has won.
@@ -772,12 +776,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
 
 /// How matches are played.
 impl<T, O: Order<T>> LoserTree<T, O> {
-    /// Plays the matches of the winner's source, whose next head is in its leaf, if there is one.
+    /// Plays the matches of the winner's source, whose next head is in its leaf, if there is one. Returns the source of the winner, which the
+    /// next call would wait for if it were read from memory.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn advance(&mut self, source: usize) {
-        // Should the order panic, the nodes are of no more use.
-        self.due = Due::Everything;
+    fn advance(&mut self, source: usize) -> usize {
+        debug_assert_eq!(self.due, Due::Everything);
+        let mut winner = None;
         if Self::HAS_BYTES {
             if self.has_offsets() {
                 self.advance_by_offset(source);
@@ -789,25 +794,26 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else if let Some(runner_up) = self.streak.runner_up() {
             self.advance_streak(source, runner_up);
         } else {
-            self.advance_by_matches(source);
+            winner = self.advance_by_matches(source);
         }
         debug_assert!(self.is_plausible(), "{:?} {:?} {:?}", self.kind(), self.winner, self.bracket);
         self.due = Due::Nothing;
+        winner.unwrap_or(self.winner).source()
     }
 
     /// By codes that are exact, or by items: with conditional moves, since who wins is what a processor could not predict.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn advance_by_matches(&mut self, source: usize) {
+    fn advance_by_matches(&mut self, source: usize) -> Option<Node> {
         let challenger = Referee { order: &mut self.order, heads: &self.heads }.player(source);
         if self.streak.has_begun() {
             self.rise_or_lose_streak(source, challenger);
-            return;
+            return None;
         }
         let is_line = self.is_line();
         let Self { order, heads, bracket, .. } = self;
         let mut referee = Referee { order, heads };
-        self.winner = if is_line {
+        let winner = if is_line {
             line::climb(bracket, &mut referee, challenger, false)
         } else if O::EXACT {
             bracket.climb(source, challenger, |loser, challenger| {
@@ -817,9 +823,11 @@ impl<T, O: Order<T>> LoserTree<T, O> {
             let node = bracket.node_above(source, 1);
             referee.climb_from(bracket, node, challenger)
         };
-        if self.streak.note(self.winner, source) {
+        self.winner = winner;
+        if self.streak.note(winner, source) {
             self.begin_streak();
         }
+        Some(winner)
     }
 
     /// Where the runner-up is known.

@@ -162,3 +162,32 @@ fn borrowed_keys_work_across_calls() {
     }
     assert_eq!(names, ["a", "b", "c"]);
 }
+
+#[test]
+fn items_are_those_of_the_runs_however_long_these_are() {
+    let mut random = Random::seed(41);
+    for longest in [1, 2, 3, 5, 9, 40, 300] {
+        let mut sources = vec![Vec::new(); 3];
+        for number in 0..4_000_u64 {
+            // Who is next stays next for a while.
+            if number == 0 || random.below(longest) == 0 {
+                sources.rotate_left(1 + random.below(2));
+            }
+            sources[0].push(number);
+        }
+        let mut merge = merge_batches(sources.iter().map(|source| source.chunks(500)));
+        let mut next = 0;
+        loop {
+            let window = merge.next_window(usize::MAX);
+            if window.is_empty() {
+                break;
+            }
+            let mut appended = Vec::new();
+            window.append_to(&mut appended);
+            assert!(appended.iter().eq(window.items()), "{longest}");
+            assert!(window.items().copied().eq(next..next + window.rows() as u64), "{longest}");
+            next += window.rows() as u64;
+        }
+        assert_eq!(next, 4_000);
+    }
+}

@@ -1,5 +1,4 @@
 use std::cmp::Ordering;
-use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use super::run::{Run, push};
@@ -277,31 +276,34 @@ impl<'a, B, O: RowOrder<B>> Merging<'a, B, O> {
     }
 }
 
+/// How many rows are put out at a time.
+const CHUNK: u8 = 128;
+
 /// Puts out rows by merged numbers that say which piece is next.
 ///
-/// Whether a row is of the same piece as the one before cannot be predicted, so nothing depends on it but what is moved: a run is
-/// written for each row, over the last one if it goes on with that.
+/// Whether a row is of the same piece as the one before cannot be predicted, so where runs end is noted without a branch. Then no more is
+/// done for a row: how far a piece has got is read and written once for each run.
 fn decode(pieces: &mut [Piece], merged: &[u64], source_bits: u32, out: &mut Vec<Run>) {
     let mask = (1 << source_bits) - 1;
-    // A piece of the window: a `usize` has room for all of them.
-    #[allow(clippy::cast_possible_truncation)]
-    let piece_of = |number: &u64| (number & mask) as usize;
-    let Some((first, merged)) = merged.split_first() else { return };
-    let mut last = piece_of(first);
-    push(out, pieces[last].take(1));
-    let mut at = out.len() - 1;
-    let mut run = out[at];
-    out.resize(out.len() + merged.len(), run);
-    let runs = &mut out[at..];
-    let mut end = 0;
-    for piece in merged.iter().map(piece_of) {
-        let is_other = piece != last;
-        last = piece;
-        end += usize::from(is_other);
-        let next = pieces[piece].take(1);
-        run = select_unpredictable(is_other, next, Run { len: run.len + 1, ..run });
-        runs[end] = run;
+    let mut ends = [0_u8; CHUNK as usize];
+    for numbers in merged.chunks(ends.len()) {
+        let mut runs = 0;
+        for (end, pair) in (1..).zip(numbers.windows(2)) {
+            ends[runs] = end;
+            runs += usize::from((pair[0] ^ pair[1]) & mask != 0);
+        }
+        let mut begin = 0;
+        let ends = ends[..runs].iter().map(|end| usize::from(*end));
+        let mut ends = ends.chain([numbers.len()]).map(|end| {
+            // A piece of the window: a `usize` has room for all of them.
+            #[allow(clippy::cast_possible_truncation)]
+            let piece = (numbers[begin] & mask) as usize;
+            pieces[piece].take(end - std::mem::replace(&mut begin, end))
+        });
+        // It may go on with the last one.
+        if let Some(first) = ends.next() {
+            push(out, first);
+        }
+        out.extend(ends);
     }
-    at += end;
-    out.truncate(at + 1);
 }

@@ -56,6 +56,22 @@ impl Worth {
         }
     }
 
+    /// Whether windows may be worth it, by where sources are in their batches, and how many rows these have.
+    ///
+    /// A window ends with a batch. So on average it has as many rows as a batch, or more for a time where all sources have much left of
+    /// theirs, as in the beginning.
+    pub(super) fn may_pay(self, places: impl Iterator<Item = (usize, usize)>) -> bool {
+        let (mut open, mut all, mut least) = (0, 0, usize::MAX);
+        for (row, rows) in places {
+            open += 1;
+            all += rows;
+            if row < rows {
+                least = least.min(rows - row);
+            }
+        }
+        open > 1 && all.max(least.saturating_mul(open * open)) >= self.fewest(open) * open
+    }
+
     /// How many rows that are of so many sources.
     const fn fewest(self, open: usize) -> usize {
         let of_all = self.rows_per_source * open;
@@ -82,7 +98,7 @@ pub(super) const LOOK: usize = 64;
 const ROWS_IN_VAIN: usize = 4;
 
 /// How many times as many rows are merged by the tournament after windows that were not worth it, at most.
-const LONGEST_PATIENCE: usize = 32;
+pub(super) const LONGEST_PATIENCE: usize = 32;
 
 /// What decides which rows come next, and hands them on at once.
 #[derive(Debug)]
@@ -251,8 +267,16 @@ impl<B, O: RowOrder<B>> Engine<B, O> {
     }
 
     /// Whether to merge by a window now, where so many rows are wanted.
-    pub(super) fn is_worth_a_window(&self, open: usize, rows: usize, worth: Worth) -> bool {
-        self.pace.by_heads == 0 && open > 1 && rows >= 2 * worth.fewest(open)
+    pub(super) fn is_worth_a_window(&mut self, open: usize, rows: usize, worth: Worth) -> bool {
+        if self.pace.by_heads > 0 || rows < 2 * worth.fewest(open) {
+            return false;
+        }
+        let progress = self.sources().progress.iter().filter(|at| !at.has_ended);
+        let may_pay = worth.may_pay(progress.map(|at| (at.row, at.rows)));
+        if !may_pay {
+            self.pace.by_heads = ROWS_IN_VAIN * open.max(LOOK);
+        }
+        may_pay
     }
 
     /// How many rows are merged before it is asked again what is best, where so many are wanted and items are merged one by one. That

@@ -220,19 +220,25 @@ impl<I: Iterator, O: RowOrder<I::Item>> MergeBatches<I, O> {
                     return true;
                 }
                 self.are_at_cursors = true;
-                *begun = Some(one_by_one::merge(&mut self.cursors, order, limit, out, items));
+                *begun =
+                    Some(one_by_one::merge(&mut self.cursors, order, limit, out, (items, items), |_| false));
                 true
             }
             Some(Stage::Windows(windows)) => {
-                let Some(items) = windows.one_by_one(most) else { return false };
+                let Some((items, most, worth)) = windows.one_by_one(most) else { return false };
                 if !self.are_at_cursors {
                     self.are_at_cursors = true;
                     windows.hand_over(&mut self.cursors);
                 }
                 let (order, limit) = windows.lend();
                 let before = out.len();
-                let stretches = one_by_one::merge(&mut self.cursors, order, limit, out, items);
+                let stretches =
+                    one_by_one::merge(&mut self.cursors, order, limit, out, (items, most), |cursors| {
+                        !worth.may_pay(cursors.iter().flatten().map(|cursor| (cursor.row, cursor.rows)))
+                    });
                 windows.note_one_by_one(out.len() - before, &stretches);
+                self.are_at_cursors = false;
+                windows.take_over(&mut self.cursors);
                 true
             }
             _ => false,

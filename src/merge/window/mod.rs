@@ -46,7 +46,8 @@
 //! many sources of small batches. Then the [tournament](crate::tree) of the sources' next rows decides, which touches the winner alone; a
 //! vector of items is filled by a tournament of items. It also does where sources give many rows in a row, as disjoint ones do: it
 //! finds by doubling and bisection how many. And it does where a vector is filled with items of few sources that are told apart late, so that a
-//! window, too, would compare all of their bytes. Which way is taken is decided by what the rows have been like.
+//! window, too, would compare all of their bytes. Which way is taken is decided by what the rows have been like, and by how long batches are: a
+//! window ends with one of them, so where they are short none is tried.
 //!
 //! The first items come from a tournament of items too, before anything is set up for windows. So who wants few does not pay for them.
 //!
@@ -85,5 +86,6 @@ pub use merge_batches::{MergeBatches, merge_batches, merge_batches_with};
 pub use row_order::{Coding, RowOrder, Rows};
 pub use run::Run;
 pub use supply_error::SupplyError;
+pub(crate) use window::Items;
 pub use window::Window;
 pub use window_merge::WindowMerge;

@@ -6,7 +6,8 @@ use crate::key::Order;
 use crate::merge::engine::{Engine, pull};
 
 /// Appends clones of the next items of batches that are slices, so many or fewer at the end: item by item, by the tournament of a
-/// [`Merge`](crate::Merge). They are taken off the limit, also if the order panics. Returns how long the stretches are.
+/// [`Merge`](crate::Merge). Then it asks whether to go on with as many more, up to `most`. They are taken off the limit, also if the order
+/// panics. Returns how long the stretches are.
 ///
 /// It is for batches that have few rows for each source, where neither a window pays nor the tournament that names rows, and for
 /// the first items. A source is asked for its next batch when its next item is needed.
@@ -15,13 +16,15 @@ pub(super) fn merge<I, T, O>(
     order: &mut O,
     limit: &mut u64,
     out: &mut Vec<T>,
-    items: usize,
+    (items, most): (usize, usize),
+    goes_on: impl Fn(&[Option<Cursor<I>>]) -> bool,
 ) -> Stretches
 where
     I: Iterator<Item: Deref<Target = [T]>>,
     T: Clone,
     O: Order<T>,
 {
+    let end = out.len() + most;
     let out = Noted { begin: out.len(), out, limit };
     let engine = Engine::of(mem::take(cursors), order);
     let mut tournament = Tournament { engine, cursors };
@@ -32,8 +35,16 @@ where
         stretches.note(source, 1);
         out.out.push(item);
     }
-    let Ok(()) = tournament.engine.next_block(out.out, items - stretches.rows, pull);
-    stretches
+    let mut next = items - stretches.rows;
+    loop {
+        let before = out.out.len();
+        let Ok(()) = tournament.engine.next_block(out.out, next, pull);
+        let has_ended = out.out.len() - before < next;
+        next = items.min(end - out.out.len());
+        if has_ended || next == 0 || !goes_on(tournament.engine.sources_left()) {
+            return stretches;
+        }
+    }
 }
 
 /// Takes off the limit what has been merged.

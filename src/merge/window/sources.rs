@@ -1,4 +1,5 @@
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 
 use super::run::Run;
 use super::{Coding, RowOrder};
@@ -147,12 +148,11 @@ pub(super) fn gallop(len: usize, mut holds: impl FnMut(usize) -> bool) -> usize 
     }
     let mut end = len.min(known + stride - 1);
     while known < end {
+        // Which half cannot be predicted.
         let middle = known.midpoint(end);
-        if holds(middle) {
-            known = middle + 1;
-        } else {
-            end = middle;
-        }
+        let is_behind = holds(middle);
+        known = select_unpredictable(is_behind, middle + 1, known);
+        end = select_unpredictable(is_behind, end, middle);
     }
     known
 }

@@ -1,4 +1,6 @@
+use std::hint::select_unpredictable;
 use std::ops::Deref;
+use std::slice;
 
 use super::Run;
 
@@ -61,9 +63,8 @@ impl<'a, T: 'a, B: Deref<Target = [T]>> Window<'a, B> {
     /// Returns the items, in the order of the merge.
     pub fn items(&self) -> impl Iterator<Item = &'a T> + use<'a, T, B> {
         let batches = self.batches;
-        self.runs.iter().flat_map(move |run| {
-            let batch = batches.get(run.source()).and_then(Option::as_ref);
-            batch.and_then(|batch| batch.get(run.rows())).unwrap_or_default()
+        Items::new(self.runs, move |source| {
+            batches.get(source).and_then(Option::as_ref).map(|batch| &**batch)
         })
     }
 
@@ -75,6 +76,58 @@ impl<'a, T: 'a, B: Deref<Target = [T]>> Window<'a, B> {
         out.reserve(self.runs.len());
         for run in self.runs {
             append(out, self.batches, run);
+        }
+    }
+}
+
+/// The items of runs.
+pub(crate) struct Items<'a, T, F> {
+    runs: &'a [Run],
+    /// Whether it cannot be predicted where runs end, which are short, but not all of one item.
+    are_mixed: bool,
+    /// How many items of the first run have been given, in that case.
+    given: usize,
+    /// What is left of the run before the first one, in the other.
+    rest: slice::Iter<'a, T>,
+    batch: F,
+}
+
+impl<'a, T, F: Fn(usize) -> Option<&'a [T]>> Items<'a, T, F> {
+    /// Of the batches by source.
+    pub(crate) fn new(runs: &'a [Run], batch: F) -> Self {
+        let items: usize = runs.iter().map(Run::len).sum();
+        // From one and an eighth to four for each run. Beyond that, branches take less time.
+        let are_mixed = items - runs.len() > runs.len() / 8 && items < 4 * runs.len();
+        Self { runs, are_mixed, given: 0, rest: [].iter(), batch }
+    }
+
+    /// Where a run may end with this item. Nothing depends on whether it does but what is moved.
+    #[inline]
+    fn next_of_mixed(&mut self) -> Option<&'a T> {
+        let (run, behind) = self.runs.split_first()?;
+        let item = (self.batch)(run.source())?.get(run.from() + self.given);
+        self.given += 1;
+        let is_last = self.given == run.len();
+        self.runs = select_unpredictable(is_last, behind, self.runs);
+        self.given = select_unpredictable(is_last, 0, self.given);
+        item
+    }
+}
+
+impl<'a, T, F: Fn(usize) -> Option<&'a [T]>> Iterator for Items<'a, T, F> {
+    type Item = &'a T;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a T> {
+        if self.are_mixed {
+            return self.next_of_mixed();
+        }
+        loop {
+            if let Some(item) = self.rest.next() {
+                return Some(item);
+            }
+            let run = self.runs.split_off_first()?;
+            self.rest = (self.batch)(run.source())?.get(run.rows())?.iter();
         }
     }
 }

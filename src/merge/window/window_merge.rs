@@ -3,7 +3,7 @@ use std::ops::{Deref, Range};
 
 use smallvec::SmallVec;
 
-use super::engine::{Cut, Engine, LOOK, PORTION, PORTION_PER_SOURCE, Stretches, Worth};
+use super::engine::{Cut, Engine, LONGEST_PATIENCE, LOOK, PORTION, PORTION_PER_SOURCE, Stretches, Worth};
 use super::one_by_one::Cursor;
 use super::run::{Run, push};
 use super::sources::{Progress, Sources};
@@ -373,6 +373,11 @@ impl<B, O> WindowMerge<B, O> {
         self.cut_off.is_some() || self.next < self.decided.len()
     }
 
+    /// How many rows of its batch are decided of a source.
+    pub(crate) fn decided(&self, source: usize) -> usize {
+        self.engine.tree.order().progress.get(source).map_or(0, |at| at.row)
+    }
+
     /// Returns the order.
     pub(crate) const fn order_mut(&mut self) -> &mut O {
         &mut self.engine.tree.order_mut().order
@@ -415,8 +420,8 @@ impl<B, O> WindowMerge<B, O> {
         let engine = &mut self.engine;
         let open = engine.open();
         let worth = engine.pace.worth_of_items(is_moved::<T, O>());
-        let is_worth = engine.is_worth_a_window(open, engine.allowed(most), worth);
-        if engine.pace.is_very_long() || !is_worth {
+        let allowed = engine.allowed(most);
+        if engine.pace.is_very_long() || !engine.is_worth_a_window(open, allowed, worth) {
             let mut put_out = Truncate { out, len: begin };
             return engine.decide_by_heads(most, |sources, run| {
                 append(put_out.out, &sources.batches, &run);
@@ -442,17 +447,18 @@ impl<B, O> WindowMerge<B, O> {
         rows
     }
 
-    /// How many of the next items to merge [one by one](super::one_by_one), if that is what is best now.
-    pub(super) fn one_by_one<T>(&self, most: usize) -> Option<usize>
+    /// How many of the next items to merge [one by one](super::one_by_one), if that is what is best now: so many before it is asked whether
+    /// windows may pay, and so many at most.
+    pub(super) fn one_by_one<T>(&mut self, most: usize) -> Option<(usize, usize, Worth)>
     where
         B: Deref<Target = [T]>,
         O: Order<T>,
     {
-        let engine = &self.engine;
-        let open = engine.open();
-        if self.has_decided() || engine.pace.is_very_long() {
+        if self.has_decided() || self.engine.pace.is_very_long() {
             return None;
         }
+        let engine = &mut self.engine;
+        let open = engine.open();
         let worth = engine.pace.worth_of_items(is_moved::<T, O>());
         if engine.is_worth_a_window(open, engine.allowed(most), worth) {
             return None;
@@ -460,7 +466,8 @@ impl<B, O> WindowMerge<B, O> {
         let items = engine.one_by_one(most);
         // All heads are cloned for it, and again with the next call, unless there is none.
         let is_last = is_moved::<T, O>() && usize::try_from(engine.limit).is_ok_and(|limit| limit <= items);
-        (items >= 2 * open || is_last).then_some(items)
+        let most = engine.allowed(most).min(LONGEST_PATIENCE * items);
+        (items >= 2 * open || is_last).then_some((items, most, worth))
     }
 }
 
