@@ -186,6 +186,10 @@ fn items_are_those_of_the_runs_however_long_these_are() {
             window.append_to(&mut appended);
             assert!(appended.iter().eq(window.items()), "{longest}");
             assert!(window.items().copied().eq(next..next + window.rows() as u64), "{longest}");
+            let (mut rest, mut folded) = (window.items(), Vec::new());
+            rest.next();
+            rest.for_each(|item| folded.push(*item));
+            assert_eq!(folded, appended[1..], "{longest}");
             next += window.rows() as u64;
         }
         assert_eq!(next, 4_000);

@@ -97,7 +97,8 @@ impl<'a, T, F: Fn(usize) -> Option<&'a [T]>> Items<'a, T, F> {
     pub(crate) fn new(runs: &'a [Run], batch: F) -> Self {
         let items: usize = runs.iter().map(Run::len).sum();
         // From one and an eighth to four for each run. Beyond that, branches take less time.
-        let are_mixed = items - runs.len() > runs.len() / 8 && items < 4 * runs.len();
+        let repeated = items.saturating_sub(runs.len());
+        let are_mixed = repeated > runs.len() / 8 && items < 4 * runs.len();
         Self { runs, are_mixed, given: 0, rest: [].iter(), batch }
     }
 
@@ -129,6 +130,24 @@ impl<'a, T, F: Fn(usize) -> Option<&'a [T]>> Iterator for Items<'a, T, F> {
             let run = self.runs.split_off_first()?;
             self.rest = (self.batch)(run.source())?.get(run.rows())?.iter();
         }
+    }
+
+    /// Of runs that are long, each is a loop of its own.
+    #[inline]
+    fn fold<A, G: FnMut(A, Self::Item) -> A>(mut self, init: A, mut f: G) -> A {
+        let mut folded = init;
+        if self.are_mixed {
+            while let Some(item) = self.next_of_mixed() {
+                folded = f(folded, item);
+            }
+            return folded;
+        }
+        folded = self.rest.fold(folded, &mut f);
+        for run in self.runs {
+            let items = (self.batch)(run.source()).and_then(|batch| batch.get(run.rows()));
+            folded = items.unwrap_or_default().iter().fold(folded, &mut f);
+        }
+        folded
     }
 }
 
