@@ -287,7 +287,7 @@ where
                 let source = usize::from(source) % (self.model.len() + 1);
                 match self.changed {
                     Changed::One(other) if other != source => {
-                        drop(self.ask(0, |tree| tree.settle_before(source)))
+                        let _ = self.ask(0, |tree| tree.settle_before(source));
                     }
                     Changed::Interrupted => {
                         self.ask(0, |tree| tree.settle_before(source));
