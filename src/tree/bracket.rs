@@ -280,6 +280,12 @@ impl Bracket {
         self.losers.first_chunk_mut()
     }
 
+    /// The losers by node.
+    #[inline]
+    pub(super) fn losers_mut(&mut self) -> &mut [Node] {
+        &mut self.losers
+    }
+
     /// The loser at a node, to be replaced.
     #[inline]
     pub(super) fn loser_mut(&mut self, node: usize) -> Option<&mut Node> {

@@ -484,11 +484,36 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if Self::HAS_BYTES && !Self::needs_codes(&self.codes) {
             return self.bring_by_codes(source, head);
         }
+        if !O::EXACT && !Self::HAS_BYTES && !self.streak.has_begun() && !self.is_line() {
+            return Ok(self.bring_by_items(source, head));
+        }
         // Should the order panic, the nodes are of no more use. That is noted ahead of the leaf, which is read at once: the compiler does
         // not always see that a note in between leaves it as it is.
         self.due = Due::Everything;
         self.put(source, head);
         Ok(self.advance(source))
+    }
+
+    /// The same where items are compared, and the runner-up is not known.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn bring_by_items(&mut self, source: usize, head: T) -> usize {
+        // Should the order panic, the nodes are of no more use.
+        self.due = Due::Everything;
+        let Self { order, heads, bracket, .. } = self;
+        let losers = bracket.losers_mut();
+        let winner = if referee::is_small::<T>() {
+            referee::enter_small(order, heads, losers, (source, head))
+        } else {
+            referee::enter(order, heads, losers, (source, head))
+        };
+        self.winner = winner;
+        if self.streak.note(winner, source) {
+            self.begin_streak();
+        }
+        debug_assert!(self.is_plausible(), "{:?} {:?} {:?}", self.kind(), self.winner, self.bracket);
+        self.due = Due::Nothing;
+        winner.source()
     }
 
     /// The same by codes that do not tell all: an item that comes before all others by its code has won.
