@@ -231,7 +231,7 @@ pub(super) fn enter<T, O: Order<T>>(
     drop(leaf.replace(head));
     let Some(Some(head)) = heads.get(source) else { return Node::exhausted(source) };
     let challenger = Node::live(order.code(head), source);
-    let node = (losers.len() + source) / 2;
+    let node = (losers.len() + source) >> 1;
     climb_from(order, heads, losers, node, (challenger, head))
 }
 
