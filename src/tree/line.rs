@@ -37,6 +37,14 @@ pub(super) fn climb<T, O: Order<T>>(
     let before_a = !is_behind && referee.is_before(challenger, a);
     // It does not matter what an order that is none says then: each keeps one place.
     let before_b = referee.is_before(challenger, b) | before_a;
+    place(bracket, challenger, before_a, before_b)
+}
+
+/// Puts a challenger in its place in the line, before the runner-up and before the last one or not, and returns the winner.
+#[inline]
+pub(super) fn place(bracket: &mut Bracket, challenger: Node, before_a: bool, before_b: bool) -> Node {
+    let Some([_, first, second, _]) = bracket.line_mut() else { return challenger };
+    let (a, b) = (*first, *second);
     *first = Node::select(before_a, a, Node::select(before_b, challenger, b));
     *second = Node::select(before_b, b, challenger);
     Node::select(before_a, challenger, a)

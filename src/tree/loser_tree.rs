@@ -484,8 +484,13 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         if Self::HAS_BYTES && !Self::needs_codes(&self.codes) {
             return self.bring_by_codes(source, head);
         }
-        if !O::EXACT && !Self::HAS_BYTES && !self.streak.has_begun() && !self.is_line() {
-            return Ok(self.bring_by_items(source, head));
+        if !O::EXACT && !Self::HAS_BYTES && !self.streak.has_begun() {
+            if !self.is_line() {
+                return Ok(self.bring_by_items(source, head));
+            }
+            if referee::is_small::<T>() {
+                return Ok(self.bring_small_to_line(source, head));
+            }
         }
         // Should the order panic, the nodes are of no more use. That is noted ahead of the leaf, which is read at once: the compiler does
         // not always see that a note in between leaves it as it is.
@@ -507,6 +512,30 @@ impl<T, O: Order<T>> LoserTree<T, O> {
         } else {
             referee::enter(order, heads, losers, (source, head))
         };
+        self.win(winner, source)
+    }
+
+    /// The same for three in a line: a small item is compared before it is in its leaf, so that it need not be read from there.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn bring_small_to_line(&mut self, source: usize, head: T) -> usize {
+        let (first, second) = (self.bracket.loser(1), self.bracket.loser(2));
+        let asked = Held::new(self, head).ask(|tree, item| {
+            let Self { order, heads, .. } = tree;
+            let challenger = Node::live(order.code(item), source);
+            let is_first = referee::beats(order, heads, (challenger, item), first);
+            (challenger, is_first, referee::beats(order, heads, (challenger, item), second) | is_first)
+        });
+        let Some((item, (challenger, is_first, is_second))) = asked else { return source };
+        self.put(source, item);
+        let winner = line::place(&mut self.bracket, challenger, is_first, is_second);
+        self.win(winner, source)
+    }
+
+    /// Notes who has won after a challenger from `source`, with matches that may have a streak begin.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn win(&mut self, winner: Node, source: usize) -> usize {
         self.winner = winner;
         if self.streak.note(winner, source) {
             self.begin_streak();
