@@ -56,7 +56,8 @@
 //! - A node is a code and a rank: sixteen bytes that are compared and copied as numbers. Items stay in the
 //!   leaves from when they come in until they are taken out.
 //! - For exact codes, two integer comparisons and conditional moves decide a match. A processor could not predict which of the
-//!   two wins.
+//!   two wins. Where items must be compared, it is moves, too, and the challenger's item goes along with its node. A small one is
+//!   never read from its leaf: a number is compared in a register.
 //! - Where a source keeps winning, the *runner-up* is found: the best of the losers on the winner's way. A successor that comes
 //!   before it wins at one comparison, and no node is touched. So it is in runs, with skew, for disjoint sources, and for the last
 //!   source that is left. Where items must be compared, the comparisons that a runner-up saves pay for finding it.

@@ -98,10 +98,13 @@ impl Streak {
         matches!(self.known, Known::All).then_some(self.runner_up)
     }
 
-    /// One on the winner's way that has the smallest code, if that is known.
+    /// The topmost on the winner's way of those that have the smallest code, if that is known.
+    ///
+    /// A runner-up that was asked for has the smallest code, too, but may be below others that have it: these would keep offset-value
+    /// codes that are against what was taken before.
     #[inline]
     pub(super) fn least(&self) -> Option<Node> {
-        (!matches!(self.known, Known::Part)).then_some(self.runner_up)
+        matches!(self.known, Known::Code).then_some(self.runner_up)
     }
 
     /// Notes that one.

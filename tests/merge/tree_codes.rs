@@ -321,3 +321,25 @@ fn a_streak_goes_on_beside_a_head_that_has_changed() {
     let order: Vec<_> = std::iter::from_fn(|| tree.pop()).map(|(source, _)| source).collect();
     assert_eq!(order, [winner, regular, behind, changed, 1, 4, 5, 6]);
 }
+
+#[test]
+fn to_ask_what_is_next_changes_no_code() {
+    let key = |end: &str| format!("they all begin so {end}");
+    // As many items as it takes for the tree to go over to offset-value codes.
+    let mut numbers = (0..).map(|number| key(&format!("{number:06}")));
+    let mut tree: LoserTree<String, _> = LoserTree::new(Natural, numbers.by_ref().take(8).map(Some));
+    for number in numbers.take(500) {
+        let Some((source, _)) = tree.pop() else { return };
+        tree.set_head(source, Some(number));
+    }
+    // Two losers on the way of the winner have one code, and the better of them meets it first. That one has beaten another.
+    let ends = ["a", "x", "bbbbbbbb1", "bbbbbbbb5", "bbbbbbbb2", "x", "x", "x"];
+    for (source, end) in ends.into_iter().enumerate() {
+        tree.set_head(source, Some(key(end)));
+    }
+    assert_eq!(tree.pop(), Some((0, key("a"))));
+    assert!(!tree.is_next(&key("c")));
+    for (successor, source, end) in [("c", 2, "bbbbbbbb1"), ("y", 4, "bbbbbbbb2"), ("y", 3, "bbbbbbbb5")] {
+        assert_eq!(tree.replace_popped(Some(key(successor))), Some((source, key(end))));
+    }
+}
