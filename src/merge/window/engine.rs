@@ -48,14 +48,6 @@ impl Worth {
     /// Where they come in long stretches, which a tournament of items passes through, and many runs in memory even faster.
     pub(super) const OF_LONG_STRETCHES: Self = Self { rows: 768, rows_per_source: 384, enough: 4096 };
 
-    /// For the rows of an order.
-    pub(super) const fn of<B, O: RowOrder<B>>() -> Self {
-        match O::CODES {
-            Coding::Inexact => Self::INEXACT,
-            Coding::Exact | Coding::Nothing => Self::EXACT,
-        }
-    }
-
     /// Whether windows may be worth it, by where sources are in their batches, and how many rows these have.
     ///
     /// A window ends with a batch. So on average it has as many rows as a batch, or more for a time where all sources have much left of
@@ -80,7 +72,12 @@ impl Worth {
     }
 }
 
-/// How long the stretches of single sources are on average that the tournament finds faster than a window of rows; and than one of
+/// Up to how long the stretches of single sources are on average so that the tournament is slow, since it cannot predict where they end.
+/// Then a window is worth it that has so many rows for each source, where sources are few.
+const SHORT: usize = 4;
+const SHORT_PER_FEW: usize = 20;
+
+/// How long they are on average that the tournament finds faster than a window of rows; and than one of
 /// items, which are merged as runs in memory, stretch by stretch.
 const LONG: usize = 16;
 const VERY_LONG: usize = 128;
@@ -163,6 +160,17 @@ impl Pace {
     /// The same for items.
     pub(super) const fn is_very_long(&self) -> bool {
         self.stretch >= VERY_LONG
+    }
+
+    /// How many rows are worth a window of rows that have codes of such a kind, and are of so many sources.
+    pub(super) fn worth_of_rows(&self, codes: Coding, open: usize) -> Worth {
+        match (codes, self.stretch) {
+            (Coding::Inexact, _) => Worth::INEXACT,
+            (Coding::Exact, 1..SHORT) => {
+                Worth { rows: Worth::EXACT.rows.min(SHORT_PER_FEW * open), ..Worth::EXACT }
+            }
+            _ => Worth::EXACT,
+        }
     }
 
     /// How many rows are worth a window of items.

@@ -344,7 +344,8 @@ impl<B, O: RowOrder<B>> WindowMerge<B, O> {
     /// Decides what comes next, where all sources that have not ended have rows: some rows at least.
     fn decide(&mut self) {
         let Self { engine, decided, .. } = self;
-        let (open, worth) = (engine.open(), Worth::of::<B, O>());
+        let open = engine.open();
+        let worth = engine.pace.worth_of_rows(O::CODES, open);
         let most = engine.allowed(PORTION.max(PORTION_PER_SOURCE * open));
         if engine.pace.is_long() || !engine.is_worth_a_window(open, most, worth) {
             decided.reserve(engine.allowed(LOOK));
