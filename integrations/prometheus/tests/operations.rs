@@ -547,7 +547,7 @@ fn queries_of_the_store_api_and_its_stores_are_shown() {
         if state["queries"][0]["kind"] == "StoreAPI" && state["totals"]["readers"].as_u64() > Some(0) {
             return Some(state);
         }
-        client.read_exact(&mut [0; 64 << 10]).unwrap();
+        client.read_exact(&mut vec![0; 64 << 10]).unwrap();
         None
     });
     assert_eq!(state["queries"][0]["blocks"], state["totals"]["blocks"], "{state}");

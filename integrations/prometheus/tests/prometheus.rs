@@ -21,7 +21,7 @@ const XOR: i32 = 1;
 const HISTOGRAM: i32 = 2;
 const FLOAT_HISTOGRAM: i32 = 3;
 
-fn wait_for(what: &str, is_there: impl Fn() -> bool) {
+fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_there() {
         assert!(start.elapsed() < Duration::from_secs(60), "{what}");
@@ -185,7 +185,9 @@ fn a_prometheus_compacts_its_blocks_while_they_are_served() {
         Gateway::start(&data, &["--sync-seconds", "1", "--budget-mib", "16", "--concurrency", "200"]);
     let address = gateway.address;
     let stop = std::sync::atomic::AtomicBool::new(false);
+    let mut log = Vec::new();
     let answers: Vec<Answer> = thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         let ask = |kind| {
             let mut answers: Vec<Answer> = Vec::new();
             while !stop.load(Ordering::Relaxed) {
@@ -202,9 +204,13 @@ fn a_prometheus_compacts_its_blocks_while_they_are_served() {
         let clients: Vec<_> = kinds.map(|kind| scope.spawn(move || ask(kind))).collect();
         // Three blocks are made one, and these again, and what they were made of goes.
         wait_for("compaction", || levels(&data).iter().any(|level| *level >= 3));
-        // The gateway sees it, too.
-        thread::sleep(Duration::from_millis(2_500));
-        stop.store(true, Ordering::Relaxed);
+        // The gateway sees it, too: twice at least, blocks were compacted.
+        wait_for("a gateway that sees it", || {
+            log.extend(gateway.log());
+            log.iter().filter(|line| line.starts_with("blocks: ") && !line.contains(" 0 removed")).count()
+                >= 2
+        });
+        drop(stopping);
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     // All that Prometheus has seen up to a moment, at which a block ends: no hole, no double, and nothing of a later block.
@@ -219,10 +225,7 @@ fn a_prometheus_compacts_its_blocks_while_they_are_served() {
         ends.insert(end);
     }
     assert!(ends.len() >= 4, "blocks have come meanwhile: {ends:?}");
-    let log = gateway.log();
-    let removed =
-        log.iter().filter(|line| line.starts_with("blocks: ") && !line.contains(" 0 removed")).count();
-    assert!(removed >= 2, "blocks were compacted meanwhile: {log:?}");
+    log.extend(gateway.log());
     assert!(!log.iter().any(|line| line.starts_with("error")), "{log:?}");
     let (_, metrics) = process::get(address, "/metrics").unwrap();
     let metrics = String::from_utf8(metrics).unwrap();

@@ -126,6 +126,7 @@ fn two_hundred_that_read_a_byte_a_second_keep_nobody_from_an_answer() {
     let request = request(vec![all(); 64], StreamedXorChunks);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         let slow: Vec<_> =
             (0..CLIENTS).map(|_| begin(address, "POST", "/api/v1/read", &[], &request).unwrap()).collect();
         let reading = scope.spawn(|| {
@@ -147,7 +148,7 @@ fn two_hundred_that_read_a_byte_a_second_keep_nobody_from_an_answer() {
         }
         let time = start.elapsed();
         assert!(time < Duration::from_secs(100), "{time:?}");
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         drop(reading.join().unwrap());
     });
     gateway.wait_for("bytes of its answer within 1s, less than 65536");
@@ -169,6 +170,7 @@ fn two_hundred_that_write_a_byte_now_and_then_keep_nobody_out() {
     let head = whole.len() - body.len();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         scope.spawn(|| {
             // One half is slow with the head, and the other one with the body.
             let slow: Vec<_> = (0..CLIENTS)
@@ -199,7 +201,7 @@ fn two_hundred_that_write_a_byte_now_and_then_keep_nobody_out() {
             assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
             thread::sleep(Duration::from_millis(100));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
     });
     let requests = metric(address, "losertree_gateway_requests_total{code=\"408\"}");
     assert!(requests > 0, "some bodies were waited for until their time was over");
@@ -270,6 +272,7 @@ fn those_that_ask_for_everything_again_and_again_leave_room_for_others() {
     let stop = AtomicBool::new(false);
     let crowded = std::sync::atomic::AtomicUsize::new(0);
     thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         for _ in 0..CLIENTS {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -292,7 +295,7 @@ fn those_that_ask_for_everything_again_and_again_leave_room_for_others() {
             assert!(streamed(&body, 1) == [wanted.clone()], "all of it");
             assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
     });
     assert!(crowded.load(Ordering::Relaxed) > 0);
     gateway.assert_stops_balanced();

@@ -410,6 +410,7 @@ fn those_who_guess_passwords_do_not_keep_others_out() {
         }
     };
     let times = thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         for _ in 0..100 {
             scope.spawn(guess);
         }
@@ -422,7 +423,7 @@ fn those_who_guess_passwords_do_not_keep_others_out() {
             assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
             start.elapsed()
         });
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         times
     });
     // A hundred are ahead, each of which takes its time; it has waited for one or two of them, and then for none.

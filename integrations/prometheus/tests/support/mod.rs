@@ -23,6 +23,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use losertree::resource::BytePool;
 use losertree::{Labels, LeakLedger, Series};
@@ -180,4 +181,13 @@ pub fn clip(answer: Answer, range: Interval) -> Answer {
     }
     answer.retain(|_, samples| !samples.is_empty());
     answer
+}
+
+/// Tells threads to stop when it is dropped, also if a test fails while they run, which would otherwise wait for them for ever.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
