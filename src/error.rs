@@ -17,7 +17,7 @@ pub enum Phase {
     Opening,
     /// Waiting for the first item of the source.
     Filling,
-    /// Waiting for a later item.
+    /// Waiting for a later item, or taking one in.
     Merging,
     /// Closing the source.
     Closing,
@@ -102,9 +102,9 @@ pub enum Cause<E> {
         /// How many bytes may be held back.
         limit_bytes: usize,
     },
-    /// Series have to be held back to be sorted, and the pool has no room for them.
+    /// The pool has no room for what the source has given: series that have to be held back to be sorted, or a batch.
     #[cfg(feature = "resource")]
-    #[error("no memory to hold series back")]
+    #[error("no memory to hold what the source has given")]
     Pool(#[from] PoolError),
     /// The source has panicked, which the panic hook has reported. It was dropped without another call.
     #[error("the source panicked")]

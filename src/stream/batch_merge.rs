@@ -67,7 +67,8 @@ use crate::source_id::SourceId;
 /// # Panics
 ///
 /// Only where a source, the order or a function of the builder panics. The panic unwinds through the poll that met it. A source that
-/// panicked is then dropped without another call, and the merge goes on by closing the others.
+/// panicked is then dropped without another call, and the merge goes on by closing the others. Whoever catches the panic and goes on
+/// polling gets `None` when they are closed, which is then not the end of the data: rows that were not handed out are dropped.
 ///
 /// # Cancel safety
 ///
@@ -146,7 +147,7 @@ type Next<S> = Result<Merged<<S as Source>::Item, <S as Source>::Error>, SourceE
 /// | [`order_check`](Self::order_check) | off |
 /// | [`charge_with`](Self::charge_with) | batches are not accounted for |
 /// | [`warn`](Self::warn) | off: the first error ends the merge |
-/// | [`required`](Self::required) | no source, where there are partial responses |
+/// | [`required`](Self::required) | no source |
 /// | [`kept_stats`](Self::kept_stats) | those of the last 64 |
 /// | [`times`](Self::times) | not taken |
 /// | [`ledger`](Self::ledger) | none kept |
@@ -171,13 +172,17 @@ impl<S: Source, O> BatchMergeBuilder<S, O> {
 
     /// Ends the merge after this many rows. Then every source is closed.
     ///
-    /// No more rows than that are merged. With a limit of 0 no source is polled but to be closed. Warnings do not count.
+    /// No more rows than that are merged. With a limit of 0 no source is polled but to be closed. Warnings do not count. The sources are
+    /// closed by the poll after the one that gives the last row: poll until `None`, or [`close`](BatchMerge::close).
     pub const fn limit(mut self, rows: u64) -> Self {
         self.setup.limit = Some(rows);
         self
     }
 
     /// Gives windows of at most this many rows. Default: as many as are decided. 0 is taken as 1.
+    ///
+    /// A window ends where any batch ends. So where batches are short, most windows are, and have far fewer rows: who needs full batches
+    /// gathers several windows into one.
     pub const fn window_rows(mut self, rows: usize) -> Self {
         self.window_rows = if rows == 0 { 1 } else { rows };
         self

@@ -89,14 +89,15 @@ macro_rules! setters {
             self
         }
 
-        /// Says which sources must not fail where others may: their errors end the merge all the same. Default: none.
+        /// Says which sources must not fail where others may: their errors end the merge even if those of others give a warning.
+        /// Default: none.
         pub fn required(mut self, required: impl Fn(&SourceId) -> bool + Send + Sync + 'static) -> Self {
             self.setup.policy.required = Some(Box::new(required));
             self
         }
 
-        /// Sets of how many sources that were pushed while merging and are gone the [statistics](super::MergeStats) tell each on its own,
-        /// the last ones; default 64. Of others they tell the totals.
+        /// Sets how many of the sources that were pushed while merging and are gone have [statistics](super::MergeStats) of their own: the
+        /// last ones. Default: 64. Of the others there are totals.
         pub fn kept_stats(mut self, sources: usize) -> Self {
             self.setup.recording.kept_stats = sources;
             self

@@ -22,6 +22,14 @@ use crate::error::SourceError;
 /// Those of the merge, with the [path](crate::SourceError::path) to the source in it. The merge above adds its own place in
 /// front.
 ///
+/// An error of closing that is met after the merge above has asked for closing cannot become a warning of this merge any more: it
+/// is an error of closing to the merge above, and ends it unless that tolerates failures, too.
+///
+/// # Panics
+///
+/// Where the merge does. Then the merge above drops it, as it does each source that has panicked, with all sources in it: they are
+/// recorded as dropped unclosed.
+///
 /// # Closing
 ///
 /// Closes all sources of the merge, concurrently, and completes when each is closed. All errors come up. The source has ended as

@@ -1,8 +1,9 @@
 use std::fmt;
 
-/// The source that could not be added to a merge, because the merge is closing or closed.
+/// The source that could not be added to a merge, because that takes no more: it is closing or closed, has reached its limit, has met the
+/// error that ends it, or was interrupted by a panic.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a source cannot be added to a merge that is closing")]
+#[error("a source cannot be added to a merge that takes no more")]
 pub struct PushError<S> {
     /// The source, untouched.
     pub source_not_added: S,
