@@ -4,9 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +27,7 @@ const FLOAT_HISTOGRAM: i32 = 3;
 fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_there() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(start.elapsed() < Duration::from_secs(240), "{what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -55,11 +58,12 @@ fn native_histograms_pass_as_they_are_in_the_block() {
     fs::create_dir(&data).unwrap();
     let (target, scrapes) = native::exporter();
     let flags = ["--enable-feature=native-histograms"];
-    let scraping = Prometheus::with_flags(&data, &configuration(target, 300), &flags);
+    // A scrape that is not answered in its interval ends the chunks, of which so many are expected.
+    let scraping = Prometheus::with_flags(&data, &configuration(target, 2_000), &flags);
     let has_asked = |count: u64| scrapes.load(Ordering::Relaxed) >= count;
-    wait_for("scrapes", || has_asked(12));
+    wait_for("scrapes", || has_asked(7));
     let first = scraping.snapshot(&data);
-    wait_for("scrapes", || has_asked(16));
+    wait_for("scrapes", || has_asked(9));
     let second = scraping.snapshot(&data);
     drop(scraping);
 
@@ -142,21 +146,16 @@ fn refuses(gateway: &Gateway, kind: losertree_prometheus::remote::proto::Respons
 
 /// An exporter of so many counters, each of which is different at each scrape.
 fn counters(series: u64) -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for (scrape, client) in (1..).zip(listener.incoming()) {
-            let mut client = client.unwrap();
-            let _ = std::io::Read::read(&mut client, &mut [0; 4096]);
-            let mut body = String::new();
-            for number in 0..series {
-                body.push_str(&format!("counted_total{{number=\"{number}\"}} {}\n", scrape * (number + 1)));
-            }
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
-            let _ = std::io::Write::write_all(&mut client, &[head.as_bytes(), body.as_bytes()].concat());
+    let scrapes = AtomicU64::new(0);
+    process::listen(move |_, client| {
+        let scrape = scrapes.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut body = String::new();
+        for number in 0..series {
+            body.push_str(&format!("counted_total{{number=\"{number}\"}} {}\n", scrape * (number + 1)));
         }
-    });
-    address
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
+        let _ = client.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+    })
 }
 
 /// The levels of compaction of the blocks of a directory. One may go while it is looked at.
@@ -167,6 +166,12 @@ fn levels(data: &Path) -> Vec<u64> {
     };
     let dirs = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
     dirs.filter_map(level).collect()
+}
+
+/// The time of the last sample.
+fn end_of(answer: &Answer) -> i64 {
+    let last = answer.values().filter_map(|samples| samples.last());
+    last.map(|sample| sample.0).max().unwrap_or(0)
 }
 
 #[test]
@@ -186,6 +191,7 @@ fn a_prometheus_compacts_its_blocks_while_they_are_served() {
     let address = gateway.address;
     let stop = std::sync::atomic::AtomicBool::new(false);
     let mut log = Vec::new();
+    let ends = Mutex::new(BTreeSet::new());
     let answers: Vec<Answer> = thread::scope(|scope| {
         let stopping = StopOnDrop(&stop);
         let ask = |kind| {
@@ -195,6 +201,7 @@ fn a_prometheus_compacts_its_blocks_while_they_are_served() {
                 assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
                 let answer = if kind == Samples { sampled(&body) } else { streamed(&body, 1) }.remove(0);
                 if answers.last() != Some(&answer) {
+                    ends.lock().unwrap().insert(end_of(&answer));
                     answers.push(answer);
                 }
             }
@@ -210,6 +217,7 @@ fn a_prometheus_compacts_its_blocks_while_they_are_served() {
             log.iter().filter(|line| line.starts_with("blocks: ") && !line.contains(" 0 removed")).count()
                 >= 2
         });
+        wait_for("answers of blocks that have come meanwhile", || ends.lock().unwrap().len() >= 4);
         drop(stopping);
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
@@ -217,18 +225,12 @@ fn a_prometheus_compacts_its_blocks_while_they_are_served() {
     let (status, body) = read(prometheus.address, everything(), Samples).unwrap();
     assert_eq!(status, 200);
     let truth = sampled(&body).remove(0);
-    let mut ends = std::collections::BTreeSet::new();
     for answer in &answers {
-        let end = answer.values().filter_map(|samples| samples.last()).map(|sample| sample.0).max();
-        let end = end.unwrap_or(0);
+        let end = end_of(answer);
         assert!(*answer == clip(truth.clone(), Interval::new(0, end)), "all of it, up to {end}");
-        ends.insert(end);
     }
-    assert!(ends.len() >= 4, "blocks have come meanwhile: {ends:?}");
     log.extend(gateway.log());
     assert!(!log.iter().any(|line| line.starts_with("error")), "{log:?}");
-    let (_, metrics) = process::get(address, "/metrics").unwrap();
-    let metrics = String::from_utf8(metrics).unwrap();
-    assert!(metrics.contains("losertree_gateway_blocks_held 0"), "{metrics}");
+    gateway.wait_for_metric("losertree_gateway_blocks_held 0");
     gateway.assert_stops_balanced();
 }

@@ -2,13 +2,14 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use prost::Message;
+
+use super::process::listen;
 
 /// All metrics of a name. Those fields of `io/prometheus/client/metrics.proto` of `prometheus/client_model` that are written here.
 #[derive(Clone, PartialEq, Message)]
@@ -80,11 +81,11 @@ struct BucketSpan {
     length: u32,
 }
 
-/// What the exporter says when it is asked for the n-th time. Its buckets are others from the sixth time on: Prometheus begins a new
+/// What the exporter says when it is asked for the n-th time. Its buckets are others from the fourth time on: Prometheus begins a new
 /// chunk then.
 fn exposition(scrape: u64) -> Vec<u8> {
     let label = |name: &str, value: &str| LabelPair { name: name.into(), value: value.into() };
-    let schema = if scrape < 6 { 3 } else { 2 };
+    let schema = if scrape < 4 { 3 } else { 2 };
     let spans = || vec![BucketSpan { offset: 0, length: 2 }, BucketSpan { offset: 3, length: 1 }];
     let spread = f64::from(u32::try_from(scrape).unwrap());
     let native = |code: &str, times: u64| Metric {
@@ -130,28 +131,14 @@ fn exposition(scrape: u64) -> Vec<u8> {
 
 /// Starts an exporter. Returns its address, and how often it has been asked.
 pub fn exporter() -> (SocketAddr, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     let scrapes = Arc::new(AtomicU64::new(0));
     let asked = Arc::clone(&scrapes);
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            let mut request = [0; 4096];
-            let len = client.read(&mut request).unwrap_or(0);
-            if len == 0 {
-                continue;
-            }
-            let request = String::from_utf8_lossy(&request[..len]).into_owned();
-            assert!(
-                request.contains("io.prometheus.client.MetricFamily"),
-                "histograms are asked for: {request}"
-            );
-            let body = exposition(asked.fetch_add(1, Ordering::Relaxed) + 1);
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.google.protobuf; \
-                        proto=io.prometheus.client.MetricFamily; encoding=delimited\r\nConnection: close\r\n\r\n";
-            let _ = client.write_all(&[head.as_bytes(), &body].concat());
-        }
+    let address = listen(move |request, client| {
+        assert!(request.contains("io.prometheus.client.MetricFamily"), "histograms are asked for: {request}");
+        let body = exposition(asked.fetch_add(1, Ordering::Relaxed) + 1);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.google.protobuf; \
+                    proto=io.prometheus.client.MetricFamily; encoding=delimited\r\nConnection: close\r\n\r\n";
+        let _ = client.write_all(&[head.as_bytes(), &body].concat());
     });
     (address, scrapes)
 }

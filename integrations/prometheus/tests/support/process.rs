@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ use prost::Message;
 
 use super::{Answer, bits, samples};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For how long it is waited for what must come, on a machine that may have much else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// For how long an answer may say nothing: longer than Prometheus takes for a query, which is two minutes at most.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(150);
 
@@ -145,6 +146,19 @@ impl Gateway {
         }
     }
 
+    /// Waits until a line of its metrics is so.
+    pub fn wait_for_metric(&self, wanted: &str) {
+        let start = Instant::now();
+        loop {
+            let metrics = String::from_utf8(get(self.address, "/metrics").unwrap().1).unwrap();
+            if metrics.lines().any(|line| line == wanted) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{wanted}: {metrics}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Kills it as a crash does.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -202,21 +216,31 @@ impl Prometheus {
     ) -> Self {
         let config = data.with_extension("yml");
         fs::write(&config, text).unwrap();
-        // Another program may take the port between the two lines. Not on a machine that runs tests.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let log = fs::File::create(data.with_extension("log")).unwrap();
+        let log = data.with_extension("log");
+        // It takes a port that is free, and its log says which one. A port that was free before may be somebody else's by now.
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
-            .arg(format!("--web.listen-address={address}"))
+            .arg("--web.listen-address=127.0.0.1:0")
             .args(["--storage.tsdb.retention.time=100y", "--web.enable-admin-api"])
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let prometheus = Self { child, address };
+        let mut prometheus = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let start = Instant::now();
+        let address = loop {
+            // It may be in the middle of a line.
+            let said = fs::read_to_string(&log).unwrap();
+            if let Some(address) = said.split_inclusive('\n').find_map(listens) {
+                break address;
+            }
+            let has_ended = prometheus.child.try_wait().unwrap();
+            assert!(has_ended.is_none() && start.elapsed() < PATIENCE, "Prometheus listens: {said}");
+            thread::sleep(Duration::from_millis(20));
+        };
+        prometheus.address = address;
         while !is_ready(address) {
             assert!(start.elapsed() < PATIENCE, "Prometheus is ready");
             thread::sleep(Duration::from_millis(50));
@@ -254,6 +278,13 @@ impl Prometheus {
         let (status, body) = send(self.address, "POST", &path, &[], b"").unwrap();
         assert_eq!(status, 204, "{}", String::from_utf8_lossy(&body));
     }
+}
+
+/// The address in a whole line of the log of Prometheus that says where it listens.
+fn listens(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.strip_suffix('\n')?.split_once("msg=\"Listening on\"")?;
+    let (_, address) = rest.split_once(" address=")?;
+    address.split(' ').next()?.parse().ok()
 }
 
 impl Drop for Prometheus {
@@ -389,6 +420,37 @@ pub fn receive_all(stream: impl Read) -> std::io::Result<(u16, String, Vec<u8>)>
         reader.read_to_end(&mut body)?;
     }
     Ok((status, head, body))
+}
+
+/// A server that does something with each request: with its head, and with the connection.
+///
+/// Each connection has a thread of its own. One on which nothing is said, as clients have some in reserve, keeps nobody waiting. A
+/// request is read to its end, wherever it is cut into pieces: what nobody has read when a connection is closed may undo the answer.
+pub fn listen(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, answer) = (client.unwrap(), Arc::clone(&answer));
+            thread::spawn(move || {
+                let mut client = BufReader::new(client);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    if !client.read_line(&mut head).is_ok_and(|len| len > 0) {
+                        return;
+                    }
+                }
+                let lines = head.lines().filter_map(|line| line.split_once(':'));
+                let mut lengths = lines.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+                let len = lengths.next().map_or(0, |(_, len)| len.trim().parse().unwrap());
+                if client.read_exact(&mut vec![0; len]).is_ok() {
+                    answer(&head, client.get_mut());
+                }
+            });
+        }
+    });
+    address
 }
 
 /// A query by remote read: types of matchers are 0 to 3 for `=`, `!=`, `=~`, `!~`.
