@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,8 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::floods::from_another_address;
 use crate::support::process::{
-    Gateway, Prometheus, begin, escape, message, query, receive, receive_all, request, sampled, streamed,
+    Gateway, Prometheus, begin, escape, listen, message, query, receive, receive_all, request, sampled,
+    streamed,
 };
 use crate::support::*;
 use crate::tls::{self, Authority};
@@ -198,7 +199,7 @@ fn a_prometheus_reads_by_tls_with_a_password_and_with_a_certificate() {
 /// Runs the gateway with a configuration of stores, and returns the answer to everything.
 fn ask_with(config: &Path, text: &str) -> (u16, Vec<u8>, Gateway) {
     fs::write(config, text).unwrap();
-    let gateway = Gateway::start_with(&["--config", config.to_str().unwrap(), "--store-seconds", "5"]);
+    let gateway = Gateway::start_with(&["--config", config.to_str().unwrap(), "--store-seconds", "60"]);
     let all = vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
     let (status, body) = process::read(gateway.address, all, Samples).unwrap();
     (status, body, gateway)
@@ -277,26 +278,11 @@ fn a_prometheus_with_a_web_configuration_is_read() {
 /// A store that refuses every request, and the heads of those. Who goes away without a word, as a query does that another
 /// store has failed, has sent none.
 fn listening() -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (sender, heard) = std::sync::mpsc::channel();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = BufReader::new(client.unwrap());
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") && client.read_line(&mut head).is_ok_and(|len| len > 0) {}
-            if head.is_empty() {
-                continue;
-            }
-            // What nobody has read when a connection is closed may undo the answer.
-            let body = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-            let _ = client.read_exact(&mut vec![0; body.unwrap_or(0)]);
-            let refusal = b"HTTP/1.1 403 No\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno\n";
-            let _ = client.get_mut().write_all(refusal);
-            if sender.send(head).is_err() {
-                return;
-            }
-        }
+    let address = listen(move |head, client| {
+        let refusal = b"HTTP/1.1 403 No\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno\n";
+        let _ = client.write_all(refusal);
+        let _ = sender.send(head.to_owned());
     });
     (address, heard)
 }
@@ -404,32 +390,37 @@ fn those_who_guess_passwords_do_not_keep_others_out() {
         while !stop.load(Ordering::Relaxed) {
             let headers = [("Authorization", &*basic("alice", "guess"))];
             // Refused, or closed while it waited.
-            let answered = begin(gateway.address, "GET", "/-/ready", &headers, b"").and_then(receive);
-            assert!(answered.is_err() || answered.is_ok_and(|(status, _)| status == 401 || status == 503));
-            guessed.fetch_add(1, Ordering::Relaxed);
+            match begin(gateway.address, "GET", "/-/ready", &headers, b"").and_then(receive) {
+                Ok((401, _)) => _ = guessed.fetch_add(1, Ordering::Relaxed),
+                Ok((status, _)) => assert_eq!(status, 503),
+                Err(_) => {}
+            }
         }
     };
-    let times = thread::scope(|scope| {
+    let guesses = thread::scope(|scope| {
         let stopping = StopOnDrop(&stop);
         for _ in 0..100 {
             scope.spawn(guess);
         }
-        thread::sleep(Duration::from_secs(2));
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(2) || guessed.load(Ordering::Relaxed) < 2 {
+            assert!(start.elapsed() < Duration::from_secs(60), "guesses are answered");
+            thread::sleep(Duration::from_millis(20));
+        }
         // From another address: the machine has many.
         let get = message("GET", "/-/ready", &[("Authorization", &basic("alice", PASSWORD))], b"");
-        let times = [(); 5].map(|()| {
-            let start = Instant::now();
+        let guesses = [(); 5].map(|()| {
+            let before = guessed.load(Ordering::Relaxed);
             let (status, body) = receive(from_another_address(gateway.address, &get)).unwrap();
             assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-            start.elapsed()
+            guessed.load(Ordering::Relaxed) - before
         });
         drop(stopping);
-        times
+        guesses
     });
-    // A hundred are ahead, each of which takes its time; it has waited for one or two of them, and then for none.
-    let guessed = guessed.load(Ordering::Relaxed);
-    assert!(times[0] < Duration::from_secs(15), "{times:?}, {guessed} guesses");
-    assert!(guessed > 0);
+    // A hundred are ahead, each of which takes its time, and more of it on a slow machine. It has waited for one or two of them,
+    // and then for none. Some more may have had their answers already and only now count them.
+    assert!(guesses.iter().all(|count| *count < 15), "{guesses:?} guesses were answered before it");
     gateway.assert_stops_balanced();
 }
 

@@ -30,7 +30,7 @@ fn a_gateway_asks_a_gateway_by_tls_with_a_certificate_and_a_password() {
     // Asks for all by remote read. What it says, and what its page and its log say, has no secret in it.
     let ask = |address: &str, fields: &str, arguments: &[&str]| {
         fs::write(&config, format!("[[store-api]]\naddress = '{address}'\n{fields}\n")).unwrap();
-        let config = ["--config", config.to_str().unwrap(), "--store-seconds", "5"];
+        let config = ["--config", config.to_str().unwrap(), "--store-seconds", "60"];
         let upper = Gateway::start_with(&[&config, arguments].concat());
         let all = vec![query(&[("__name__", 2, ".+")], Interval::new(0, START_MS * 2))];
         let (status, body) = read(upper.address, all, Samples).unwrap();
