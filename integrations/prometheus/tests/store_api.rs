@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{TryStreamExt, stream};
@@ -28,6 +29,7 @@ use support::grpc::{
     warning,
 };
 use support::*;
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::{Code, Status};
@@ -732,19 +734,22 @@ async fn histograms_pass_and_chunks_need_not_be_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_too_many_or_too_slow_are_refused() {
-    let (address, _) = Fake::start(vec![Step::Hang]).await;
+    // They end when they are told to, and not before the third call has come.
+    let go_on = Arc::new(Semaphore::new(0));
+    let last = Step::Send(series(&name("a"), 5, 1.0));
+    let (address, _) = Fake::start(vec![Step::Wait(Arc::clone(&go_on)), last]).await;
     let mut server_limits = ServerLimits::default();
     server_limits.connections = 2;
     server_limits.body_time = Duration::from_secs(1);
-    let store_time = Some(Duration::from_secs(1));
     let store_apis = vec![address];
-    let gateway = serve(Config { store_apis, store_time, server_limits, ..Config::default() }).await;
+    let gateway = serve(Config { store_apis, server_limits, ..Config::default() }).await;
     let (mut client, connection) = client(gateway.address).await;
     let warn = || SeriesRequest { partial_response_disabled: false, ..request(ALL, always()) };
     let hanging = [client.series(warn()).await.unwrap(), client.series(warn()).await.unwrap()];
     let status = client.series(warn()).await.unwrap_err();
     assert!(status.code() == Code::ResourceExhausted && status.message().contains("2 calls"), "{status}");
     // There is room again when they have ended.
+    go_on.add_permits(hanging.len());
     for call in hanging {
         assert!(call.into_inner().message().await.unwrap().is_some());
     }

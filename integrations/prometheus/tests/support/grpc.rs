@@ -33,7 +33,7 @@ use losertree_prometheus::store_api::proto::{
 };
 use losertree_prometheus::{BlockStore, Gateway, Limits, RemoteStore, StoreApiServer, StoreApiStore};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
 
@@ -269,6 +269,8 @@ pub enum Step {
     SendForEver,
     Fail(Status),
     Hang,
+    /// Hangs until it has a permit to go on.
+    Wait(Arc<Semaphore>),
 }
 
 /// A server that does what it is told to.
@@ -337,6 +339,9 @@ impl Store for Fake {
             Step::SendForEver => for_ever(),
             Step::Fail(status) => stream::once(async { Err(status) }).boxed(),
             Step::Hang => stream::pending().boxed(),
+            Step::Wait(permits) => stream::once(async move { permits.acquire().await.unwrap().forget() })
+                .filter_map(|()| async { None })
+                .boxed(),
         });
         Ok(Response::new(Box::pin(steps.inspect(move |_| {
             let _ = &open;
