@@ -935,9 +935,8 @@ fn blocks_are_compacted_and_replaced_while_200_queries_run() {
         let clients: Vec<_> = kinds.map(|kind| scope.spawn(move || ask(kind))).collect();
         let (hidden, shown) = (dir.path().join("hidden"), served.join(compacted.file_name().unwrap()));
         let start = Instant::now();
-        let rounds = (0..).take_while(|round| {
-            *round < 2 || count.load(std::sync::atomic::Ordering::Relaxed) < 2 * CLIENTS
-        });
+        let rounds = (0..)
+            .take_while(|round| *round < 2 || count.load(std::sync::atomic::Ordering::Relaxed) < 2 * CLIENTS);
         for _ in rounds {
             assert!(start.elapsed() < Duration::from_secs(240), "{count:?} queries");
             // Compacted, and the parents go, at once or later.
