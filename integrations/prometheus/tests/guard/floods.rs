@@ -43,7 +43,7 @@ pub(crate) fn from_another_address(to: SocketAddr, message: &[u8]) -> TcpStream 
         socket.connect(to).await.unwrap().into_std().unwrap()
     });
     stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(150))).unwrap();
     (&stream).write_all(message).unwrap();
     stream
 }
@@ -124,9 +124,9 @@ fn two_hundred_that_read_a_byte_a_second_keep_nobody_from_an_answer() {
     if !has_prometheus() {
         return;
     }
-    let arguments =
-        ["--concurrency", "16", "--budget-mib", "16", "--stall-seconds", "60", "--busy-stall-seconds", "1"];
-    let (_dir, gateway, wanted) = served(1000, &arguments);
+    let arguments = ["--concurrency", "16", "--budget-mib", "16", "--patience-seconds", "600"];
+    let stalls = ["--stall-seconds", "60", "--busy-stall-seconds", "1"];
+    let (_dir, gateway, wanted) = served(1000, &[&arguments[..], &stalls].concat());
     let address = gateway.address;
     // More than sockets have room for.
     let all = || query(&[("__name__", 2, ".+")], always());
@@ -148,13 +148,14 @@ fn two_hundred_that_read_a_byte_a_second_keep_nobody_from_an_answer() {
             slow
         });
         thread::sleep(Duration::from_millis(500));
-        // It waits behind as many as there are turns for in a second. Alone, they would have a minute each.
+        // It waits behind as many as there are turns for in a second. Alone, they would have a minute each: more than twelve
+        // minutes together.
         let start = Instant::now();
         for _ in 0..3 {
             assert_answers(address, &wanted);
         }
         let time = start.elapsed();
-        assert!(time < Duration::from_secs(100), "{time:?}");
+        assert!(time < Duration::from_secs(300), "{time:?}");
         drop(stopping);
         drop(reading.join().unwrap());
     });
@@ -302,7 +303,7 @@ fn those_that_ask_for_everything_again_and_again_leave_room_for_others() {
             let (status, body) = receive(from_another_address(address, &asked)).unwrap();
             assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
             assert!(streamed(&body, 1) == [wanted.clone()], "all of it");
-            assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
         }
         drop(stopping);
     });

@@ -461,7 +461,8 @@ fn clients_by_tls_that_are_silent_or_hardly_read_keep_nobody_out() {
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
         assert!(streamed(&body, 1) == [wanted.clone()]);
     }
-    assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
+    // Each of those that hardly read may take a minute as long as nobody waits: three together.
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
     gateway.wait_for("bytes of its answer within 1s, less than 65536");
     drop((silent, slow));
     gateway.assert_stops_balanced();
