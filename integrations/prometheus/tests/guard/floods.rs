@@ -155,7 +155,7 @@ fn two_hundred_that_read_a_byte_a_second_keep_nobody_from_an_answer() {
             assert_answers(address, &wanted);
         }
         let time = start.elapsed();
-        assert!(time < Duration::from_secs(300), "{time:?}");
+        assert!(time < Duration::from_secs(600), "{time:?}");
         drop(stopping);
         drop(reading.join().unwrap());
     });

@@ -22,8 +22,9 @@ use super::{Answer, bits, samples};
 
 /// For how long it is waited for what must come, on a machine that may have much else to do.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// For how long an answer may say nothing: longer than Prometheus takes for a query, which is two minutes at most.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(150);
+/// For how long an answer may say nothing: longer than Prometheus takes for a query, which is two minutes at most, and than a
+/// query waits for its turn behind some hundreds on a slow machine.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A gateway that runs.
 pub struct Gateway {
