@@ -83,8 +83,12 @@ pub(crate) fn scrape(texts: Vec<Vec<u8>>) -> Scraped {
         let accepted = error.is_empty().then(Vec::new);
         (verdicts[case], errors[case]) = (Some(accepted.map_or(Verdict::Refused, Verdict::Accepted)), error);
     }
-    // A target is reported on before its samples can be queried.
-    thread::sleep(Duration::from_millis(500));
+    // A target is reported on before its samples can be queried. Those that Prometheus has of each scrape come with them.
+    let end = Instant::now() + PATIENCE;
+    while targets_with_samples(prometheus.address) < 2 * count {
+        assert!(Instant::now() < end, "samples of {count} texts can be queried");
+        thread::sleep(Duration::from_millis(100));
+    }
     let mut verdicts: Vec<Verdict> = verdicts.into_iter().map(Option::unwrap).collect();
     for (case, labels, result) in query(prometheus.address, &format!("{{{CASE}=~'.+',{CASE}_timed=''}}")) {
         let Verdict::Accepted(found) = &mut verdicts[case] else { panic!("text {case} was refused") };
@@ -168,23 +172,41 @@ fn start(target: &str, count: usize) -> Running {
     let config = json!({ "scrape_configs": [job("plain", false), job("timed", true)] });
     let config_file = dir.path().join("prometheus.json");
     fs::write(&config_file, config.to_string()).unwrap();
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    // It takes a port that is free, and its log says which one. A port that was free before may be somebody else's by now.
+    let log = dir.path().join("prometheus.log");
     let server = Command::new(&program)
         .arg(format!("--config.file={}", config_file.display()))
         .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-        .arg(format!("--web.listen-address={address}"))
-        .arg("--log.level=error")
+        .arg("--web.listen-address=127.0.0.1:0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    let running = Running { server, address, _dir: dir };
+    let mut running = Running { server, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), _dir: dir };
     let end = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).is_err() || get(address, "/-/ready").is_none() {
+    running.address = loop {
+        let said = fs::read_to_string(&log).unwrap();
+        // It may be in the middle of a line.
+        if let Some(address) = said.split_inclusive('\n').find_map(listens) {
+            break address;
+        }
+        let has_ended = running.server.try_wait().unwrap();
+        assert!(has_ended.is_none() && Instant::now() < end, "Prometheus does not start: {said}");
+        thread::sleep(Duration::from_millis(100));
+    };
+    while get(running.address, "/-/ready").is_none() {
         assert!(Instant::now() < end, "Prometheus does not start");
         thread::sleep(Duration::from_millis(100));
     }
     running
+}
+
+/// The address in a whole line of the log of Prometheus that says where it listens.
+fn listens(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.strip_suffix('\n')?.split_once("msg=\"Listening on\"")?;
+    let (_, address) = rest.split_once(" address=")?;
+    address.split(' ').next()?.parse().ok()
 }
 
 /// The errors of the targets that have been scraped, by their number, of either job.
@@ -198,22 +220,34 @@ fn targets(address: SocketAddr) -> [BTreeMap<usize, String>; 2] {
             "down" => text(&target["lastError"]),
             _ => continue,
         };
-        assert!(!error.contains("deadline exceeded"), "the machine is too busy: {error}");
+        // The machine is busy. It is scraped again.
+        if error.contains("deadline exceeded") {
+            continue;
+        }
         let is_timed = text(&target["scrapePool"]) == "timed";
         scraped[usize::from(is_timed)].insert(text(&target["labels"][CASE]).parse().unwrap(), error);
     }
     scraped
 }
 
-/// The series that a query has, as the texts have them: their case, their labels, and the result.
-fn query(address: SocketAddr, query: &str) -> Vec<(usize, BTreeMap<String, String>, Value)> {
+/// What a query has.
+fn results(address: SocketAddr, query: &str) -> Vec<Value> {
     let mut path = "query?query=".to_owned();
     for byte in query.bytes() {
         write!(path, "%{byte:02X}").unwrap();
     }
-    let answer = api(address, &path);
+    serde_json::from_value(api(address, &path)["result"].take()).unwrap()
+}
+
+/// Of how many targets samples can be queried.
+fn targets_with_samples(address: SocketAddr) -> usize {
+    results(address, &format!("count by ({CASE}, {CASE}_timed) ({{{CASE}=~'.+'}})")).len()
+}
+
+/// The series that a query has, as the texts have them: their case, their labels, and the result.
+fn query(address: SocketAddr, query: &str) -> Vec<(usize, BTreeMap<String, String>, Value)> {
     let mut series = Vec::new();
-    for result in answer["result"].as_array().unwrap() {
+    for result in results(address, query) {
         let labels = serde_json::from_value(result["metric"].clone());
         let mut labels: BTreeMap<String, String> = labels.unwrap();
         let case = labels.remove(CASE).unwrap().parse().unwrap();
@@ -225,7 +259,7 @@ fn query(address: SocketAddr, query: &str) -> Vec<(usize, BTreeMap<String, Strin
         let is_report =
             labels.len() == 1 && own == [true; 2] && REPORT.contains(&labels["__name__"].as_str());
         if !is_report {
-            series.push((case, labels, result.clone()));
+            series.push((case, labels, result));
         }
     }
     series
