@@ -19,7 +19,7 @@ use losertree_prometheus::remote::proto::ResponseType;
 use regex::Regex;
 use serde_json::Value;
 use support::browser::{Browser, has_browser};
-use support::process::{Gateway, Prometheus, begin, get, peak_bytes, query, read, request, send};
+use support::process::{Gateway, Prometheus, begin, get, listen, peak_bytes, query, read, request, send};
 use support::{START_MS, always, block_dirs, has_prometheus};
 
 /// Two blocks.
@@ -97,7 +97,11 @@ fn when_the_last_block_has_gone_no_reader_stays_in_the_metrics() {
     }
     let dir = tempfile::tempdir().unwrap();
     let data = blocks(dir.path());
-    let gateway = Gateway::start(&data, &[&["--sync-seconds", "1"], PATIENT].concat());
+    // A query waits for this server, and keeps its blocks. One that waits for its client need not wait yet when they go.
+    let silent = listen(|_, server| drop(server.read(&mut [0])));
+    let store = format!("http://{silent}");
+    let gateway =
+        Gateway::start(&data, &["--sync-seconds", "1", "--store", &store, "--store-seconds", "600"]);
     let client = begin_long(gateway.address);
     let figures = || {
         let text = metrics(gateway.address);
@@ -570,9 +574,11 @@ fn queries_of_the_store_api_and_its_stores_are_shown() {
         client.read_exact(&mut vec![0; 64 << 10]).unwrap();
         None
     });
-    let state = status(upper.address);
-    let asked = (&state["queries"][0]["kind"], &state["queries"][0]["servers"]);
-    assert_eq!(asked, (&Value::from("remote read"), &Value::from(2)), "{state}");
+    let state = eventually("a query that asks both", || {
+        let state = status(upper.address);
+        let query = &state["queries"][0];
+        (query["kind"] == "remote read" && query["servers"] == 2).then_some(state)
+    });
     for (lower, labels) in [(&plain, "{}"), (&labelled, "{cluster=\"eu\"}")] {
         let url = lower.store_api_url();
         let stores = state["stores"].as_array().unwrap();
