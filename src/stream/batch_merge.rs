@@ -181,8 +181,8 @@ impl<S: Source, O> BatchMergeBuilder<S, O> {
 
     /// Gives windows of at most this many rows. Default: as many as are decided. 0 is taken as 1.
     ///
-    /// A window ends where any batch ends. So where batches are short, most windows are, and have far fewer rows: who needs full batches
-    /// gathers several windows into one.
+    /// A window ends where any batch ends, and may have far fewer rows where batches are short. To fill batches of a size, gather several
+    /// windows into each.
     pub const fn window_rows(mut self, rows: usize) -> Self {
         self.window_rows = if rows == 0 { 1 } else { rows };
         self

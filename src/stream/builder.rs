@@ -147,7 +147,8 @@ impl<S: Source, O> Builder<S, O> {
     ///
     /// After the last item nothing more is pulled, and with a limit of 0 no source is polled but to be
     /// closed. Warnings of the merge's own do not count, nor do items that take [no part in the
-    /// order](crate::SortKey::is_ordered).
+    /// order](crate::SortKey::is_ordered). The sources are closed by the poll after the one that gives the last item: poll until `None`, or
+    /// [`close`](super::ProxyResponseLoserTree::close).
     pub fn limit(mut self, items: u64) -> Self {
         self.setup.limit = Some(items);
         self

@@ -72,13 +72,13 @@ impl Worth {
     }
 }
 
-/// Up to how long the stretches of single sources are on average so that the tournament is slow, since it cannot predict where they end.
-/// Then a window is worth it that has so many rows for each source, where sources are few.
+/// Stretches of single sources are short if they have fewer rows on average. The tournament does more for each of them than a window
+/// does, so a smaller window is worth it where sources are few: one that has so many rows for each source.
 const SHORT: usize = 4;
 const SHORT_PER_FEW: usize = 20;
 
-/// How long they are on average that the tournament finds faster than a window of rows; and than one of
-/// items, which are merged as runs in memory, stretch by stretch.
+/// From how many rows on average stretches are long, so that the tournament finds them faster than a window of rows does; and so long that
+/// it is faster than a window of items, too, which are merged as runs in memory, stretch by stretch.
 const LONG: usize = 16;
 const VERY_LONG: usize = 128;
 

@@ -135,27 +135,24 @@ impl Gateway {
 
     /// Waits until nothing is open in it: soon, since nobody asks any more.
     pub fn assert_nothing_open(&self) {
-        let start = Instant::now();
-        loop {
-            let metrics = String::from_utf8(get(self.address, "/metrics").unwrap().1).unwrap();
-            let open = metrics.lines().find(|line| line.starts_with("losertree_ledger_open_entries"));
-            if open.is_some_and(|line| line.ends_with(" 0")) {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "{open:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.wait_for_metrics("nothing is open", |line| {
+            line.starts_with("losertree_ledger_open_entries") && line.ends_with(" 0")
+        });
     }
 
     /// Waits until a line of its metrics is so.
     pub fn wait_for_metric(&self, wanted: &str) {
+        self.wait_for_metrics(wanted, |line| line == wanted);
+    }
+
+    fn wait_for_metrics(&self, what: &str, is_so: impl Fn(&str) -> bool) {
         let start = Instant::now();
         loop {
             let metrics = String::from_utf8(get(self.address, "/metrics").unwrap().1).unwrap();
-            if metrics.lines().any(|line| line == wanted) {
+            if metrics.lines().any(&is_so) {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "{wanted}: {metrics}");
+            assert!(start.elapsed() < PATIENCE, "{what}: {metrics}");
             thread::sleep(Duration::from_millis(20));
         }
     }
